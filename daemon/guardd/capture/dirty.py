@@ -1,0 +1,89 @@
+"""The dirty set of one repo: hints from watching, and when each is due to be looked at."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from guardd.model import RepoPath
+
+_WRITING_S = 0.2
+"""A file that is still being written is looked at this long after the first hint, and again while it goes on."""
+
+_PACE_S = 0.05
+"""The least time between two looks at one path; a save is looked at at once, a file rewritten in a loop 20 times a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be looked at now: files, and folders (`""`: everything) with what is in doubt there."""
+
+    paths: list[RepoPath]
+    folders: dict[RepoPath, str]
+
+
+class Dirty:
+    """Hints waiting for capture. The sink of a watch; safe for any number of threads. Times are monotonic seconds."""
+
+    def __init__(self, wake: threading.Event) -> None:
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._paths: dict[RepoPath, float] = {}
+        self._folders: dict[RepoPath, tuple[float, str]] = {}
+        self._looked: dict[RepoPath, float] = {}
+
+    def changed(self, path: RepoPath, *, settled: bool) -> None:
+        """One file may differ from its head; `settled`: it was closed, moved or deleted, so look at once."""
+        now = time.monotonic()
+        due = now if settled else now + _WRITING_S
+        with self._lock:
+            due = max(due, self._looked.get(path, 0.0) + _PACE_S)
+            self._paths[path] = min(due, self._paths.get(path, due))
+        self._wake.set()
+
+    def rescan(self, folder: RepoPath, why: str) -> None:
+        """Everything below `folder` may differ; `why` says what is in doubt, empty where nothing is."""
+        with self._lock:
+            _, before = self._folders.get(folder, (0.0, ""))
+            self._folders[folder] = 0.0, why or before
+        self._wake.set()
+
+    def doubts(self) -> list[str]:
+        """What was in doubt in the scans that still wait."""
+        with self._lock:
+            return [why for _, why in self._folders.values() if why]
+
+    def again(self, path: RepoPath, in_s: float) -> None:
+        """A look at `path` did not settle it: look again in some seconds."""
+        with self._lock:
+            self._paths.setdefault(path, time.monotonic() + in_s)
+        self._wake.set()
+
+    def rescan_again(self, folder: RepoPath, why: str, in_s: float) -> None:
+        """A scan did not succeed: scan again in some seconds."""
+        with self._lock:
+            self._folders.setdefault(folder, (time.monotonic() + in_s, why))
+        self._wake.set()
+
+    def take(self) -> Due:
+        """What is due now; it is the caller's from here on."""
+        now = time.monotonic()
+        with self._lock:
+            folders = {folder: why for folder, (due, why) in self._folders.items() if due <= now}
+            paths = [path for path, due in self._paths.items() if due <= now]
+            for folder in folders:
+                del self._folders[folder]
+            for path in paths:
+                del self._paths[path]
+            self._looked = {path: at for path, at in self._looked.items() if at + _PACE_S > now}
+            self._looked.update(dict.fromkeys(paths, now))
+        return Due(paths, folders)
+
+    def next_due(self) -> float | None:
+        """When something is due next; None while nothing waits."""
+        with self._lock:
+            waiting = [*self._paths.values(), *(due for due, _ in self._folders.values())]
+        return min(waiting, default=None)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._paths) + len(self._folders)

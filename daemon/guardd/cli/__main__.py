@@ -1,0 +1,5 @@
+"""`python -m guardd.cli` is guardctl."""
+
+from guardd.cli.main import main
+
+main()

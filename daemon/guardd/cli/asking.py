@@ -1,0 +1,17 @@
+"""Questions: asked on a terminal, refused without one unless `--yes` answers them."""
+
+import click
+
+from guardd.cli.context import Context
+from guardd.errors import UsageError
+
+
+def confirm(context: Context, question: str, *, yes: bool) -> None:
+    """Go on only with a yes. Raises UsageError where no one can be asked, click.Abort on a no."""
+    if yes:
+        return
+    if not context.on_terminal:
+        raise UsageError(
+            "this needs a yes: there is no terminal to ask on, so add --yes (or --dry-run where it exists)"
+        )
+    click.confirm(question, abort=True, err=True)

@@ -1,0 +1,35 @@
+"""Bringing the store up to the disk before a command that needs the truth about it."""
+
+from guardd.capture.capturer import Capturer
+from guardd.cli.context import Context
+from guardd.cli.output import printable, warn
+from guardd.cli.progress import bar
+from guardd.errors import UsageError
+from guardd.model import Origin, RepoPath
+from guardd.store.lock import daemon_lock
+
+
+def capture(context: Context, paths: list[RepoPath] | None = None) -> None:
+    """Capture the repo (or just these paths) now, as the daemon would. Says on stderr what could not be read.
+
+    Raises UsageError where the repo is an empty mount point.
+    """
+    running = daemon_lock(context.state_dir).holder() is not None
+    capturer = Capturer(context.store, context.repo)
+    try:
+        if paths is not None:
+            looked = capturer.look(paths, Origin.SCAN if running else Origin.OFFLINE)
+            hidden: dict[RepoPath, str] = {}
+        else:
+            with bar(context, "capturing") as progress:
+                found, looked = capturer.scan(Origin.SCAN if running else Origin.OFFLINE, on_progress=progress)
+            if found.unmounted:
+                where = ", ".join(printable(path) or context.repo.path for path in sorted(found.unmounted))
+                raise UsageError(f"{where} is empty and on another file system than before; mount it first")
+            hidden = found.unreadable
+    finally:
+        capturer.close()
+    for path, error in hidden.items():
+        warn(context, f"{printable(path) or '.'}: {error}; what is below it is not up to date")
+    for path, trouble in looked.troubled.items():
+        warn(context, f"{printable(path)}: {trouble.value}; its newest version may be older than the disk")

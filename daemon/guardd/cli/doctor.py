@@ -1,0 +1,30 @@
+"""guardctl doctor: every check that explains a degraded state, with its cure."""
+
+import click
+
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.output import emit, printable, say
+from guardd.errors import Exit
+from guardd.service.checkup import check_up
+
+
+@click.command()
+@common_options
+@pass_context
+def command(context: Context) -> int:
+    """Check everything that protection needs, and name the cure; exit 1 if one check fails."""
+    checks = check_up(context.store, context.now.wall_ns)
+    if context.json:
+        emit(
+            context,
+            [
+                {"name": one.name, "ok": one.ok, "message": one.message, "cure": one.cure if not one.ok else None}
+                for one in checks
+            ],
+        )
+    for one in checks:
+        sign, color = ("ok  ", "green") if one.ok else ("FAIL", "red")
+        say(context, f"{click.style(sign, fg=color)}  {printable(one.name)}: {printable(one.message)}")
+        if not one.ok:
+            say(context, f"      cure: {printable(one.cure)}")
+    return Exit.DONE if all(one.ok for one in checks) else Exit.PARTIAL

@@ -1,0 +1,66 @@
+"""guardctl log: the versions that were kept, newest first."""
+
+from collections.abc import Iterator
+
+import click
+
+from guardd.cli.capturing import capture
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.moments import place
+from guardd.cli.output import emit, iso, page, printable, say, size, when
+from guardd.cli.paths import choose
+from guardd.errors import Exit
+from guardd.model import Version
+from guardd.store.log import Change
+
+_SIGNS = {Change.CREATED: ("+", "green"), Change.MODIFIED: ("~", "yellow"), Change.DELETED: ("-", "red")}
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path())
+@click.option("--since", metavar="T", help="Only versions after this moment (10m, 14:30, yesterday, 2026-01-31T09:00).")
+@click.option("--until", metavar="T", help="Only versions up to this moment.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), metavar="N", help="At most so many.")
+@common_options
+@pass_context
+def command(context: Context, paths: tuple[str, ...], since: str | None, until: str | None, limit: int | None) -> int:
+    """The versions that were kept, newest first: of the given files, directories and globs, or of all."""
+    after = place(context, since) if since else None
+    upto = place(context, until) if until else None
+    capture(context)
+    repo, log = context.repo, context.store.log
+    chosen = set(choose(context, paths, log.paths(repo.id))) if paths else None
+    found = (
+        version
+        for version in log.versions(repo.id, after.seq if after else 0, upto.seq if upto else None)
+        if chosen is None or version.path in chosen
+    )
+    shown = [version for version, _ in zip(found, range(limit), strict=False)] if limit else found
+    if context.json:
+        emit(context, [_document(context, version) for version in shown])
+        return Exit.DONE
+    if after:
+        say(context, f"since {when(after.time_ns)}:")
+    page(context, _lines(context, shown))
+    return Exit.DONE
+
+
+def _document(context: Context, version: Version) -> dict[str, object]:
+    return {
+        "seq": version.seq,
+        "path": version.path,
+        "time": iso(version.time_ns),
+        "origin": version.origin,
+        "kind": context.store.log.change_of(version),
+        "size": version.state.size,
+        "blob": version.state.blob.hex() or None,
+        "incident": None,
+    }
+
+
+def _lines(context: Context, versions: "Iterator[Version] | list[Version]") -> Iterator[str]:
+    for version in versions:
+        sign, color = _SIGNS[context.store.log.change_of(version)]
+        kept = "" if version.state.stored else "  (only its hash is kept)"
+        path = click.style(f"{sign} {printable(version.path)}", fg=color)
+        yield f"{version.seq:>8}  {when(version.time_ns)}  {version.origin:<8}  {size(version.state.size):>9}  {path}{kept}"

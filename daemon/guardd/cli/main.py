@@ -1,0 +1,107 @@
+"""The entry of guardctl: its commands, its exit codes, and errors in one line."""
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from guardd import __version__
+from guardd.cli.context import Context, common_options
+from guardd.errors import Exit, GuardError
+
+COMMANDS = {
+    "init": "Guard a repo: add it to the config.",
+    "status": "How well each repo is protected right now.",
+    "doctor": "Check everything that protection needs, and name the cure.",
+    "log": "The versions that were kept, newest first.",
+    "show": "A file as it was, byte for byte.",
+    "diff": "What changed since a moment.",
+    "restore": "Put files back as they were.",
+    "undo": "Take a restore back.",
+    "export": "The whole tree as it was, as plain files.",
+    "fsck": "Check every stored byte against its hash.",
+    "gc": "Apply retention now and give space back.",
+    "purge": "Forget every stored version of a file.",
+    "config": "Check and show the configuration.",
+}
+"""The commands, each in its own module of this package: a new command is its file and one line here."""
+
+
+class Commands(click.Group):
+    """Imports a command's module only when the command is called: `--help` and `status` must be instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(f"guardd.cli.{cmd_name}").command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant, or an error with the nearest names."""
+        if args and args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS)
+            hint = f"did you mean {' or '.join(near)}?" if near else "see guardctl --help"
+            raise click.UsageError(f"no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="guardctl")
+@common_options
+def guardctl() -> None:
+    """Keeps every version of your Python files, and puts them back.
+
+    First: `guardctl init` in a repo, then start `guardd`. In trouble: `guardctl restore --since 10m`.
+    """
+
+
+def main() -> None:
+    """Run guardctl and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: list[str]) -> int:
+    """Carry out a command line; its exit code. Errors go to stderr in one line."""
+    context = Context()
+    try:
+        code = guardctl.main(args, prog_name="guardctl", standalone_mode=False, obj=context)
+        sys.stdout.flush()
+    except GuardError as error:
+        return _complain(context, str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return Exit.USAGE
+    except click.ClickException as error:
+        return _complain(context, error.format_message(), Exit.USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain(context, "interrupted", Exit.INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing to say to it
+        return Exit.DONE
+    except OSError as error:
+        return _complain(context, f"{error.filename or 'system'}: {error.strerror or error}", Exit.PARTIAL)
+    return code if isinstance(code, int) else Exit.DONE
+
+
+def _complain(context: Context, message: str, code: int) -> int:
+    if context.verbose >= 2:
+        traceback.print_exc()
+    for line in message.splitlines() or [""]:
+        click.echo(f"guardctl: {line}", err=True)
+    return code

@@ -1,0 +1,82 @@
+"""What commands print: text for people with nothing raw in it, JSON for scripts."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+
+import click
+
+from guardd.cli.context import Context
+from guardd.timespec import format_instant
+
+
+def emit(context: Context, document: object) -> None:
+    """Print the one JSON document of a command. Bytes of no encoding in a path stand as lone surrogates (`\\udcff`)."""
+    click.echo(json.dumps(document, indent=2 if sys.stdout.isatty() else None))
+
+
+def say(context: Context, text: str = "", **style: bool | str) -> None:
+    """Print a line for people, unless they asked for JSON or for quiet."""
+    if not context.json and not context.quiet:
+        click.echo(click.style(text, **style) if style else text, color=colors(context))  # type: ignore[arg-type]  # click's own kwargs
+
+
+def warn(context: Context, text: str) -> None:
+    """Print a line on stderr that does not end the command."""
+    click.echo(f"guardctl: {text}", err=True)
+
+
+def colors(context: Context) -> bool | None:
+    """Whether to colour: `--color`, else NO_COLOR, else whatever stdout is (None: click looks)."""
+    if context.color is None and os.environ.get("NO_COLOR"):
+        return False
+    return context.color
+
+
+def printable(path: str) -> str:
+    """A path that can do nothing to a terminal: control characters and bytes of no encoding are escaped, as Python does."""
+    if path.isprintable() and "\\" not in path:
+        return path
+    return "".join(c if c.isprintable() and c != "\\" else _escaped(c) for c in path)
+
+
+def when(time_ns: int) -> str:
+    """A time for people: local, to the second."""
+    return datetime.fromtimestamp(time_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def iso(time_ns: int) -> str:
+    """A time for scripts: ISO 8601 with UTC offset."""
+    return format_instant(time_ns)
+
+
+def size(count: int) -> str:
+    """A number of bytes for people."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024 or unit == "GiB":
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    raise AssertionError
+
+
+def files(count: int) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count:,} file{'' if count == 1 else 's'}"
+
+
+def page(context: Context, lines: Iterable[str]) -> None:
+    """Print lines, in a pager when a person reads them."""
+    if context.on_terminal:
+        click.echo_via_pager((line + "\n" for line in lines), color=colors(context))
+    else:
+        for line in lines:
+            click.echo(line, color=colors(context))
+
+
+def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")

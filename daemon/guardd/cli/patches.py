@@ -1,0 +1,55 @@
+"""Unified diffs of two states of a path, safe to print on a terminal."""
+
+from dataclasses import dataclass
+from difflib import unified_diff
+
+from guardd.cli.output import printable
+from guardd.errors import GuardError
+from guardd.model import FileState
+from guardd.store.blobs import Blobs
+
+_TOO_LARGE = 2_000_000
+"""Bytes; difflib takes quadratic time in the worst case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The lines of one path's diff, without line ends."""
+
+    path: str
+    lines: list[str]
+
+
+def patch(blobs: Blobs, path: str, before: FileState | None, after: FileState | None) -> Patch:
+    """The diff between two states; None is absent."""
+    old = before if before and before.present else None
+    new = after if after and after.present else None
+    if old == new:
+        return Patch(path, [])
+    name = printable(path)
+    head = [f"--- a/{name}" if old else "--- /dev/null", f"+++ b/{name}" if new else "+++ /dev/null"]
+    if old and new and old.mode != new.mode:
+        head.insert(0, f"old mode {old.mode:04o}, new mode {new.mode:04o}")
+    if old and new and old.blob == new.blob:
+        return Patch(path, head)
+    try:
+        texts = [_text(blobs, state) for state in (old, new)]
+    except GuardError as error:
+        return Patch(path, [*head, f"({error})"])
+    if any(text is None for text in texts):
+        return Patch(path, [*head, "(binary, or too large to show)"])
+    lines = unified_diff(texts[0] or [], texts[1] or [], lineterm="")
+    return Patch(path, [*head, *(_shown(line) for line in list(lines)[2:])])
+
+
+def _text(blobs: Blobs, state: FileState | None) -> list[str] | None:
+    if state is None:
+        return []
+    content = blobs.read(state.blob)
+    if len(content) > _TOO_LARGE or b"\0" in content:
+        return None
+    return content.decode("utf-8", "surrogateescape").split("\n")
+
+
+def _shown(line: str) -> str:
+    return "".join(c if c.isprintable() or c == "\t" else printable(c) for c in line)

@@ -1,0 +1,48 @@
+"""guardctl purge: forget every stored version of a file."""
+
+import os
+
+import click
+
+from guardd.cli.asking import confirm
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.output import emit, files, printable, say
+from guardd.cli.paths import choose
+from guardd.errors import Exit
+from guardd.store.space import purge
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@common_options
+@pass_context
+def command(context: Context, paths: tuple[str, ...], yes: bool) -> int:
+    """Remove every stored version of PATHS, for good: for the day when a secret got into a file.
+
+    Take the secret out of the file first: what is on disk is kept again at the next look.
+    """
+    repo, store = context.repo, context.store
+    chosen = choose(context, paths, store.log.paths(repo.id))
+    for path in chosen[:10]:
+        say(context, f"  {printable(path)}")
+    if len(chosen) > 10:
+        say(context, f"  and {len(chosen) - 10} more")
+    confirm(context, f"Forget every version of {files(len(chosen))}? This cannot be undone.", yes=yes)
+    freed, shared = purge(store, repo.id, chosen)
+    still = [path for path in chosen if os.path.lexists(os.path.join(repo.path, path))]
+    if context.json:
+        emit(context, {"purged": chosen, "versions": freed.versions, "also_in": shared, "on_disk": still})
+    say(context, f"forgot {freed.versions:,} versions of {files(len(chosen))}")
+    for path, others in shared.items():
+        say(
+            context,
+            f"{printable(path)}: the same content is also kept of {', '.join(map(printable, others[:5]))}; purge these too",
+            fg="yellow",
+        )
+    if still:
+        say(
+            context,
+            f"{files(len(still))} still on disk will be kept again as they are now; 'exclude' them in the config if they must not be",
+        )
+    return Exit.DONE

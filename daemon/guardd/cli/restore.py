@@ -1,0 +1,106 @@
+"""guardctl restore: put files back as they were."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+import click
+
+from guardd.cli.capturing import capture
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.moments import place
+from guardd.cli.output import printable, when
+from guardd.cli.paths import choose, chooser, relative
+from guardd.cli.settling import Choices, check_choices, settle, settling_options
+from guardd.errors import NothingMatched, UsageError
+from guardd.recovery.plan import Plan, plan_return, plan_version
+from guardd.recovery.restore import plan_git, plan_merged, plan_resume
+from guardd.selection import Selection
+from guardd.store.codec import Encoded
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path())
+@click.option("--since", metavar="T", help="Take back what changed since this moment (10m, 14:30, yesterday).")
+@click.option("--at", metavar="T", help="As it was at this moment.")
+@click.option(
+    "--version",
+    "number",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The version with this number in 'guardctl log'.",
+)
+@click.option("--from", "source", metavar="git:REV", help="From a git revision: git:HEAD, git:v1.2.")
+@click.option("--resume", is_flag=True, help="Finish a restore that was interrupted.")
+@click.option(
+    "--merge", is_flag=True, help="Keep edits made after the damage: three-way merge; conflicts are left alone."
+)
+@click.option("--keep-new", is_flag=True, help="Leave files that were born since where they are.")
+@settling_options
+@common_options
+@pass_context
+def command(
+    context: Context, paths: tuple[str, ...], since: str | None, at: str | None, number: int | None, source: str | None,
+    resume: bool, merge: bool, keep_new: bool, choices: Choices,
+) -> int:  # fmt: skip
+    """Put PATHS (files, directories, globs; all by default) back as they were.
+
+    What is overwritten or removed is stored first: 'guardctl undo' takes a restore back.
+    """
+    if sum(1 for one in (since, at, number, source, resume) if one) != 1:
+        raise UsageError(
+            "say what to go back to: one of --since 10m, --at 14:30, --version N, --from git:HEAD, --resume"
+        )
+    check_choices(context, choices)
+    moment = since or at
+    then = place(context, moment) if moment else None
+    capture(context)
+    contents: list[Encoded] = []
+    if then is not None:
+        plan, title = _plan_place(context, paths, then.seq, keep_new=keep_new), f"back to {when(then.time_ns)}"
+    elif number is not None:
+        plan, title = _plan_number(context, paths, number)
+    elif source is not None:
+        plan, contents = _plan_git(context, paths, source)
+        title = f"from {source}"
+    else:
+        plan, title = _plan_interrupted(context), "finish the interrupted restore"
+    if merge:
+        plan, merged = plan_merged(context.store, plan)
+        contents += merged
+    return settle(context, plan, shlex.join(["guardctl", *sys.argv[1:]]), title, choices, blobs=contents)
+
+
+def _plan_place(context: Context, paths: Sequence[str], seq: int, *, keep_new: bool) -> Plan:
+    log, repo = context.store.log, context.repo
+    passages = log.passages(repo.id, seq)
+    if paths:
+        chosen = set(choose(context, paths, log.paths(repo.id)))
+        passages = [passage for passage in passages if passage.path in chosen]
+    return plan_return(passages, keep_new=keep_new)
+
+
+def _plan_number(context: Context, paths: Sequence[str], number: int) -> tuple[Plan, str]:
+    log, repo = context.store.log, context.repo
+    version = log.version(number)
+    passage = log.passage(repo.id, version.path, number) if version and log.repo_of(number) == repo.id else None
+    if version is None or passage is None:
+        raise NothingMatched(f"there is no version {number} in {repo.path}; see 'guardctl log'")
+    if len(paths) > 1 or (paths and relative(context, paths[0]) != version.path):
+        raise UsageError(f"version {number} is one of {printable(version.path)}; name that file, or none")
+    return plan_version(version, passage.head), f"back to version {number} of {when(version.time_ns)}"
+
+
+def _plan_git(context: Context, paths: Sequence[str], source: str) -> tuple[Plan, list[Encoded]]:
+    kind, _, rev = source.partition(":")
+    if kind != "git" or not rev:
+        raise UsageError(f"--from {source}: a source is git:REV, as in git:HEAD or git:HEAD~3")
+    repo = context.repo
+    return plan_git(context.store, repo, Selection(repo.path, repo.rules), rev, chooser(context, paths))
+
+
+def _plan_interrupted(context: Context) -> Plan:
+    unfinished = context.store.restores.unfinished(context.repo.id)
+    if not unfinished:
+        raise NothingMatched("no restore of this repo was interrupted")
+    return plan_resume(context.store, unfinished[-1])

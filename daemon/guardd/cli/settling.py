@@ -1,0 +1,220 @@
+"""From a plan to its report on a command line: show, ask, carry out, verify, tell. Shared by restore and undo."""
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import click
+
+from guardd.cli.asking import confirm
+from guardd.cli.context import Context
+from guardd.cli.output import emit, files, printable, say, when
+from guardd.cli.patches import patch
+from guardd.cli.progress import bar
+from guardd.errors import Exit, UsageError
+from guardd.recovery.plan import Action, Item, Plan
+from guardd.recovery.restore import Report, carry_out
+from guardd.recovery.sources import git_operation
+from guardd.recovery.verify import Verified, verify
+from guardd.store.codec import Encoded
+
+_SHOWN = 20
+_SIGNS = {Action.WRITE: ("~", "yellow"), Action.REMOVE: ("-", "red"), Action.SKIP: ("!", "magenta")}
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How a plan is to be carried out."""
+
+    dry_run: bool
+    show_diff: bool
+    yes: bool
+    check: bool
+    anyway: bool
+
+
+def settling_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `Choices`, given to the command as `choices`."""
+
+    @functools.wraps(function)
+    def wrapped(*, dry_run: bool, show_diff: bool, yes: bool, no_verify: bool, anyway: bool, **rest: Any) -> Any:
+        return function(choices=Choices(dry_run, show_diff, yes, not no_verify, anyway), **rest)
+
+    options = (
+        click.option("--dry-run", "-n", is_flag=True, help="Show the plan, write nothing."),
+        click.option("--diff", "show_diff", is_flag=True, help="Show what would change in each file."),
+        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+        click.option("--no-verify", is_flag=True, help="Do not read back, do not run the repo's verify commands."),
+        click.option("--anyway", is_flag=True, help="Also in the middle of a git rebase or merge."),
+    )
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def check_choices(context: Context, choices: Choices) -> None:
+    """Refuse before any work what would be refused after it."""
+    if choices.dry_run:
+        return
+    if not choices.yes and not context.on_terminal:
+        raise UsageError("there is no terminal to ask on: add --yes to carry it out, or --dry-run to see the plan")
+    operation = git_operation(context.repo.path)
+    if operation and not choices.anyway:
+        raise UsageError(f"a git {operation} is under way here; end it first, or add --anyway")
+
+
+def settle(
+    context: Context,
+    plan: Plan,
+    words: str,
+    title: str,
+    choices: Choices,
+    *,
+    blobs: Sequence[Encoded] = (),
+    undoes: int | None = None,
+) -> int:
+    """Show the plan, ask, carry it out, verify, report; the exit code."""
+    _show(context, plan, title, choices)
+    if choices.dry_run:
+        _report(context, _foreseen(plan), None, dry_run=True)
+        return Exit.DONE if plan.items else Exit.NOTHING
+    if plan.work:
+        confirm(
+            context,
+            f"Write {files(len(plan.of(Action.WRITE)))} and remove {files(len(plan.of(Action.REMOVE)))}?",
+            yes=choices.yes,
+        )
+    with bar(context, "restoring") as progress:
+        total = len(plan.work)
+        report = carry_out(
+            context.store,
+            context.repo,
+            plan,
+            words,
+            undoes=undoes,
+            blobs=blobs,
+            on_progress=lambda done: progress(done, total),
+        )
+    verified = _verify(context, report) if choices.check else None
+    _report(context, report, verified, dry_run=False)
+    if not plan.items:
+        return Exit.NOTHING
+    troubled = report.failed or report.skipped or (verified and not verified.passed)
+    return Exit.PARTIAL if troubled else Exit.DONE
+
+
+def _verify(context: Context, report: Report) -> Verified:
+    from guardd.beneath import Root
+
+    repo = context.repo
+    commands = next((one.verify for one in context.settings.repo if one.path == repo.path), ())
+    with Root(repo.path) as root:
+        return verify(root, report.written, context.settings.detection.markers, commands, repo.rules.max_file_size)
+
+
+def _foreseen(plan: Plan) -> Report:
+    return Report(
+        restored=[item.path for item in plan.of(Action.WRITE)],
+        removed=[item.path for item in plan.of(Action.REMOVE)],
+        unchanged=len(plan.of(Action.LEAVE)),
+        skipped=[(item.path, item.reason) for item in plan.of(Action.SKIP)],
+    )
+
+
+def _show(context: Context, plan: Plan, title: str, choices: Choices) -> None:
+    if not plan.items:
+        say(context, f"{title}: nothing has changed since, there is nothing to do")
+        return
+    say(context, f"{title}:", bold=True)
+    counts = Counter(item.action for item in plan.items)
+    verdicts = Counter(item.verdict for item in plan.work)
+    say(
+        context,
+        f"  {files(counts[Action.WRITE])} to write, {counts[Action.REMOVE]} to remove, {counts[Action.SKIP]} to skip, {counts[Action.LEAVE]} as they were",
+    )
+    if verdicts:
+        say(context, f"  {', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}")
+    listed = [item for item in plan.items if item.action is not Action.LEAVE]
+    shown = listed if choices.dry_run or choices.show_diff or context.verbose else list(islice(listed, _SHOWN))
+    for item in shown:
+        _show_item(context, item)
+        if choices.show_diff:
+            for line in patch(context.store.blobs, item.path, item.current, item.target).lines:
+                say(context, f"      {line}")
+    if len(shown) < len(listed):
+        say(context, f"    and {len(listed) - len(shown)} more (-v shows all)")
+
+
+def _show_item(context: Context, item: Item) -> None:
+    sign, color = _SIGNS[item.action]
+    about = [item.verdict.value]
+    if item.action is Action.WRITE and item.source_ns is not None:
+        about.append(f"version of {when(item.source_ns)}")
+    if item.reason:
+        about.append(item.reason)
+    say(context, f"    {click.style(f'{sign} {printable(item.path)}', fg=color)}  ({'; '.join(map(printable, about))})")
+
+
+def _report(context: Context, report: Report, verified: Verified | None, *, dry_run: bool) -> None:
+    if context.json:
+        emit(context, _document(report, verified, dry_run=dry_run))
+        return
+    for path, reason in report.failed:
+        click.echo(f"guardctl: {printable(path)}: {reason}", err=True)
+    if dry_run:
+        return
+    for path, reason in report.skipped:
+        click.echo(f"guardctl: {printable(path)} skipped: {reason}", err=True)
+    if report.restore_id is None:
+        return
+    failed = f", {len(report.failed)} FAILED" if report.failed else ""
+    skipped = f", {len(report.skipped)} skipped" if report.skipped else ""
+    say(
+        context,
+        f"restored {files(len(report.restored))}, removed {len(report.removed)}{skipped}{failed} in {report.seconds:.2f} s",
+        fg="red" if report.failed else "green",
+        bold=True,
+    )
+    if verified is not None:
+        _say_verified(context, verified)
+    say(context, f"take it back with: guardctl undo {report.restore_id}")
+
+
+def _say_verified(context: Context, verified: Verified) -> None:
+    if verified.hash_ok:
+        syntax = (
+            "syntax not checked in time"
+            if verified.syntax_errors is None
+            else f"{verified.syntax_errors} with syntax errors"
+        )
+        say(
+            context, f"verified: every file is byte for byte as planned; {verified.markers_left} with markers, {syntax}"
+        )
+    for path in verified.wrong:
+        click.echo(f"guardctl: {printable(path)}: changed again right after the restore", err=True)
+    for command, code in verified.commands:
+        say(
+            context, f"verify: {command}: {'passed' if not code else f'exit {code}'}", fg="green" if not code else "red"
+        )
+
+
+def _document(report: Report, verified: Verified | None, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "restore_id": report.restore_id,
+        "dry_run": dry_run,
+        "restored": report.restored,
+        "removed": report.removed,
+        "unchanged": report.unchanged,
+        "skipped": [{"path": path, "reason": reason} for path, reason in report.skipped],
+        "failed": [{"path": path, "reason": reason} for path, reason in report.failed],
+        "verify": {  # nulls: not verified
+            "hash_ok": verified.hash_ok if verified else None,
+            "markers_left": verified.markers_left if verified else None,
+            "syntax_errors": verified.syntax_errors if verified else None,
+            "commands": [{"command": command, "exit": code} for command, code in verified.commands] if verified else [],
+        },
+        "seconds": round(report.seconds, 3),
+    }

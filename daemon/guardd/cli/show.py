@@ -1,0 +1,79 @@
+"""guardctl show: a file as it was, byte for byte."""
+
+import sys
+
+import click
+
+from guardd.cli.capturing import capture
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.moments import place
+from guardd.cli.output import iso, printable, when
+from guardd.cli.paths import relative
+from guardd.errors import Exit, NothingMatched, UsageError
+from guardd.model import Version
+from guardd.store.log import Knowledge
+
+
+@click.command()
+@click.argument("path", type=click.Path())
+@click.option("--at", metavar="T", help="As it was at this moment (default: the newest version).")
+@click.option(
+    "--version",
+    "number",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The version with this number in 'guardctl log'.",
+)
+@common_options
+@pass_context
+def command(context: Context, path: str, at: str | None, number: int | None) -> int:
+    """Write a file's content to stdout, byte for byte, as it is now or was at a moment."""
+    if at and number:
+        raise UsageError("--at and --version exclude each other; give one of them")
+    name = relative(context, path)
+    version = _numbered(context, name, number) if number else _at(context, name, at)
+    content = context.store.blobs.read(version.state.blob)
+    if context.json:
+        import base64
+
+        from guardd.cli.output import emit
+
+        emit(
+            context,
+            {
+                "path": name,
+                "seq": version.seq,
+                "time": iso(version.time_ns),
+                "size": len(content),
+                "mode": f"{version.state.mode:04o}",
+                "content_base64": base64.b64encode(content).decode(),
+            },
+        )
+        return Exit.DONE
+    sys.stdout.buffer.write(content)
+    return Exit.DONE
+
+
+def _numbered(context: Context, name: str, number: int) -> Version:
+    version = context.store.log.version(number)
+    if version is None or version.path != name or context.store.log.repo_of(number) != context.repo.id:
+        raise NothingMatched(f"{printable(name)} has no version {number}; see 'guardctl log {printable(name)}'")
+    if not version.state.present:
+        raise NothingMatched(f"version {number} of {printable(name)} is its deletion; show an earlier one")
+    return version
+
+
+def _at(context: Context, name: str, at: str | None) -> Version:
+    capture(context, [name])
+    moment = place(context, at) if at else None
+    passage = context.store.log.passage(context.repo.id, name, moment.seq if moment else context.store.log.last_seq())
+    if passage is None:
+        raise NothingMatched(f"guard has no version of {printable(name)}; see 'guardctl log'")
+    if passage.knowledge is Knowledge.FORGOTTEN:
+        raise NothingMatched(
+            f"retention has removed what {printable(name)} was then; see 'guardctl log {printable(name)}'"
+        )
+    if passage.then is None or not passage.then.state.present:
+        then = f"at {when(moment.time_ns)}" if moment else "any more"
+        raise NothingMatched(f"{printable(name)} was not there {then}; see 'guardctl log {printable(name)}'")
+    return passage.then

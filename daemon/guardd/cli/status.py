@@ -1,0 +1,57 @@
+"""guardctl status: the daemon, each repo's state, the store."""
+
+import click
+
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.output import emit, iso, printable, say, size, when
+from guardd.errors import Exit
+from guardd.service.standing import Standing, standing
+
+_COLORS = {"protected": "green", "starting": "yellow", "degraded": "red", "desynced": "red", "stopped": "red"}
+
+
+@click.command()
+@common_options
+@pass_context
+def command(context: Context) -> int:
+    """How well each repo is protected right now."""
+    now = standing(context.store, context.now.wall_ns)
+    if context.json:
+        emit(context, _document(now))
+    else:
+        _print(context, now)
+    return Exit.DONE
+
+
+def _document(now: Standing) -> dict[str, object]:
+    return {
+        "daemon": {"running": now.pid is not None, "pid": now.pid or None, "version": now.version},
+        "repos": [
+            {
+                "path": repo.path, "state": repo.state, "reasons": list(repo.reasons), "files": repo.files,
+                "versions": repo.versions, "dirty": repo.dirty, "last_scan": iso(repo.scan_ns) if repo.scan_ns else None,
+            }
+            for repo in now.repos
+        ],
+        "incidents_open": 0,
+        "store": {"path": now.store_path, "bytes": now.size.bytes, "blobs": now.size.blobs},
+    }  # fmt: skip
+
+
+def _print(context: Context, now: Standing) -> None:
+    if now.pid is None:
+        say(context, "guardd is not running: nothing is protected. Start it with 'guardd'.", fg="red", bold=True)
+    else:
+        say(context, f"guardd {now.version} is running (pid {now.pid})")
+    for repo in now.repos:
+        say(context)
+        say(context, printable(repo.path), bold=True)
+        say(context, f"  {repo.state}", fg=_COLORS[repo.state], bold=True)
+        for reason in repo.reasons:
+            say(context, f"    {printable(reason)}", fg="red")
+        scanned = f"scanned {when(repo.scan_ns)}" if repo.scan_ns else "not scanned yet"
+        say(context, f"  {repo.files:,} files, {repo.versions:,} versions, {repo.dirty} dirty, {scanned}")
+    if not now.repos:
+        say(context, "No repo is guarded yet: run 'guardctl init' in one.")
+    say(context)
+    say(context, f"store {printable(now.store_path)}: {size(now.size.bytes)}, {now.size.blobs:,} blobs")

@@ -1,0 +1,51 @@
+"""guardctl undo: take a restore back."""
+
+import shlex
+import sys
+
+import click
+
+from guardd.cli.capturing import capture
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.output import when
+from guardd.cli.settling import Choices, check_choices, settle, settling_options
+from guardd.errors import NothingMatched
+from guardd.recovery.restore import plan_undo
+from guardd.store.restores import Restore
+
+
+@click.command()
+@click.argument("restore_id", required=False, type=click.IntRange(min=1))
+@settling_options
+@common_options
+@pass_context
+def command(context: Context, restore_id: int | None, choices: Choices) -> int:
+    """Take a restore back: the last one, or the one with this number.
+
+    An undo is a restore itself: give its number to take it back in turn.
+    """
+    check_choices(context, choices)
+    restore = _restore(context, restore_id)
+    capture(context)
+    title = f"take back restore {restore.id} of {when(restore.time_ns)}"
+    return settle(
+        context,
+        plan_undo(context.store, restore),
+        shlex.join(["guardctl", *sys.argv[1:]]),
+        title,
+        choices,
+        undoes=restore.id,
+    )
+
+
+def _restore(context: Context, restore_id: int | None) -> Restore:
+    restores, repo = context.store.restores, context.repo
+    if restore_id is None:
+        found = restores.last_undoable(repo.id)
+        if found is None:
+            raise NothingMatched(f"there is no restore of {repo.path} to take back")
+        return found
+    found = restores.get(restore_id)
+    if found is None or found.repo_id != repo.id:
+        raise NothingMatched(f"there is no restore {restore_id} of {repo.path}")
+    return found

@@ -1,0 +1,54 @@
+"""The config described: its values in force with where each comes from, its JSON schema, what is odd about it."""
+
+import json
+import os
+import stat
+from typing import Any
+
+from guardd.config.lines import key_lines
+from guardd.config.loading import read_text
+from guardd.config.places import default_state_dir
+from guardd.config.settings import Settings
+
+
+def effective(settings: Settings, path: str) -> list[tuple[str, Any, str]]:
+    """(key, value, source) of every setting in force; durations are in ns, sizes in bytes; source: default, environment or FILE:LINE."""
+    lines = key_lines(read_text(path, named=False) or "")
+    found: list[tuple[str, Any, str]] = []
+    for table, value in settings:
+        for at, one in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
+            for key, setting in one:
+                full = (table, key) if at is None else (table, at, key)
+                source = f"{path}:{lines[full]}" if full in lines else "default"
+                name = f"{table}.{key}" if at is None else f"{table}[{at}].{key}"
+                found.append((name, list(setting) if isinstance(setting, tuple) else setting, source))
+    return [_with_state_dir(*row) for row in found]
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the config."""
+    document: dict[str, Any] = json.loads(json.dumps(Settings.model_json_schema(mode="validation")))
+    return document
+
+
+def oddities(settings: Settings, path: str) -> list[str]:
+    """What is allowed but hardly meant."""
+    odd = [
+        f"{path}: the repo {repo.path} is not a directory now" for repo in settings.repo if not os.path.isdir(repo.path)
+    ]
+    if not settings.repo:
+        odd.append(f"{path}: no [[repo]] yet; run 'guardctl init' in one")
+    try:
+        if os.stat(path).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            odd.append(f"{path}: others may write to it; run 'chmod go-w {path}'")
+    except FileNotFoundError:
+        pass
+    return odd
+
+
+def _with_state_dir(key: str, value: Any, source: str) -> tuple[str, Any, str]:
+    if key != "daemon.state_dir":
+        return key, value, source
+    if os.environ.get("GUARD_STATE_DIR"):
+        return key, os.path.abspath(os.environ["GUARD_STATE_DIR"]), "environment: GUARD_STATE_DIR"
+    return key, value or default_state_dir(), source

@@ -1,0 +1,54 @@
+"""Changes to the config file by guard itself: as text, so that comments and order stay as people wrote them."""
+
+import json
+import os
+import tempfile
+
+from guardd.config.loading import load, read_text
+from guardd.errors import ConfigError
+
+
+def add_repo(path: str, repo_path: str) -> bool:
+    """Append a `[[repo]]` for an absolute path, unless it is there; whether something was written. Raises ConfigError."""
+    try:
+        repo_path.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            [f"{repo_path!r} cannot be written in TOML: its name is not UTF-8; rename the directory"]
+        ) from error
+    path = os.path.realpath(path)  # a config that is a link into someone's dotfiles stays one
+    text = read_text(path, named=False) or ""
+    if any(repo.path == repo_path for repo in load(path, named=False).repo):
+        return False
+    separator = "" if not text or text.endswith("\n\n") else "\n" if text.endswith("\n") else "\n\n"
+    addition = f"{separator}[[repo]]\npath = {json.dumps(repo_path, ensure_ascii=False)}\n"
+    _replace(path, text + addition)
+    try:
+        load(path, named=True)
+    except ConfigError:
+        if text:
+            _replace(path, text)
+        else:
+            os.unlink(path)
+        raise
+    return True
+
+
+def _replace(path: str, text: str) -> None:
+    folder = os.path.dirname(path)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        fd, temp = tempfile.mkstemp(dir=folder, prefix=".config-", suffix=".toml")
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(fd)
+                if os.path.exists(path):
+                    os.fchmod(fd, os.stat(path).st_mode & 0o777)
+            os.replace(temp, path)
+        except BaseException:
+            os.unlink(temp)
+            raise
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}; make it writable, or name another with --config"]) from error

@@ -1,0 +1,160 @@
+"""The settings: every key, its type, its default, what is allowed. The one place where a key is defined."""
+
+import os
+import re
+import shlex
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from guardd.analysis.markers import DEFAULT_MARKERS
+from guardd.config.places import expand
+from guardd.errors import UsageError
+from guardd.selection import DEFAULT_INCLUDE, SelectionRules
+from guardd.timespec import parse_duration
+
+_SECOND_NS = 1_000_000_000
+_DAY_NS = 86_400 * _SECOND_NS
+_SIZE = re.compile(r"(\d{1,15}) ?(B|KiB|MiB|GiB|TiB)", re.ASCII)
+_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def _duration(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError('must be a duration in quotes, as "10m" or "3d"')
+    try:
+        return parse_duration(value)
+    except UsageError as error:
+        raise ValueError("must be a duration, as 90s, 10m, 2h30m, 3d, 1w") from error
+
+
+def _size(value: object) -> int:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('must be a size in quotes, as "512KiB", "16MiB" or "1GiB"')
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _path(value: str) -> str:
+    if not value or "\0" in value or not os.path.isabs(expand(value)):
+        raise ValueError("must be an absolute path, or one that begins with ~")
+    return expand(value)
+
+
+def _patterns(value: tuple[str, ...]) -> tuple[str, ...]:
+    from pathspec import GitIgnoreSpec
+
+    for pattern in value:
+        try:
+            GitIgnoreSpec.from_lines([pattern])
+        except ValueError as error:
+            raise ValueError(f"{pattern!r} is no gitignore pattern") from error
+    return value
+
+
+def _markers(value: tuple[str, ...]) -> tuple[str, ...]:
+    for marker in value:
+        if not marker or marker == "re:":
+            raise ValueError("a marker must not be empty: it would match every line")
+        try:
+            re.compile(marker.removeprefix("re:") if marker.startswith("re:") else "")
+        except re.error as error:
+            raise ValueError(f"{marker!r} is no regular expression ({error})") from error
+    return value
+
+
+def _commands(value: tuple[str, ...]) -> tuple[str, ...]:
+    for command in value:
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise ValueError(f"{command!r} cannot be split into words ({error})") from error
+        if not words:
+            raise ValueError("a command must not be empty")
+    return value
+
+
+Duration = Annotated[int, BeforeValidator(_duration, json_schema_input_type=str)]
+Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
+Strings = Annotated[tuple[str, ...], Field(strict=False)]
+Patterns = Annotated[Strings, AfterValidator(_patterns)]
+AbsolutePath = Annotated[str, AfterValidator(_path)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DaemonSettings(_Table):
+    """[daemon]: the process itself."""
+
+    state_dir: AbsolutePath | None = Field(
+        None, description="Where the store lies; default: guard in the user's state dir."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least level that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: for people on a terminal, else JSON."
+    )
+    scan_interval: Duration = Field(
+        600 * _SECOND_NS, ge=10 * _SECOND_NS, description="How often the whole tree is scanned."
+    )
+
+
+class RepoSettings(_Table):
+    """[[repo]]: one guarded tree."""
+
+    path: AbsolutePath = Field(description="The top directory of the repo.")
+    include: Annotated[Patterns, Field(min_length=1)] = Field(
+        DEFAULT_INCLUDE, description="Which files are kept (gitignore syntax)."
+    )
+    exclude: Patterns = Field(
+        (), description="Which are not (gitignore syntax), over the built-in ones; !pattern takes one back."
+    )
+    respect_gitignore: bool = Field(False, description="Leave out what git ignores.")
+    verify: Annotated[Strings, AfterValidator(_commands)] = Field((), description="Commands to run after a restore.")
+    max_file_size: Size = Field(16 * 2**20, gt=0, description="Of larger files only the hash is kept.")
+
+    @model_validator(mode="after")
+    def _resolve(self) -> Self:
+        object.__setattr__(self, "path", os.path.realpath(self.path))
+        return self
+
+    def selection_rules(self) -> SelectionRules:
+        """Which files of the repo are kept."""
+        return SelectionRules(self.include, self.exclude, self.respect_gitignore, self.max_file_size)
+
+
+class DetectionSettings(_Table):
+    """[detection]: what counts as damage."""
+
+    markers: Annotated[Strings, AfterValidator(_markers)] = Field(
+        DEFAULT_MARKERS, description="Lines that tools leave behind: literals, or regular expressions after re:."
+    )
+
+
+class RetentionSettings(_Table):
+    """[retention]: how long versions stay. The newest version of a file always does."""
+
+    keep_all: Duration = Field(3 * _DAY_NS, description="Every version, this long.")
+    keep_hourly: Duration = Field(30 * _DAY_NS, description="One an hour, this long.")
+    keep_daily: Duration = Field(365 * _DAY_NS, description="One a day, this long.")
+    quota: Size = Field(2**30, ge=2**20, description="The most that the store may take.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.keep_all <= self.keep_hourly <= self.keep_daily:
+            raise ValueError(
+                "keep_all, keep_hourly, keep_daily must not fall: each reaches at least as far back as the one before"
+            )
+        return self
+
+
+class Settings(_Table):
+    """All of the config."""
+
+    daemon: DaemonSettings = DaemonSettings()
+    repo: Annotated[tuple[RepoSettings, ...], Field(strict=False)] = ()
+    detection: DetectionSettings = DetectionSettings()
+    retention: RetentionSettings = RetentionSettings()

@@ -1,0 +1,52 @@
+"""The one error family: a message for people (what, where, what to do next) and an exit code."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of both programs (a contract with scripts)."""
+
+    DONE = 0
+    PARTIAL = 1
+    USAGE = 2
+    NOTHING = 3
+    UNUSABLE = 4
+    INTERRUPTED = 130
+
+
+class GuardError(Exception):
+    """Something a person must know; `str()` is one line: what, where, what to do next."""
+
+    exit_code = Exit.PARTIAL
+
+
+class UsageError(GuardError):
+    """The command cannot be carried out as given: wrong words, or refused for safety."""
+
+    exit_code = Exit.USAGE
+
+
+class NothingMatched(GuardError):
+    """The selection names nothing that guard knows."""
+
+    exit_code = Exit.NOTHING
+
+
+class ConfigError(GuardError):
+    """The config cannot be used; `problems` holds one line for each thing that is wrong."""
+
+    exit_code = Exit.UNUSABLE
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StoreError(GuardError):
+    """The store cannot be used: locked, damaged, too new, no space, no permission."""
+
+    exit_code = Exit.UNUSABLE
+
+
+class StoreFull(StoreError):
+    """No space is left for the store; nothing was recorded, what was stored stays readable."""

@@ -1,0 +1,4 @@
+"""Recovery: plan (pure) -> safety capture -> apply -> verify -> report. The only part of guard that writes into a repo.
+
+`plan` decides, `apply` writes, `verify` reads back, `sources` and `merge` ask git, `restore` leads through it.
+"""

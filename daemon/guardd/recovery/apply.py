@@ -1,0 +1,362 @@
+"""Apply: put states into a tree, so that each path is its old self or its new self and no newer edit is lost.
+
+A chunk at a time: all new contents into temporary files beside their targets, one syncfs, all swapped in, one syncfs. A swap
+is an exchange of two names: what comes out is looked at, and if it is not what the store holds a copy of, it goes back.
+"""
+
+import errno
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from guardd.beneath import Root, exchange, move_to_free_name, sync_filesystem
+from guardd.errors import GuardError
+from guardd.model import FileState, Kind, RepoPath, StatKey
+
+_CHUNK_FILES = 2_000
+_CHUNK_BYTES = 256 * 1024 * 1024
+_OPEN_FOLDERS = 32
+
+_ADVICE = {
+    errno.EACCES: "no permission; make the directory writable for this user",
+    errno.EPERM: "not permitted; the file or directory may be immutable (chattr -i)",
+    errno.EROFS: "the file system is read-only; remount it writable",
+    errno.ENOSPC: "the disk is full; free some space and run the restore again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the restore again",
+    errno.ENAMETOOLONG: "the name is too long for this file system",
+    errno.ELOOP: "a directory above it is a symlink now; guard never writes through one",
+    errno.ENOTDIR: "a directory above it is a file now; move that away",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One path to be put into a state (ABSENT: removed). `expected` is the key of what must be there now, None: nothing."""
+
+    path: RepoPath
+    target: FileState
+    expected: StatKey | None
+
+
+@dataclass(slots=True)
+class Applied:
+    """What became of the steps: the keys of what is there now (None: removed), the failures with their reasons, and the
+    paths that differed from `expected` at the last moment and were left alone.
+    """
+
+    done: dict[RepoPath, StatKey | None] = field(default_factory=dict)
+    failed: list[tuple[RepoPath, str]] = field(default_factory=list)
+    changed: list[RepoPath] = field(default_factory=list)
+
+
+class _Changed(Exception):
+    """What is at a path is not what was expected there."""
+
+
+def apply(
+    steps: Sequence[Step],
+    root: Root,
+    read_blob: Callable[[bytes], bytes],
+    *,
+    tag: str,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Applied:
+    """Carry out the steps, removals first; `tag` names the temporary files, for `leftovers`.
+
+    Every expected content must be durable in the store before. What fails is reported and leaves its path as it was.
+    """
+    run = _Run(root, read_blob, tag)
+    try:
+        removals = [step for step in steps if not step.target.present]
+        run.remove(removals)
+        on_progress(len(removals))
+        done = len(removals)
+        for chunk in _chunks([step for step in steps if step.target.present]):
+            run.write(chunk)
+            done += len(chunk)
+            on_progress(done)
+        return run.applied
+    finally:
+        run.close()
+
+
+def leftovers(
+    root: Root, folders: Iterable[RepoPath], tag: str, is_stored: Callable[[RepoPath], bool]
+) -> list[RepoPath]:
+    """Clear the temporary files that a killed `apply` left in these folders; those that are kept, by path.
+
+    A temporary file is new content from the store, or what a swap took out. The latter was stored before the first write,
+    unless someone edited it in that very instant: so only what `is_stored` knows is removed.
+    """
+    kept = []
+    for folder in folders:
+        try:
+            fd = root.open_dir(folder)
+        except OSError:
+            continue  # the folder is gone, and with it what was left there
+        try:
+            for name in os.listdir(fd):
+                if name.startswith(_prefix(tag)) and name.endswith(".tmp"):
+                    path = f"{folder}/{name}" if folder else name
+                    if is_stored(path):
+                        os.unlink(name, dir_fd=fd)
+                    else:
+                        kept.append(path)
+        finally:
+            os.close(fd)
+    return kept
+
+
+class _Run:
+    def __init__(self, root: Root, read_blob: Callable[[bytes], bytes], tag: str) -> None:
+        self.applied = Applied()
+        self._root = root
+        self._read_blob = read_blob
+        self._tag = tag
+        self._folders: OrderedDict[RepoPath, int] = OrderedDict()
+        self._count = 0
+
+    def remove(self, steps: Sequence[Step]) -> None:
+        """Take files away; directories that this empties go too."""
+        emptied: set[RepoPath] = set()
+        for step in steps:
+            try:
+                if step.expected is not None:
+                    self._take_out(step.path, step.expected)
+                self.applied.done[step.path] = None
+                emptied.add(step.path.rpartition("/")[0])
+            except FileNotFoundError:
+                self.applied.done[step.path] = None
+            except _Changed:
+                self.applied.changed.append(step.path)
+            except OSError as error:
+                self._fail(step, error)
+        for folder in sorted(emptied, reverse=True):
+            self._remove_empty(folder)
+        if steps:
+            sync_filesystem(self._folder(""))
+
+    def write(self, steps: Sequence[Step]) -> None:
+        """Write one chunk: temporary files, sync, swaps, sync."""
+        ready: list[tuple[Step, str]] = []
+        full: OSError | None = None
+        for step in steps:
+            try:
+                if full is not None:
+                    raise full
+                ready.append((step, self._prepare(step)))
+            except GuardError as error:
+                self.applied.failed.append((step.path, str(error)))
+            except OSError as error:
+                full = error if error.errno in (errno.ENOSPC, errno.EDQUOT) else full
+                self._fail(step, error)
+        sync_filesystem(self._folder(""))
+        for step, temp in ready:
+            try:
+                self._swap_in(step, temp)
+            except _Changed:
+                self.applied.changed.append(step.path)
+            except OSError as error:
+                self._fail(step, error)
+        sync_filesystem(self._folder(""))
+
+    def close(self) -> None:
+        """Close the directories that are open."""
+        while self._folders:
+            os.close(self._folders.popitem()[1])
+
+    # -- one path -----------------------------------------------------------------------------------------------
+
+    def _prepare(self, step: Step) -> str:
+        """Write the target state into a temporary file beside the path; its name."""
+        parent, name = _split(step.path)
+        folder = self._folder(parent, create=True)
+        content = self._read_blob(step.target.blob)
+        temp = self._temp_name()
+        try:
+            if step.target.kind is Kind.LINK:
+                os.symlink(os.fsdecode(content), temp, dir_fd=folder)
+            else:
+                fd = os.open(
+                    temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
+                )
+                try:
+                    _write_all(fd, content)
+                    _own_like(fd, folder, name)
+                    os.fchmod(fd, step.target.mode & 0o777)
+                finally:
+                    os.close(fd)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temp, dir_fd=folder)
+            raise
+        return temp
+
+    def _swap_in(self, step: Step, temp: str) -> None:
+        parent, name = _split(step.path)
+        folder = self._folder(parent, create=True)
+        try:
+            if step.expected is None:
+                self._fill_free_name(folder, temp, name)
+            else:
+                self._replace(folder, temp, name, step.expected)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temp, dir_fd=folder)
+            raise
+        self.applied.done[step.path] = _key(folder, name)
+
+    def _fill_free_name(self, folder: int, temp: str, name: str) -> None:
+        with suppress(OSError):
+            os.rmdir(name, dir_fd=folder)  # an empty directory in the way is nothing that could be lost
+        try:
+            move_to_free_name(folder, temp, name)
+        except FileExistsError as error:
+            if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), name) from error
+            raise _Changed from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EINVAL):
+                raise
+            if _exists(folder, name):
+                raise _Changed from error
+            os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+    def _replace(self, folder: int, temp: str, name: str, expected: StatKey) -> None:
+        try:
+            exchange(folder, temp, name)
+        except FileNotFoundError as error:
+            raise _Changed from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EINVAL):
+                raise
+            # No exchange on this file system: between this look and the rename, an edit could still slip in.
+            if not _same(_key(folder, name), expected):
+                raise _Changed from error
+            os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+            return
+        if not _same(_key(folder, temp), expected):
+            exchange(folder, temp, name)
+            raise _Changed
+        os.unlink(temp, dir_fd=folder)
+
+    def _take_out(self, path: RepoPath, expected: StatKey) -> None:
+        parent, name = _split(path)
+        folder = self._folder(parent)
+        temp = self._temp_name()
+        if not _same(_key(folder, name), expected):
+            raise _Changed
+        try:
+            move_to_free_name(folder, name, temp)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EINVAL):
+                raise
+            os.rename(name, temp, src_dir_fd=folder, dst_dir_fd=folder)
+        if not _same(_key(folder, temp), expected):
+            with suppress(FileExistsError):
+                move_to_free_name(folder, temp, name)
+            raise _Changed
+        os.unlink(temp, dir_fd=folder)
+
+    def _remove_empty(self, folder: RepoPath) -> None:
+        while folder:
+            parent, name = _split(folder)
+            self._forget(folder)
+            try:
+                os.rmdir(name, dir_fd=self._folder(parent))
+            except OSError:
+                return  # not empty, or not ours to remove
+            folder = parent
+
+    # -- directories --------------------------------------------------------------------------------------------
+
+    def _folder(self, path: RepoPath, *, create: bool = False) -> int:
+        """An open directory, of the few that are kept open."""
+        if path in self._folders:
+            self._folders.move_to_end(path)
+            return self._folders[path]
+        fd = self._root.open_dir(path, create=create)
+        self._folders[path] = fd
+        if len(self._folders) > _OPEN_FOLDERS:
+            os.close(self._folders.popitem(last=False)[1])
+        return fd
+
+    def _forget(self, path: RepoPath) -> None:
+        fd = self._folders.pop(path, None)
+        if fd is not None:
+            os.close(fd)
+
+    def _temp_name(self) -> str:
+        self._count += 1
+        return f"{_prefix(self._tag)}{self._count}.tmp"
+
+    def _fail(self, step: Step, error: OSError) -> None:
+        if error.errno in (errno.EISDIR, errno.ENOTEMPTY):
+            reason = "a directory with files in it is in the way; move it away"
+        else:
+            reason = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+        self.applied.failed.append((step.path, reason))
+
+
+def _chunks(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    chunk: list[Step] = []
+    size = 0
+    for step in steps:
+        if chunk and (len(chunk) >= _CHUNK_FILES or size + step.target.size > _CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(step)
+        size += step.target.size
+    if chunk:
+        yield chunk
+
+
+def _prefix(tag: str) -> str:
+    return f".guardd-{tag}-"
+
+
+def _split(path: RepoPath) -> tuple[RepoPath, str]:
+    parent, _, name = path.rpartition("/")
+    return parent, name
+
+
+def _key(folder: int, name: str) -> StatKey:
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    return StatKey(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _same(found: StatKey, expected: StatKey) -> bool:
+    """Whether it is the expected file; a rename changes ctime, so that does not count."""
+    return (found.dev, found.ino, found.size, found.mtime_ns) == (
+        expected.dev, expected.ino, expected.size, expected.mtime_ns,
+    )  # fmt: skip
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _own_like(fd: int, folder: int, name: str) -> None:
+    """Running as root, keep the owner of what is replaced, else take the directory's: root's files help no one."""
+    if os.geteuid() != 0:
+        return
+    try:
+        like = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISREG(like.st_mode):
+            like = os.fstat(folder)
+    except FileNotFoundError:
+        like = os.fstat(folder)
+    os.fchown(fd, like.st_uid, like.st_gid)

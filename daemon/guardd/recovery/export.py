@@ -1,0 +1,29 @@
+"""An export: the tree of one place in the log, written as plain files into an empty directory."""
+
+from collections.abc import Callable
+
+from guardd.beneath import Root
+from guardd.model import RepoPath
+from guardd.recovery.apply import Step, apply
+from guardd.store.log import Knowledge
+from guardd.store.repos import Repo
+from guardd.store.store import Store
+
+
+def export(
+    store: Store, repo: Repo, place: int, directory: str, on_progress: Callable[[int, int], None]
+) -> tuple[int, list[tuple[RepoPath, str]]]:
+    """Write what was in force at `place`; the number of files written, and what could not be, with the reason."""
+    passages = store.log.passages(repo.id, place, changed_only=False)
+    there = [passage.then for passage in passages if passage.then and passage.then.state.present]
+    lost = [(p.path, "retention has removed what it was then") for p in passages if p.knowledge is Knowledge.FORGOTTEN]
+    steps = [Step(version.path, version.state, None) for version in there if version.state.stored]
+    unkept = [
+        (version.path, "only its hash was kept (over max_file_size)") for version in there if not version.state.stored
+    ]
+    with Root(directory) as root:
+        applied = apply(
+            steps, root, store.blobs.read, tag="export", on_progress=lambda done: on_progress(done, len(steps))
+        )
+    changed = [(path, "something else is there") for path in applied.changed]
+    return len(applied.done), [*applied.failed, *changed, *unkept, *lost]

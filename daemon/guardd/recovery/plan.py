@@ -1,0 +1,166 @@
+"""The plan of a restore: which path goes to which state, and why. Pure: log and selection in, plan out."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from guardd.model import ABSENT, FileState, Kind, RepoPath, Version
+from guardd.store.log import Knowledge, Passage
+
+
+_FORGOTTEN = "retention has removed what it was then; choose a later time"
+
+
+class Verdict(StrEnum):
+    """What happened to a path between the first change after the chosen moment (the damage) and now."""
+
+    UNCHANGED = "unchanged since"
+    EDITED = "edited since"
+    DELETED = "deleted since"
+    RENAMED = "renamed since"
+
+
+class Action(StrEnum):
+    """What a restore does with a path."""
+
+    WRITE = "write"
+    REMOVE = "remove"
+    LEAVE = "leave"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One path of a plan. `head_seq` is the head that it was made on; `base` the state right after the chosen moment.
+
+    `source_ns` is the time of the version that goes back (None: nothing was there, or it is not from the log).
+    """
+
+    path: RepoPath
+    action: Action
+    verdict: Verdict
+    current: FileState
+    target: FileState
+    head_seq: int
+    base: FileState = ABSENT
+    source_ns: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a restore would do, path by path."""
+
+    items: tuple[Item, ...]
+
+    def of(self, action: Action) -> list[Item]:
+        """The items with this action."""
+        return [item for item in self.items if item.action is action]
+
+    @property
+    def work(self) -> list[Item]:
+        """The items that change something on disk."""
+        return [item for item in self.items if item.action in (Action.WRITE, Action.REMOVE)]
+
+
+def plan_return(passages: Sequence[Passage], *, keep_new: bool = False) -> Plan:
+    """Every path back to what it was at one place in the log; what was born since goes, unless `keep_new`."""
+    births = {p.head.state.blob: p.path for p in passages if _was_absent(p) and p.head.state.kind is Kind.FILE}
+    return Plan(tuple(_returning(passage, births, keep_new=keep_new) for passage in passages))
+
+
+def plan_version(version: Version, head: Version) -> Plan:
+    """One path back to one of its versions."""
+    passage = Passage(version.path, version, Knowledge.KNOWN, head, head)
+    return plan_return([passage])
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A state for a path, from a source other than a place in the log; None: retention has removed it.
+
+    `base` is what was left there when the source was last in force, where that is known.
+    """
+
+    path: RepoPath
+    target: FileState | None
+    base: FileState | None = None
+
+
+def plan_states(wanted: Iterable[Wanted], head_of: Callable[[RepoPath], tuple[int, FileState]]) -> Plan:
+    """Given states for given paths: from git, or from an earlier restore."""
+    items = []
+    for one in wanted:
+        head_seq, current = head_of(one.path)
+        base = one.base or current
+        verdict = Verdict.UNCHANGED if current == base else Verdict.EDITED if current.present else Verdict.DELETED
+        item = Item(one.path, Action.WRITE, verdict, current, one.target or current, head_seq, base)
+        items.append(_settled(item) if one.target else replace(item, action=Action.SKIP, reason=_FORGOTTEN))
+    return Plan(tuple(items))
+
+
+def with_merged(plan: Plan, merge: Callable[[Item], FileState | str | None]) -> Plan:
+    """Items edited since, merged: `merge` gives the merged state, or a conflict's description, or None to leave as is."""
+    items = []
+    for item in plan.items:
+        if item.action is Action.WRITE and item.verdict is Verdict.EDITED:
+            match merge(item):
+                case FileState() as merged:
+                    item = _settled(replace(item, target=merged, reason="merged with the edits made since"))
+                case str() as conflict:
+                    item = replace(item, action=Action.SKIP, reason=conflict)
+        items.append(item)
+    return Plan(tuple(items))
+
+
+def _returning(passage: Passage, births: dict[bytes, RepoPath], *, keep_new: bool) -> Item:
+    current = passage.head.state
+    base = passage.first_after.state if passage.first_after else current
+    target = passage.then.state if passage.then else ABSENT
+    verdict, renamed_to = _verdict(passage, base, births)
+    source_ns = passage.then.time_ns if passage.then else None
+    item = Item(passage.path, Action.WRITE, verdict, current, target, passage.head.seq, base, source_ns)
+    if passage.knowledge is Knowledge.FORGOTTEN:
+        return replace(item, action=Action.SKIP, reason=_FORGOTTEN)
+    if passage.then is None and current.present and keep_new:
+        return replace(item, action=Action.LEAVE, target=current, reason="born since, kept (--keep-new)")
+    if passage.knowledge is Knowledge.FIRST_SEEN:
+        item = replace(item, reason="guard saw it first after that time; goes to that first version")
+    elif renamed_to:
+        item = replace(item, reason=f"renamed since to {renamed_to}")
+    return _settled(item)
+
+
+def _verdict(passage: Passage, base: FileState, births: dict[bytes, RepoPath]) -> tuple[Verdict, RepoPath | None]:
+    head = passage.head
+    if passage.first_after is None or head.seq == passage.first_after.seq and head.state.present:
+        return Verdict.UNCHANGED, None
+    if not head.state.present and passage.then is not None:
+        renamed_to = births.get(passage.then.state.blob) or births.get(base.blob)
+        return (Verdict.RENAMED, renamed_to) if renamed_to else (Verdict.DELETED, None)
+    return (Verdict.UNCHANGED if head.state == base else Verdict.EDITED), None
+
+
+def _settled(item: Item) -> Item:
+    """The item with the action that its states call for."""
+    if item.target == item.current:
+        return replace(item, action=Action.LEAVE)
+    if not item.target.present:
+        if not item.current.stored:
+            return replace(
+                item, action=Action.SKIP, reason="its content is over max_file_size and not stored; remove it by hand"
+            )
+        return replace(item, action=Action.REMOVE)
+    if not item.target.stored:
+        return replace(
+            item, action=Action.SKIP, reason="its content then was over max_file_size, only its hash was kept"
+        )
+    if not item.current.stored:
+        return replace(
+            item, action=Action.SKIP, reason="its content now is over max_file_size and not stored; move it away first"
+        )
+    return item
+
+
+def _was_absent(passage: Passage) -> bool:
+    return passage.knowledge is Knowledge.KNOWN and (passage.then is None or not passage.then.state.present)

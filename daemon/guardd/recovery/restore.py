@@ -1,0 +1,202 @@
+"""A restore from plan to report: safety capture, the log entry, the writes, the look back."""
+
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from guardd import clock
+from guardd.beneath import Root
+from guardd.capture.capturer import Capturer
+from guardd.capture.reading import Seen, read
+from guardd.errors import NothingMatched, UsageError
+from guardd.model import ABSENT, FileState, Kind, Origin, RepoPath
+from guardd.recovery.apply import Step, apply, leftovers
+from guardd.recovery.plan import Action, Item, Plan, Wanted, plan_states, with_merged
+from guardd.recovery.sources import git_files, merge
+from guardd.selection import Selection
+from guardd.store.codec import Encoded, digest, encode
+from guardd.store.lock import Lock, restore_lock
+from guardd.store.log import Observation
+from guardd.store.repos import Repo
+from guardd.store.restores import Restore
+from guardd.store.store import Store
+
+_LOCK_WAIT_S = 30.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What a restore did. `restore_id` is None where there was nothing to do."""
+
+    restore_id: int | None = None
+    restored: list[RepoPath] = field(default_factory=list)
+    removed: list[RepoPath] = field(default_factory=list)
+    unchanged: int = 0
+    skipped: list[tuple[RepoPath, str]] = field(default_factory=list)
+    failed: list[tuple[RepoPath, str]] = field(default_factory=list)
+    written: list[tuple[RepoPath, FileState]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def carry_out(
+    store: Store,
+    repo: Repo,
+    plan: Plan,
+    command: str,
+    *,
+    undoes: int | None = None,
+    blobs: Sequence[Encoded] = (),
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Report:
+    """Carry out a plan. Whatever it overwrites or removes is in the store before the first write.
+
+    Paths that changed since the plan was made are left alone and reported. Raises UsageError while another restore of
+    the repo runs, StoreError, and OSError for the root itself.
+    """
+    started = time.monotonic()
+    report = Report(
+        unchanged=len(plan.of(Action.LEAVE)), skipped=[(item.path, item.reason) for item in plan.of(Action.SKIP)]
+    )
+    if plan.work:
+        with _sole_writer(store, repo), Root(repo.path) as root:
+            report.skipped += _clear_leftovers(store, repo, root)
+            capturer = Capturer(store, repo)
+            try:
+                capturer.look([item.path for item in plan.work], Origin.SCAN)
+                keys = {item.path: store.log.head(repo.id, item.path).key for item in plan.work}
+                work = [item for item in plan.work if keys[item.path] or not item.current.present]
+                unread = {item.path for item in plan.work} - {item.path for item in work}
+                targets = [Observation(item.path, item.head_seq, item.target) for item in work]
+                report.restore_id, moved = store.restores.begin(
+                    repo.id, command, targets, clock.now(), undoes=undoes, blobs=blobs
+                )
+                report.skipped += [
+                    (path, "it cannot be read, so it could not be kept first") for path in sorted(unread)
+                ]
+                report.skipped += [(path, "it changed while the restore was prepared; run it again") for path in moved]
+                steps = [Step(item.path, item.target, keys[item.path]) for item in work if item.path not in set(moved)]
+                _write(store, repo, root, steps, report, on_progress)
+                # What did not get written is not what the log says by now: the disk has the last word.
+                capturer.look([path for path, _ in report.failed + report.skipped], Origin.SCAN)
+                store.restores.finish(report.restore_id)
+            finally:
+                capturer.close()
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def plan_merged(store: Store, plan: Plan) -> tuple[Plan, list[Encoded]]:
+    """The plan with the edits made since the damage kept, on top of what was there before it; and the merged contents."""
+    contents: list[Encoded] = []
+
+    def merged(item: Item) -> FileState | str | None:
+        sides = (item.current, item.base, item.target)
+        if any(side.kind is not Kind.FILE or not side.stored for side in sides):
+            return None
+        ours, base, theirs = (store.blobs.read(side.blob) for side in sides)
+        content = merge(ours, base, theirs)
+        if content is None:
+            return "the edits made since conflict with what was there before; merge it by hand (guardctl show, guardctl diff)"
+        hash_ = digest(content)
+        contents.append(encode(hash_, content))
+        return FileState(Kind.FILE, hash_, len(content), item.current.mode)
+
+    return with_merged(plan, merged), contents
+
+
+def plan_git(
+    store: Store, repo: Repo, selection: Selection, rev: str, chosen: Callable[[RepoPath], bool]
+) -> tuple[Plan, list[Encoded]]:
+    """The chosen files as a git revision has them, and their contents. Files that git does not have stay."""
+    wanted: list[Wanted] = []
+    contents: list[Encoded] = []
+    for path, mode, content in git_files(repo.path, rev, lambda path: chosen(path) and selection.wants(path)):
+        hash_ = digest(content)
+        kind = Kind.LINK if stat.S_ISLNK(mode) else Kind.FILE
+        head = store.log.head(repo.id, path).state
+        wanted.append(Wanted(path, FileState(kind, hash_, len(content), _mode_from_git(kind, mode, head))))
+        contents.append(encode(hash_, content))
+    if not wanted:
+        raise NothingMatched(f"git:{rev} has no such file; see 'git ls-tree -r {rev}'")
+    return plan_states(wanted, lambda path: _head_of(store, repo.id, path)), contents
+
+
+def _mode_from_git(kind: Kind, mode: int, head: FileState) -> int:
+    """Git knows one bit, executable or not; the others stay as they are on disk."""
+    if kind is Kind.LINK:
+        return 0o777
+    bits = head.mode if head.kind is Kind.FILE else 0o644
+    return bits | (bits & 0o444) >> 2 if mode & 0o100 else bits & ~0o111
+
+
+def plan_undo(store: Store, restore: Restore) -> Plan:
+    """Every path of a restore back to its safety version, the one right before the restore."""
+    items = store.restores.items(restore.id)
+    wanted = [Wanted(i.path, _state_at(store, i.safety_seq), _state_at(store, i.target_seq)) for i in items]
+    return plan_states(wanted, lambda path: _head_of(store, restore.repo_id, path))
+
+
+def plan_resume(store: Store, restore: Restore) -> Plan:
+    """What an interrupted restore had still to do."""
+    items = store.restores.items(restore.id)
+    wanted = [Wanted(i.path, _state_at(store, i.target_seq), _state_at(store, i.safety_seq)) for i in items]
+    return plan_states(wanted, lambda path: _head_of(store, restore.repo_id, path))
+
+
+def _state_at(store: Store, seq: int) -> FileState | None:
+    """The state that a place in the log recorded; 0 stands for nothing there, None for removed by retention."""
+    version = store.log.version(seq) if seq else None
+    return version.state if version else None if seq else ABSENT
+
+
+def _head_of(store: Store, repo_id: int, path: RepoPath) -> tuple[int, FileState]:
+    head = store.log.head(repo_id, path)
+    return head.seq, head.state
+
+
+@contextmanager
+def _sole_writer(store: Store, repo: Repo) -> Iterator[Lock]:
+    lock = restore_lock(store.state_dir, repo.id)
+    if not lock.try_acquire(_LOCK_WAIT_S):
+        raise UsageError(f"another restore (pid {lock.holder()}) is writing into {repo.path}; wait for it to end")
+    with lock:
+        yield lock
+
+
+def _clear_leftovers(store: Store, repo: Repo, root: Root) -> list[tuple[RepoPath, str]]:
+    """Clear what restores that were killed left behind: we hold the lock, so none is running. What is kept, and why."""
+
+    def is_stored(path: RepoPath) -> bool:
+        seen = read(root, path, repo.rules.max_file_size)
+        return isinstance(seen, Seen) and store.blobs.holds(seen.state.blob)
+
+    kept: list[RepoPath] = []
+    for restore in store.restores.unfinished(repo.id):
+        folders = {item.path.rpartition("/")[0] for item in store.restores.items(restore.id)}
+        kept += leftovers(root, folders, str(restore.id), is_stored)
+    return [
+        (path, "an edit that an interrupted restore had in hand; compare it with the file, and remove it")
+        for path in kept
+    ]
+
+
+def _write(
+    store: Store,
+    repo: Repo,
+    root: Root,
+    steps: Sequence[Step],
+    report: Report,
+    on_progress: Callable[[int], None],
+) -> None:
+    applied = apply(steps, root, store.blobs.read, tag=str(report.restore_id), on_progress=on_progress)
+    store.restores.wrote(repo.id, applied.done.items())
+    report.failed += applied.failed
+    report.skipped += [(path, "it changed while it was restored; run it again") for path in applied.changed]
+    for step in steps:
+        if step.path in applied.done and step.target.present:
+            report.restored.append(step.path)
+            report.written.append((step.path, step.target))
+        elif step.path in applied.done:
+            report.removed.append(step.path)

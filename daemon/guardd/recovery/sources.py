@@ -1,0 +1,131 @@
+"""Git as a source of contents: any revision's files, and three-way merges. The repo's own config cannot run anything."""
+
+import os
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from guardd.errors import GuardError, UsageError
+from guardd.model import RepoPath
+
+_UNDER_WAY = {
+    "rebase-merge": "rebase", "rebase-apply": "rebase", "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert", "BISECT_LOG": "bisect",
+}  # fmt: skip
+
+_HARMLESS = (
+    "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never",
+    "--no-optional-locks", "--no-pager", "--literal-pathspecs",
+)  # fmt: skip
+"""A hostile `.git/config` names programs to run: none of those that these commands would use is left standing."""
+
+
+def git_files(root: str, rev: str, wanted: Callable[[RepoPath], bool]) -> Iterator[tuple[RepoPath, int, bytes]]:
+    """(path, mode, content) of the wanted files of a revision; links come with mode S_IFLNK.
+
+    Contents are git's own (no line-ending conversion). Raises UsageError for a bad revision.
+    """
+    if rev.startswith("-"):
+        raise UsageError(f"git:{rev} is no revision; try git:HEAD")
+    resolved = _git(
+        root,
+        "rev-parse",
+        "--verify",
+        "--quiet",
+        "--end-of-options",
+        f"{rev}^{{tree}}",
+        error=f"git has no revision {rev!r} here",
+    )
+    tree = resolved.decode().strip()
+    listing = _git(root, "ls-tree", "-r", "-z", "--full-tree", tree, error=f"git cannot list {rev!r}")
+    top = os.fsdecode(_git(root, "rev-parse", "--show-prefix", error="this is no git repo")).rstrip("\n")
+    yield from _contents(root, [entry for entry in _entries(listing, top) if wanted(entry[0])])
+
+
+def merge(ours: bytes, base: bytes, theirs: bytes) -> bytes | None:
+    """The three-way merge by `git merge-file`; None on conflict."""
+    with tempfile.TemporaryDirectory(prefix="guard-merge-") as folder:
+        paths = []
+        for name, content in (("ours", ours), ("base", base), ("theirs", theirs)):
+            paths.append(os.path.join(folder, name))
+            with open(paths[-1], "wb") as file:
+                file.write(content)
+        done = _run(folder, ["merge-file", "-p", "-q", *paths])
+    if done.returncode == 0:
+        return done.stdout
+    if 0 < done.returncode < 128:
+        return None
+    return None if b"binary" in done.stderr else _refuse(done)
+
+
+def git_operation(root: str) -> str | None:
+    """The git operation that is under way in this work tree (rebase, merge, ...), or None."""
+    git_dir = os.path.join(root, ".git")
+    try:
+        if not stat.S_ISDIR(os.lstat(git_dir).st_mode):
+            with open(git_dir, encoding="utf-8", errors="surrogateescape") as file:  # a worktree or submodule
+                git_dir = os.path.join(root, file.read().removeprefix("gitdir:").strip())
+    except OSError:
+        return None
+    return next((what for name, what in _UNDER_WAY.items() if os.path.lexists(os.path.join(git_dir, name))), None)
+
+
+def _entries(listing: bytes, top: str) -> Iterator[tuple[RepoPath, int, str]]:
+    for entry in listing.split(b"\0"):
+        if entry:
+            about, _, name = entry.partition(b"\t")
+            mode, kind, object_id = about.decode().split()
+            path = os.fsdecode(name)
+            if kind == "blob" and path.startswith(top):
+                yield path[len(top) :], int(mode, 8), object_id
+
+
+def _contents(root: str, entries: list[tuple[RepoPath, int, str]]) -> Iterator[tuple[RepoPath, int, bytes]]:
+    with _cat_file(root) as process:
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("git was started with pipes")
+        for path, mode, object_id in entries:
+            process.stdin.write(object_id.encode() + b"\n")
+            process.stdin.flush()
+            header = process.stdout.readline().split()
+            if len(header) != 3:
+                raise GuardError(f"git cannot read {path!r}; run 'git fsck'")
+            content = process.stdout.read(int(header[2]))
+            process.stdout.read(1)
+            yield path, mode, content
+
+
+@contextmanager
+def _cat_file(root: str) -> Iterator["subprocess.Popen[bytes]"]:
+    command = ["git", *_HARMLESS, "cat-file", "--batch"]
+    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            if process.stdin:
+                process.stdin.close()
+
+
+def _git(root: str, *words: str, error: str) -> bytes:
+    done = _run(root, list(words))
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UsageError(f"{error}{': ' + said[-1] if said else ''}")
+    return done.stdout
+
+
+def _run(root: str, words: list[str]) -> "subprocess.CompletedProcess[bytes]":
+    try:
+        return subprocess.run(
+            ["git", *_HARMLESS, *words], cwd=root, capture_output=True, check=False, stdin=subprocess.DEVNULL
+        )
+    except FileNotFoundError as error:
+        raise UsageError(
+            "git is not installed: --merge and --from git:REV need it; leave them out or install git"
+        ) from error
+
+
+def _refuse(done: "subprocess.CompletedProcess[bytes]") -> bytes:
+    raise GuardError(f"git merge-file failed: {done.stderr.decode(errors='replace').strip()}")

@@ -1,0 +1,154 @@
+"""Selection: which paths of a repo guard keeps (include, exclude, built-in exclusions, .gitignore)."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from guardd.model import RepoPath
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+DEFAULT_INCLUDE = ("*.py", "*.pyi")
+
+BUILTIN_EXCLUDE = (
+    ".venv/", ".tox/", ".nox/", ".eggs/", "*.egg-info/", "__pycache__/", "__pypackages__/", "site-packages/",
+    "node_modules/", ".mypy_cache/", ".pytest_cache/", ".ruff_cache/", ".hypothesis/", ".ipynb_checkpoints/",
+    ".direnv/", ".pixi/", "/build/", "/dist/",
+)  # fmt: skip
+"""Excluded unless the config's `exclude` takes one back (`!/build/`): environments, caches, build folders."""
+
+NEVER = frozenset({".git", ".hg", ".svn", ".jj", ".bzr"})
+"""Version control's own directories: never kept, never written, whatever the config says."""
+
+ENVIRONMENT_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
+"""A directory that holds one of these names is an environment (PEP 405, conda), whatever it is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionRules:
+    """The settings that a selection is made of; patterns are gitignore's, the last match wins."""
+
+    include: tuple[str, ...] = DEFAULT_INCLUDE
+    exclude: tuple[str, ...] = ()
+    respect_gitignore: bool = False
+    max_file_size: int = 16 * 1024 * 1024
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal rules: a scan under new rules meets paths that are new to guard but not to the repo."""
+        return blake2b(repr(self).encode(), digest_size=8).hexdigest()
+
+
+class Selection:
+    """Which paths of the repo at `root` guard keeps. Answers about directories are remembered.
+
+    Reads the disk only for `.gitignore` files, and only with `respect_gitignore`.
+    """
+
+    def __init__(self, root: str, rules: SelectionRules) -> None:
+        self.rules = rules
+        self._suffixes = _plain_suffixes(rules.include)
+        self._include = None if self._suffixes else _spec(rules.include)
+        self._builtin_names = frozenset(p.rstrip("/") for p in BUILTIN_EXCLUDE if p[0] not in "/*")
+        self._exclude = _spec((*BUILTIN_EXCLUDE, *rules.exclude)) if rules.exclude else None
+        self._gitignore = _GitIgnore(root) if rules.respect_gitignore else None
+        self._dirs: dict[RepoPath, bool] = {"": True}
+
+    def wants_dir(self, path: RepoPath) -> bool:
+        """Whether files below the directory `path` (`""` is the root) can be wanted, going by its name and those above."""
+        known = self._dirs.get(path)
+        if known is None:
+            parent, _, name = path.rpartition("/")
+            known = self._dirs[path] = self.wants_dir(parent) and self._admits_dir(path, name)
+        return known
+
+    def wants_name(self, path: RepoPath) -> bool:
+        """Whether a file `path` is wanted, given that its directory is."""
+        if self._suffixes is not None:
+            if not path.endswith(self._suffixes):
+                return False
+        elif self._include is not None and not self._include.match_file(path):
+            return False
+        if self._exclude is not None and self._exclude.match_file(path):
+            return False
+        return self._gitignore is None or not self._gitignore.ignores(path)
+
+    def wants(self, path: RepoPath) -> bool:
+        """Whether a file `path` is wanted, going by its name and the directories above it."""
+        return self.wants_name(path) and self.wants_dir(path.rpartition("/")[0])
+
+    def forget(self) -> None:
+        """Read the `.gitignore` files anew: one of them changed."""
+        self._dirs = {"": True}
+        if self._gitignore is not None:
+            self._gitignore.forget()
+
+    def _admits_dir(self, path: RepoPath, name: str) -> bool:
+        if name in NEVER:
+            return False
+        if self._exclude is not None:
+            if self._exclude.match_file(path + "/"):
+                return False
+        elif name in self._builtin_names or name.endswith(".egg-info") or path in ("build", "dist"):
+            return False
+        return self._gitignore is None or not self._gitignore.ignores(path + "/")
+
+
+def marks_environment(names: Iterable[str]) -> bool:
+    """Whether a directory that holds `names` is a virtual or conda environment."""
+    return not ENVIRONMENT_MARKS.isdisjoint(names)
+
+
+class _GitIgnore:
+    """The repo's `.gitignore` files and `.git/info/exclude`: the deepest file that has an opinion decides (gitignore(5))."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._specs: dict[RepoPath, GitIgnoreSpec | None] = {}
+
+    def ignores(self, path: RepoPath) -> bool:
+        """Whether git would ignore `path` (directories end in `/`), given that no directory above it is ignored."""
+        folder = path.rstrip("/").rpartition("/")[0]
+        while True:
+            spec = self._spec_of(folder)
+            if spec is not None:
+                verdict = spec.check_file(path[len(folder) + 1 :] if folder else path).include
+                if verdict is not None:
+                    return verdict
+            if not folder:
+                return False
+            folder = folder.rpartition("/")[0]
+
+    def forget(self) -> None:
+        self._specs.clear()
+
+    def _spec_of(self, folder: RepoPath) -> "GitIgnoreSpec | None":
+        if folder not in self._specs:
+            lines = _lines(os.path.join(self._root, folder, ".gitignore"))
+            if not folder:
+                lines = _lines(os.path.join(self._root, ".git/info/exclude")) + lines
+            self._specs[folder] = _spec(lines) if lines else None
+        return self._specs[folder]
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read().splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def _spec(patterns: Sequence[str]) -> "GitIgnoreSpec":
+    from pathspec import GitIgnoreSpec  # 50 ms to import, and most repos never need it
+
+    return GitIgnoreSpec.from_lines(patterns)
+
+
+def _plain_suffixes(include: Sequence[str]) -> tuple[str, ...] | None:
+    """The suffixes of patterns that are all of the form `*.py`; None where one asks for more."""
+    plain = [p[1:] for p in include if p.startswith("*.") and not set(p[1:]) & set("*?[]!/\\ ")]
+    return tuple(plain) if len(plain) == len(include) else None

@@ -1,0 +1,162 @@
+"""The daemon: one capture thread and one watch for each repo, supervised from the main thread until it is told to stop."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+import structlog
+
+from guardd import __version__, clock
+from guardd.errors import StoreError, StoreFull
+from guardd.model import Reason
+from guardd.selection import SelectionRules
+from guardd.service.guard import Guard, Progress
+from guardd.store import ballast
+from guardd.store.lock import acquire_daemon_lock
+from guardd.store.retention import Policy
+from guardd.store.space import collect, over_quota_by
+from guardd.store.store import Store
+
+log = structlog.get_logger()
+
+_BEAT_S = 10.0
+_LOOK_S = 1.0
+_FIRST_UPKEEP_S = 60.0
+_UPKEEP_S = 3600.0
+_STOP_S = 8.0
+
+
+class Daemon:
+    """Guards the given repos into the store of `state_dir`; `run` returns when a signal has ended it."""
+
+    def __init__(
+        self,
+        state_dir: str,
+        repos: Sequence[tuple[str, SelectionRules]],
+        policy: Policy,
+        scan_interval_ns: int,
+        on_progress: Progress | None = None,
+    ) -> None:
+        self._state_dir = state_dir
+        self._repos = repos
+        self._policy = policy
+        self._scan_interval_s = scan_interval_ns / 1e9
+        self._on_progress = on_progress
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._guards: list[Guard] = []
+        self._trouble: Reason | None = None
+
+    def run(self) -> None:
+        """Guard until SIGTERM or SIGINT. Raises StoreError where the store cannot be used or another daemon has it."""
+        with Store(self._state_dir, create=True) as store, acquire_daemon_lock(self._state_dir):
+            store.repos.begin_all([store.repos.add(*repo).id for repo in self._repos], clock.now().wall_ns)
+            self._trouble = self._lay_ballast()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+            log.info("starting", version=__version__, pid=os.getpid(), store=self._state_dir, repos=len(self._repos))
+            started = threading.Event()
+            capture = threading.Thread(target=self._capture, args=(started,), name="guard-capture", daemon=True)
+            upkeep = threading.Thread(target=self._keep_up, name="guard-upkeep", daemon=True)
+            capture.start()
+            upkeep.start()
+            self._supervise(capture, started)
+            self._wake.set()
+            capture.join(_STOP_S)
+            upkeep.join(1.0)
+            log.info("stopped", clean=not capture.is_alive())
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    # -- capture thread -----------------------------------------------------------------------------------------
+
+    def _capture(self, started: threading.Event) -> None:
+        with Store(self._state_dir) as store:
+            for path, rules in self._repos:
+                self._guards.append(Guard(store, store.repos.add(path, rules), self._wake, self._on_progress))
+            for guard in self._guards:
+                guard.start()
+            started.set()
+            while not self._stop.is_set():
+                self._wake.wait(self._until_due())
+                self._wake.clear()
+                for guard in self._guards:
+                    guard.work()
+            for guard in self._guards:
+                guard.work()  # what was already hinted is still captured
+                guard.stop()
+
+    def _until_due(self) -> float | None:
+        due = min((at for guard in self._guards if (at := guard.dirty.next_due()) is not None), default=None)
+        return None if due is None else max(0.0, due - time.monotonic())
+
+    # -- main thread --------------------------------------------------------------------------------------------
+
+    def _supervise(self, capture: threading.Thread, started: threading.Event) -> None:
+        said: dict[int, tuple[object, ...]] = {}
+        next_beat, next_scan = 0.0, time.monotonic() + self._scan_interval_s
+        with Store(self._state_dir, durable=False) as store:
+            while not self._stop.wait(_LOOK_S):
+                if not capture.is_alive():
+                    raise StoreError("the capture thread ended; see the log, and start guardd again")
+                if not started.is_set():
+                    continue
+                now = time.monotonic()
+                beat = now >= next_beat
+                if now >= next_scan:
+                    next_scan = now + self._scan_interval_s
+                    for guard in self._guards:
+                        guard.dirty.rescan("", "")
+                if beat:
+                    next_beat = now + _BEAT_S
+                for guard in self._guards:
+                    if beat:
+                        guard.supervise()
+                    self._say(store, guard, said, beat=beat)
+            for guard in self._guards:
+                store.repos.fall_silent(guard.repo.id)
+
+    def _say(self, store: Store, guard: Guard, said: dict[int, tuple[object, ...]], *, beat: bool) -> None:
+        live = guard.live(self._trouble)
+        now_saying = (live.state, live.reasons, live.dirty)
+        before = said.get(guard.repo.id)
+        if before == now_saying and not beat:
+            return
+        if before is None or before[:2] != now_saying[:2]:
+            log.info("state", repo=guard.repo.path, state=live.state, reasons=list(live.reasons))
+        said[guard.repo.id] = now_saying
+        try:
+            store.repos.say(guard.repo.id, live)
+        except StoreFull as error:  # the capture thread makes it a state; status sees the beat go stale
+            log.warning("state not written", error=str(error))
+
+    # -- upkeep thread ------------------------------------------------------------------------------------------
+
+    def _keep_up(self) -> None:
+        """Apply retention soon after the start and then each hour, and keep the ballast in place."""
+        wait = _FIRST_UPKEEP_S
+        while not self._stop.wait(wait):
+            wait = _UPKEEP_S
+            try:
+                with Store(self._state_dir) as store:
+                    freed = collect(store, self._policy, clock.now().wall_ns)
+                    excess = over_quota_by(store, self._policy)
+                self._trouble = self._lay_ballast()
+                if excess:
+                    cure = "raise 'quota' in the config, or exclude what need not be kept"
+                    self._trouble = Reason("over-quota", f"the store is {excess:,} bytes over its quota", cure)
+                log.info("upkeep", versions=freed.versions, blobs=freed.blobs, bytes=freed.bytes)
+            except Exception as error:  # the outermost loop of this thread: the next hour tries again
+                log.error("upkeep failed", error=str(error))
+                self._trouble = Reason("upkeep-failed", str(error), "see the log; it is tried again within the hour")
+
+    def _lay_ballast(self) -> Reason | None:
+        if ballast.lay(self._state_dir):
+            return None
+        cure = f"free {ballast.SIZE // 2**20} MiB or more on the disk of {self._state_dir}"
+        return Reason("disk-almost-full", "there is no room for the store's reserve", cure)

@@ -1,0 +1,212 @@
+"""The guard of one repo inside the daemon: its watch, its dirty set, its capture, and how well it is protected."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from guardd import clock
+from guardd.capture.capturer import Capturer, Looked
+from guardd.capture.dirty import Dirty, Due
+from guardd.capture.reading import Trouble
+from guardd.capture.scanning import Scan
+from guardd.errors import StoreFull
+from guardd.model import Origin, Reason, RepoPath, RepoState
+from guardd.selection import Selection
+from guardd.store import ballast
+from guardd.store.repos import Live, Repo
+from guardd.store.store import Store
+from guardd.watching import RepoWatch
+
+log = structlog.get_logger()
+
+_RETRY_S = 5.0
+_UNSTEADY_S = 0.2
+_SILENT_NS = 35 * 1_000_000_000
+"""Three heartbeats (10 s each) may be late before events are taken to arrive no more."""
+
+Progress = Callable[[str, int, int], None]
+
+
+class Guard:
+    """One repo under guard. `work` belongs to the capture thread, `supervise` and `live` to the main thread."""
+
+    def __init__(self, store: Store, repo: Repo, wake: threading.Event, on_progress: Progress | None = None) -> None:
+        self.repo = repo
+        self.dirty = Dirty(wake)
+        self._store = store
+        self._selection = Selection(repo.path, repo.rules)
+        self._capturer = Capturer(store, repo, self._selection)
+        self._on_progress = on_progress
+        beat_dir = os.path.join(store.state_dir, "beat", str(repo.id))
+        os.makedirs(beat_dir, mode=0o700, exist_ok=True)
+        self._watch = RepoWatch(repo.path, self._selection, self.dirty, beat_dir)
+        self._ready = False
+        self._silent = False
+        self._doubt = ""
+        self._failure: Reason | None = None
+        self._hidden: dict[RepoPath, Reason] = {}
+        self._troubled: dict[RepoPath, Trouble] = {}
+        self._odd: set[RepoPath] = set()
+
+    def start(self) -> None:
+        """Watch first, then scan: what changes in between is hinted, what changed before is found."""
+        self._watch.start()
+        self.dirty.rescan("", "")
+
+    def stop(self) -> None:
+        """End the watch; hints that are left are for the scan of the next start."""
+        self._watch.stop()
+        self._capturer.close()
+
+    # -- the capture thread -------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Capture what is due. Whatever goes wrong becomes a state, and what was taken stays dirty."""
+        due = self.dirty.take()
+        if not due.paths and not due.folders:
+            return
+        try:
+            self._capture(due)
+            self._failure = None
+        except StoreFull as error:
+            dropped = ballast.drop(self._store.state_dir)
+            self._fail(due, Reason("store-full", str(error), "free some space; captures wait until then"), error)
+            if dropped:
+                log.warning("ballast dropped", path=self._store.state_dir)
+        except OSError as error:
+            cure = "bring the directory back, or take the repo out of the config"
+            self._fail(due, Reason("root-unusable", f"{self.repo.path}: {error.strerror}", cure), error)
+        except Exception as error:  # the outermost loop of the capture thread: it must go on for the other repos
+            self._fail(
+                due, Reason("capture-failed", f"{type(error).__name__}: {error}", "see the log; trying again"), error
+            )
+
+    def _capture(self, due: Due) -> None:
+        if due.paths:
+            self._after_look(self._capturer.look(due.paths, Origin.WATCH), looked_at=due.paths)
+        for folder, why in due.folders.items():
+            self._scan(folder, why)
+
+    def _scan(self, folder: RepoPath, why: str) -> None:
+        self._doubt = why
+        started = time.monotonic()
+        origin = Origin.SCAN if self._ready else Origin.OFFLINE
+        found, looked = self._capturer.scan(origin, folder, self._report_progress)
+        self._after_scan(found, looked, folder)
+        self._doubt = ""
+        log.debug(
+            "scanned",
+            repo=self.repo.path,
+            folder=folder,
+            why=why,
+            files=found.files,
+            seconds=time.monotonic() - started,
+        )
+        if not self._ready and not folder:
+            self._ready = True
+            log.info(
+                "ready", repo=self.repo.path, files=found.files, captured=len(looked.written),
+                seconds=round(time.monotonic() - started, 3),
+            )  # fmt: skip
+
+    def _after_scan(self, found: Scan, looked: Looked, folder: RepoPath) -> None:
+        below = folder + "/" if folder else ""
+        self._hidden = {
+            path: why for path, why in self._hidden.items() if folder and not (path + "/").startswith(below)
+        }
+        self._troubled = {path: why for path, why in self._troubled.items() if not path.startswith(below)}
+        for path, error in found.unreadable.items():
+            cure = "give this user the right to read it, or exclude it in the config"
+            self._hidden[path] = Reason("unreadable-directory", f"{path or '.'}: {error}", cure)
+        for path in found.unmounted:
+            cure = "mount it again; if its files are really gone, remove the directory too"
+            self._hidden[path] = Reason(
+                "unmounted", f"{path or '.'} is empty and on another file system than before", cure
+            )
+        self._after_look(looked, looked_at=[])
+
+    def _after_look(self, looked: Looked, looked_at: list[RepoPath]) -> None:
+        for path in looked_at:
+            self._troubled.pop(path, None)
+        for path in looked.again:
+            self.dirty.again(path, _UNSTEADY_S)
+        for path, trouble in looked.troubled.items():
+            self._troubled[path] = trouble
+            self.dirty.again(path, _UNSTEADY_S if trouble is Trouble.UNSTEADY else 60.0)
+        for path, what in looked.odd.items():
+            if path not in self._odd:
+                log.warning("passed over", repo=self.repo.path, path=path, what=what)
+        self._odd.update(looked.odd)
+        for path in looked.unkept:
+            log.warning("content not kept", repo=self.repo.path, path=path, limit=self.repo.rules.max_file_size)
+        if looked.written:
+            log.debug("captured", repo=self.repo.path, versions=len(looked.written))
+
+    def _fail(self, due: Due, reason: Reason, error: Exception) -> None:
+        if self._failure is None or self._failure.code != reason.code:
+            log.error(
+                "capture failed",
+                repo=self.repo.path,
+                code=reason.code,
+                error=str(error),
+                exc_info=not isinstance(error, (StoreFull, OSError)),
+            )
+        self._failure = reason
+        for path in due.paths:
+            self.dirty.again(path, _RETRY_S)
+        for folder, why in due.folders.items():
+            self.dirty.rescan_again(folder, why, _RETRY_S)
+
+    def _report_progress(self, done: int, total: int) -> None:
+        if not self._ready and self._on_progress is not None:
+            self._on_progress(self.repo.path, done, total)
+
+    # -- the main thread ----------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first scan is complete."""
+        return self._ready
+
+    def supervise(self) -> None:
+        """Send a heartbeat through the watch; begin the watch anew where nothing has come back for too long."""
+        self._silent = not self._watch.alive or time.monotonic_ns() - self._watch.heard_ns() > _SILENT_NS
+        if self._silent:
+            log.error("events stopped", repo=self.repo.path)
+            self._watch.stop()
+            self._watch.start()
+            self.dirty.rescan("", "events had stopped")
+        self._watch.beat()
+
+    def live(self, trouble: Reason | None = None) -> Live:
+        """How the repo is at this moment; `trouble` is one of the whole daemon."""
+        reasons = self._reasons() + ([trouble] if trouble else [])
+        if self._silent:
+            state = RepoState.DESYNCED
+        elif not self._ready and self._failure is None:
+            state = RepoState.STARTING
+        else:
+            state = RepoState.DEGRADED if reasons else RepoState.PROTECTED
+        return Live(state, tuple(map(str, reasons)), len(self.dirty), clock.now().wall_ns)
+
+    def _reasons(self) -> list[Reason]:
+        reasons = [*self._watch.problems(), *list(self._hidden.values())]
+        if self._failure:
+            reasons.append(self._failure)
+        if self._silent:
+            reasons.append(
+                Reason("events-stopped", "no file event came through for 35 s", "the watch begins anew by itself")
+            )
+        reasons += [
+            Reason("rescan", why, "wait: a scan is under way") for why in {self._doubt, *self.dirty.doubts()} if why
+        ]
+        if troubled := list(self._troubled.items()):
+            path, trouble = troubled[0]
+            more = f" and {len(troubled) - 1} more" if len(troubled) > 1 else ""
+            reasons.append(
+                Reason("unreadable-file", f"{path}{more}: {trouble.value}", "make it readable, or exclude it")
+            )
+        return reasons

@@ -1,0 +1,69 @@
+"""The daemon's log: JSON lines, or for people on a terminal, with priorities under systemd."""
+
+import os
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_PRIORITY = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def set_up(level: str, format_: str) -> None:
+    """Log to stdout from here on; `format_` is auto, json or console (auto: console on a terminal, else JSON)."""
+    on_terminal = sys.stdout.isatty()
+    as_json = format_ == "json" or (format_ == "auto" and not on_terminal)
+    renderer: structlog.typing.Processor
+    if as_json:
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=on_terminal and "NO_COLOR" not in os.environ, sort_keys=False)
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _escape,
+        renderer,
+    ]
+    if _under_journal():
+        processors.append(_prefix_priority)
+        processors.insert(0, _note_priority)
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Paths may hold newlines, escape sequences and bytes of no encoding: none of that reaches a terminal raw."""
+    for key, value in event.items():
+        if isinstance(value, str) and key != "exception":
+            event[key] = (
+                value
+                if value.isprintable()
+                else value.encode("unicode_escape", "surrogateescape").decode("ascii", "backslashreplace")
+            )
+    return event
+
+
+def _note_priority(_logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["_priority"] = _PRIORITY.get(method, 6)
+    return event
+
+
+def _prefix_priority(_logger: object, _method: str, line: Any) -> str:
+    return f"{line}"
+
+
+def _under_journal() -> bool:
+    """Whether stdout goes to systemd's journal (JOURNAL_STREAM: systemd.exec(5))."""
+    stream = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        found = os.fstat(1)
+    except OSError:
+        return False
+    return stream == f"{found.st_dev}:{found.st_ino}"

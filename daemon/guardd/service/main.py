@@ -1,0 +1,61 @@
+"""The entry of guardd: options, config, and the daemon in the foreground."""
+
+import os
+import sys
+
+import click
+
+from guardd import __version__
+from guardd.errors import Exit, GuardError, UsageError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="guardd")
+@click.option("--config", type=click.Path(), help="The config file.")
+@click.option(
+    "--repo", "repos", multiple=True, type=click.Path(), help="Guard this repo (repeatable); needs no config file."
+)
+@click.option("--log-format", type=click.Choice(["auto", "json", "console"]), help="Overrides the config's log_format.")
+def guardd(config: str | None, repos: tuple[str, ...], log_format: str | None) -> None:
+    """Guard the repos of the config, or those given with --repo, until told to stop.
+
+    Runs in the foreground: let systemd, launchd or a shell keep it.
+    """
+    from guardd.config import load, locate, locate_state
+    from guardd.config.places import is_named
+    from guardd.service import logs
+    from guardd.service.daemon import Daemon
+    from guardd.service.progress import progress
+    from guardd.service.settings import policy_of, repos_of
+
+    os.umask(0o077)
+    path = locate(config)
+    settings = load(path, named=is_named(config))
+    guarded = repos_of(settings, repos)
+    if not guarded:
+        raise UsageError(f"no repo to guard: run 'guardctl init' in one, or give --repo PATH (config: {path})")
+    logs.set_up(settings.daemon.log_level, log_format or settings.daemon.log_format)
+    daemon = Daemon(locate_state(path), guarded, policy_of(settings), settings.daemon.scan_interval, progress())
+    daemon.run()
+
+
+def main() -> None:
+    """Run guardd and exit with its code; errors go to stderr in one line."""
+    try:
+        guardd.main(prog_name="guardd", standalone_mode=False)
+    except GuardError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message(), Exit.USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(Exit.INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> None:
+    for line in message.splitlines():
+        click.echo(f"guardd: {line}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""How things stand: the daemon and each repo, as the store and the lock tell it, also while the daemon is dead."""
+
+from dataclasses import dataclass
+
+from guardd import __version__
+from guardd.model import RepoState
+from guardd.store.lock import daemon_lock
+from guardd.store.repos import Live, Repo
+from guardd.store.store import Store, StoreSize
+
+_STALE_NS = 45 * 1_000_000_000
+"""The daemon speaks every 10 s; after this long a silence it hangs, or is stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepoStanding:
+    """One repo: its state with the reasons, and what is kept of it."""
+
+    path: str
+    state: RepoState
+    reasons: tuple[str, ...]
+    files: int
+    versions: int
+    dirty: int
+    scan_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The daemon (`pid` None: not running), the repos, the store."""
+
+    pid: int | None
+    version: str
+    repos: tuple[RepoStanding, ...]
+    store_path: str
+    size: StoreSize
+
+
+def standing(store: Store, now_ns: int) -> Standing:
+    """How things stand at this moment."""
+    pid = daemon_lock(store.state_dir).holder()
+    repos = tuple(_repo_standing(store, repo, now_ns, running=pid is not None) for repo in store.repos.all())
+    return Standing(pid, __version__, repos, store.path, store.size())
+
+
+def _repo_standing(store: Store, repo: Repo, now_ns: int, *, running: bool) -> RepoStanding:
+    files, versions = store.repos.counts(repo.id)
+    live = store.repos.live(repo.id)
+    state, reasons = _state(live, now_ns, running=running)
+    dirty = live.dirty if live and running else 0
+    return RepoStanding(repo.path, state, reasons, files, versions, dirty, repo.scan_ns)
+
+
+def _state(live: Live | None, now_ns: int, *, running: bool) -> tuple[RepoState, tuple[str, ...]]:
+    if not running:
+        return RepoState.STOPPED, ("stopped: guardd is not running; start it with 'guardd'",)
+    if live is None:
+        return RepoState.STOPPED, (
+            "not-guarded: the running guardd does not guard this repo; add it to the config and restart guardd",
+        )
+    if now_ns - live.beat_ns > _STALE_NS:
+        silent = (now_ns - live.beat_ns) // 1_000_000_000
+        return RepoState.DESYNCED, (f"silent: guardd has said nothing for {silent} s; look at its log, restart it",)
+    return live.state, live.reasons

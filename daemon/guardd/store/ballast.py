@@ -1,0 +1,37 @@
+"""The ballast: a file whose only use is to be removed when the disk is full, so that the store can still work."""
+
+import os
+
+SIZE = 16 * 1024 * 1024
+
+
+def lay(state_dir: str) -> bool:
+    """Make sure that the ballast is there; False where the disk has no room for it."""
+    path = _path(state_dir)
+    try:
+        if os.stat(path).st_size == SIZE:
+            return True
+    except FileNotFoundError:
+        pass
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, SIZE)
+    except OSError:
+        drop(state_dir)
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def drop(state_dir: str) -> bool:
+    """Give the ballast's space to the disk; False if there was none to give."""
+    try:
+        os.unlink(_path(state_dir))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _path(state_dir: str) -> str:
+    return os.path.join(state_dir, "ballast")

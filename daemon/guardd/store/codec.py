@@ -1,0 +1,102 @@
+"""How a blob's bytes are kept: zstd, against the path's previous version where that is smaller. Pure."""
+
+import sys
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import cast
+
+from blake3 import blake3
+
+from guardd.errors import GuardError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+LEVEL = 3
+"""Of 31 MB of standard library, level 3 makes 7.5 MB in 0.12 s, level 1 7.9 MB in 0.11 s."""
+
+MAX_DEPTH = 24
+"""The most deltas that a read has to undo; a one-line edit costs 50 bytes as a delta and some 3,000 whole."""
+
+_DEFAULT_WINDOW = 1 << 21
+_SHORTEST_PREFIX = 8
+
+
+class BrokenBlob(GuardError):
+    """A blob's bytes are not those that its hash was made of."""
+
+
+class Codec(IntEnum):
+    """How a blob's `data` is to be read."""
+
+    RAW = 0
+    ZSTD = 1
+    DELTA = 2
+    """zstd with the base's content as prefix."""
+    UNKEPT = 3
+    """Only the hash is kept: the file is over `max_file_size`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A blob ready for the store; `base` is the hash of the blob that a delta needs, else empty."""
+
+    hash: bytes
+    size: int
+    codec: Codec
+    data: bytes | None
+    base: bytes = b""
+
+
+def digest(content: bytes) -> bytes:
+    """The blob address of a content: BLAKE3, 32 bytes (13 ms for 31 MB in 1,790 files; SHA-256 takes 20)."""
+    return blake3(content).digest()
+
+
+def encode(hash_: bytes, content: bytes, base: tuple[bytes, bytes] | None = None) -> Encoded:
+    """The smallest form of `content`; `base` is the (hash, content) of the version before, if a delta may be made."""
+    best = Encoded(hash_, len(content), Codec.RAW, content)
+    if base is not None and len(base[1]) >= _SHORTEST_PREFIX:
+        delta = zstd.compress(content, options=_options(len(content) + len(base[1])), zstd_dict=_prefix(base[1]))
+        if len(delta) < len(content):
+            best = Encoded(hash_, len(content), Codec.DELTA, delta, base[0])
+            if len(delta) * 8 < len(content):
+                return best  # no whole form of source text comes near
+    whole = zstd.compress(content, LEVEL)
+    return Encoded(hash_, len(content), Codec.ZSTD, whole) if len(whole) < len(cast(bytes, best.data)) else best
+
+
+def unkept(hash_: bytes, size: int) -> Encoded:
+    """A blob of which only the hash is kept."""
+    return Encoded(hash_, size, Codec.UNKEPT, None)
+
+
+def decode(codec: Codec, data: bytes, size: int, base: bytes = b"") -> bytes:
+    """The content, never more than `size` bytes of it, whatever the frame says of itself. Raises BrokenBlob."""
+    if codec is Codec.RAW:
+        content = data
+    else:
+        # The frame header's own size is not to be trusted: only the bounded, streaming form limits memory.
+        decompressor = zstd.ZstdDecompressor(zstd_dict=_prefix(base) if codec is Codec.DELTA else None)
+        try:
+            content = decompressor.decompress(data, max_length=size + 1) if size else b""
+        except zstd.ZstdError as error:
+            raise BrokenBlob(f"a stored blob does not decompress ({error}); run 'guardctl fsck'") from error
+    if len(content) != size:
+        raise BrokenBlob(f"a stored blob has {len(content)} bytes instead of {size}; run 'guardctl fsck'")
+    return content
+
+
+def _prefix(base: bytes) -> "tuple[zstd.ZstdDict, int]":
+    return zstd.ZstdDict(base, is_raw=True).as_prefix
+
+
+def _options(span: int) -> dict[int, int]:
+    parameter = zstd.CompressionParameter
+    options: dict[int, int] = {parameter.compression_level: LEVEL}
+    if span > _DEFAULT_WINDOW:  # else the far end of the base is out of the window's reach
+        options[parameter.window_log] = min(span.bit_length(), 27)
+        options[parameter.enable_long_distance_matching] = 1
+    return options

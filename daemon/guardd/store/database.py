@@ -1,0 +1,126 @@
+"""The SQLite connection: its settings, its transactions, and SQLite's errors as guard's."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import apsw
+
+from guardd.errors import StoreError, StoreFull
+
+Row = tuple[Any, ...]
+
+SOUND_SQLITE = (3, 51, 3)
+"""Older versions can corrupt a WAL database that two connections use (WAL-reset bug, 3.7.0 to 3.51.2)."""
+
+_BUSY_MS = 30_000
+
+
+class Database:
+    """One connection; used by one thread at a time. Every error of SQLite leaves here as a `StoreError`."""
+
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
+        if sqlite_version() < SOUND_SQLITE:
+            raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can corrupt the store; run 'pip install -U apsw'")
+        self.path = path
+        flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        with _as_store_errors(path):
+            self._db = apsw.Connection(path, flags=flags, statementcachesize=200)
+            self._db.set_busy_timeout(_BUSY_MS)
+
+    def close(self) -> None:
+        """End the connection; a second call does nothing."""
+        with _as_store_errors(self.path):
+            self._db.close()
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """All rows of a query."""
+        with _as_store_errors(self.path):
+            return self._db.execute(sql, values).fetchall()
+
+    def each(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """The rows of a query one by one, for results that should not be held at once."""
+        with _as_store_errors(self.path):
+            yield from self._db.execute(sql, values)
+
+    def row(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
+        """The first row of a query, or None."""
+        with _as_store_errors(self.path):
+            found: Row | None = self._db.execute(sql, values).fetchone()
+            return found
+
+    def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """The first column of the first row, or None."""
+        row = self.row(sql, values)
+        return None if row is None else row[0]
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Carry out a statement; the number of rows it changed."""
+        with _as_store_errors(self.path):
+            self._db.execute(sql, values).fetchall()
+            return self._db.changes()
+
+    def insert(self, sql: str, values: Sequence[Any]) -> int:
+        """Carry out an insert; the new row's id."""
+        with _as_store_errors(self.path):
+            self._db.execute(sql, values)
+            return self._db.last_insert_rowid()
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Carry out a statement for each row of values."""
+        with _as_store_errors(self.path):
+            self._db.executemany(sql, rows)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """An IMMEDIATE transaction: what is read in it stays true until it commits; an exception rolls it back."""
+        self.run("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.run("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # SQLite rolls back by itself on a full disk
+                self.run("ROLLBACK")
+            raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Reads inside see one state of the store, whatever is written meanwhile."""
+        self.run("BEGIN")
+        try:
+            yield
+        finally:
+            self.run("COMMIT")
+
+
+def sqlite_version() -> tuple[int, ...]:
+    """The version of the SQLite in use, which apsw brings."""
+    return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+
+
+@contextmanager
+def _as_store_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except apsw.FullError as error:
+        raise StoreFull(
+            f"no space left for the store {path}; free some space on its disk, or run 'guardctl gc'"
+        ) from error
+    except apsw.BusyError as error:
+        raise StoreError(f"the store {path} was in use for {_BUSY_MS // 1000} s; try again") from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise StoreError(f"the store {path} is damaged ({error}); run 'guardctl fsck --repair'") from error
+    except apsw.ReadOnlyError as error:
+        raise StoreError(f"the store {path} cannot be written ({error}); check its permissions and its disk") from error
+    except apsw.CantOpenError as error:
+        hint = (
+            "check the permissions of its directory"
+            if os.path.isdir(os.path.dirname(path))
+            else "its directory is missing"
+        )
+        raise StoreError(f"the store {path} cannot be opened; {hint}") from error
+    except apsw.Error as error:
+        if isinstance(error, apsw.IOError) and "full" in str(error).lower():
+            raise StoreFull(f"no space left for the store {path}; free some space on its disk") from error
+        raise StoreError(f"the store {path} failed ({type(error).__name__}: {error}); see 'guardctl doctor'") from error

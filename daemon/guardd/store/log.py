@@ -1,0 +1,379 @@
+"""The log: the append-only sequence of versions, the heads, and what was in force at a place in it."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from blake3 import blake3
+
+from guardd.errors import StoreError
+from guardd.model import ABSENT, FileState, Kind, Moment, Origin, RepoPath, StatKey, Version
+from guardd.store.blobs import Blobs
+from guardd.store.codec import Codec, Encoded
+from guardd.store.database import Database, Row
+
+_CLOCK_STEP_NS = 1_000_000_000
+"""NTP slews the wall clock by less than this; anything more is a step, and begins a new stretch of the log."""
+
+_VERSION = """
+    SELECT v.seq, p.path, v.kind, b.hash, b.size, v.mode, b.codec, v.mtime_ns, v.time_ns, v.origin
+    FROM versions v JOIN paths p ON p.id = v.path_id LEFT JOIN blobs b ON b.id = v.blob_id
+"""
+_AT_SEQ = _VERSION + "WHERE v.seq = ?"
+_IN_FORCE = _VERSION + "WHERE v.path_id = ? AND v.seq <= ? ORDER BY v.seq DESC LIMIT 1"
+_NEXT = _VERSION + "WHERE v.path_id = ? AND v.seq > ? ORDER BY v.seq LIMIT 1"
+_OF_REPO = _VERSION + "WHERE p.repo_id = ? AND v.seq > ? AND v.seq <= ? ORDER BY v.seq DESC"
+_OF_PATH = _VERSION + "WHERE v.path_id = ? AND v.seq > ? AND v.seq <= ? ORDER BY v.seq DESC"
+_WAS_BORN = """
+    SELECT coalesce(
+        (SELECT w.kind = 'absent' FROM versions w WHERE w.path_id = v.path_id AND w.seq < v.seq ORDER BY w.seq DESC LIMIT 1),
+        v.seq = p.first_seq)
+    FROM versions v JOIN paths p ON p.id = v.path_id WHERE v.seq = ?
+"""
+_HEAD = """
+    SELECT p.id, p.head_seq, p.stat, v.kind, b.hash, b.size, v.mode, b.codec, v.origin
+    FROM paths p LEFT JOIN versions v ON v.seq = p.head_seq LEFT JOIN blobs b ON b.id = v.blob_id
+    WHERE p.repo_id = ? AND p.path = ?
+"""
+_KEYS = "SELECT path, CASE WHEN racy THEN NULL ELSE stat END FROM paths WHERE repo_id = ? AND present"
+_KEYS_BELOW = _KEYS + " AND path >= ? AND path < ?"
+_CHANGED_SINCE = """
+    SELECT id, path, first_seq, known_before, head_seq FROM paths WHERE repo_id = ? AND head_seq > ? ORDER BY path
+"""
+_PATH = "SELECT id, path, first_seq, known_before, head_seq FROM paths WHERE repo_id = ? AND path = ?"
+_ALL_PATHS = """
+    SELECT id, path, first_seq, known_before, head_seq FROM paths WHERE repo_id = ? AND head_seq > 0 ORDER BY path
+"""
+_LAST_SEQ = "SELECT seq FROM sqlite_sequence WHERE name = 'versions'"
+_ADD_PATH = """
+    INSERT INTO paths (repo_id, path, first_seq, known_before, head_seq, present, stat, racy)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_NOTE_KNOWN = """
+    INSERT OR IGNORE INTO paths (repo_id, path, first_seq, known_before, head_seq, present) VALUES (?, ?, 0, 1, 0, 0)
+"""
+_MOVE_HEAD = "UPDATE paths SET head_seq = ?, present = ?, stat = ?, racy = ? WHERE id = ?"
+_BEGIN_ANEW = "UPDATE paths SET first_seq = ?, known_before = 1 WHERE id = ?"
+_SEEN = "UPDATE paths SET stat = ?, racy = ? WHERE id = ?"
+_ADD_VERSION = """
+    INSERT INTO versions (seq, path_id, kind, blob_id, mode, mtime_ns, time_ns, origin, checksum)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_LAST_CLOCK = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq DESC LIMIT 1"
+_CLOCKS = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq DESC"
+_ADD_CLOCK = "INSERT OR REPLACE INTO clocks (first_seq, boot_id, offset_ns) VALUES (?, ?, ?)"
+_LAST_TIME = "SELECT time_ns FROM versions WHERE seq >= ? ORDER BY seq DESC LIMIT 1"
+_AT_OR_AFTER = "SELECT seq, time_ns FROM versions WHERE seq >= ? ORDER BY seq LIMIT 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest version of a path, as far as a next version needs it. `key` is None where the disk must be looked at."""
+
+    seq: int
+    state: FileState
+    key: StatKey | None
+    origin: Origin | None
+
+
+NO_HEAD = Head(0, ABSENT, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a verified read found at a path, for a caller who knew the head as `head_seq` (0: none).
+
+    `racy`: too soon after the last change for `key` to be trusted. `content` may be left out where the blob is in the
+    store. `time_ns` is the estimated time of the change, where that is known better than "now".
+    """
+
+    path: RepoPath
+    head_seq: int
+    state: FileState
+    key: StatKey | None = None
+    racy: bool = False
+    content: Encoded | None = None
+    time_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of observations: paths with a new version, and those whose head had moved (look at them again)."""
+
+    written: list[RepoPath]
+    stale: list[RepoPath]
+
+
+class Change(StrEnum):
+    """What a version did to its path."""
+
+    CREATED = "created"
+    MODIFIED = "modified"
+    DELETED = "deleted"
+
+
+class Knowledge(Enum):
+    """What the log can say of a path at a place before its head."""
+
+    KNOWN = "known"
+    FIRST_SEEN = "first seen later; there before guard was"
+    FORGOTTEN = "removed by retention"
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One path between a place in the log and now: in force then, first change after it, newest version.
+
+    `then` is None where nothing was there (KNOWN), or where the log no longer says (FORGOTTEN).
+    """
+
+    path: RepoPath
+    then: Version | None
+    knowledge: Knowledge
+    first_after: Version | None
+    head: Version
+
+
+class Log:
+    """The log of one open store, over all repos."""
+
+    def __init__(self, db: Database, blobs: Blobs) -> None:
+        self._db = db
+        self._blobs = blobs
+
+    # -- appending ----------------------------------------------------------------------------------------------
+
+    def record(
+        self, repo_id: int, seen: Iterable[Observation], origin: Origin, now: Moment, *, known_before: bool = False
+    ) -> Recorded:
+        """Append a version for each observation that differs from its head, in one durable transaction.
+
+        `known_before`: paths that guard meets for the first time were there before (a baseline). Raises StaleBlob.
+        """
+        recorded = Recorded([], [])
+        with self._db.transaction():
+            appending = self.appending(now)
+            for one in seen:
+                head_id, head = self.head_row(repo_id, one.path)
+                if head.seq != one.head_seq and head.state != one.state:
+                    recorded.stale.append(one.path)
+                elif head.state == one.state:
+                    if one.content and not head.state.stored:  # it may be kept by now, or was lost and is here again
+                        self._blobs.add(one.content)
+                    if head_id:
+                        self._db.run(_SEEN, (one.key.pack() if one.key else None, one.racy, head_id))
+                else:
+                    appending.add(repo_id, head_id, head, one, origin, known_before=known_before)
+                    recorded.written.append(one.path)
+        return recorded
+
+    def note_known_before(self, repo_id: int, paths: Iterable[RepoPath]) -> None:
+        """Remember paths that are there but cannot be read yet, so that they are not taken for new once they can."""
+        with self._db.transaction():
+            self._db.run_many(_NOTE_KNOWN, ((repo_id, os.fsencode(path)) for path in paths))
+
+    def appending(self, now: Moment) -> "Appending":
+        """Begin to append; inside a transaction."""
+        next_seq = (self._db.value(_LAST_SEQ) or 0) + 1
+        offset = now.wall_ns - now.boot_ns
+        clock = self._db.row(_LAST_CLOCK)
+        floor = 0
+        if clock is None or clock[1] != now.boot_id or abs(clock[2] - offset) > _CLOCK_STEP_NS:
+            self._db.run(_ADD_CLOCK, (next_seq, now.boot_id, offset))
+        else:
+            floor = self._db.value(_LAST_TIME, (clock[0],)) or 0
+        return Appending(self._db, self._blobs, next_seq, floor, now.wall_ns)
+
+    # -- heads --------------------------------------------------------------------------------------------------
+
+    def head(self, repo_id: int, path: RepoPath) -> Head:
+        """The head of a path; NO_HEAD where guard does not know it."""
+        return self.head_row(repo_id, path)[1]
+
+    def keys(self, repo_id: int, folder: RepoPath = "") -> dict[RepoPath, bytes | None]:
+        """The packed StatKey of every present head below `folder`; None where the disk must be looked at."""
+        if not folder:
+            rows = self._db.each(_KEYS, (repo_id,))
+        else:
+            below = os.fsencode(folder)
+            rows = self._db.each(_KEYS_BELOW, (repo_id, below + b"/", below + b"0"))
+        return {os.fsdecode(path): stat for path, stat in rows}
+
+    def last_seq(self) -> int:
+        """The place of the newest version in the log; 0 while it is empty."""
+        return int(self._db.value(_LAST_SEQ) or 0)
+
+    def head_row(self, repo_id: int, path: RepoPath) -> tuple[int | None, Head]:
+        """The id of a path's row (None: guard never saw it) and its head."""
+        row = self._db.row(_HEAD, (repo_id, os.fsencode(path)))
+        if row is None:
+            return None, NO_HEAD
+        if not row[1]:
+            return row[0], NO_HEAD
+        key = StatKey.unpack(row[2]) if row[2] else None
+        return row[0], Head(row[1], _state(*row[3:8]), key, Origin(row[8]))
+
+    # -- looking back -------------------------------------------------------------------------------------------
+
+    def place_at(self, time_ns: int) -> int:
+        """The newest place in the log that was reached by this wall time; 0 where it is before all of them."""
+        end = self.last_seq()
+        for first_seq, _, _ in self._db.rows(_CLOCKS):
+            place = self._last_until(first_seq, end, time_ns)
+            if place:
+                return place
+            end = first_seq - 1
+        return 0
+
+    def place_before(self, elapsed_ns: int, now: Moment) -> int:
+        """The newest place in the log that was reached `elapsed_ns` ago, whatever the wall clock did since boot."""
+        end = self.last_seq()
+        for first_seq, boot_id, offset in self._db.rows(_CLOCKS):
+            here = now.boot_ns + offset if boot_id == now.boot_id else now.wall_ns
+            place = self._last_until(first_seq, end, here - elapsed_ns)
+            if place:
+                return place
+            end = first_seq - 1
+        return 0
+
+    def version(self, seq: int) -> Version | None:
+        """The version at this place."""
+        row = self._db.row(_AT_SEQ, (seq,))
+        return _version(row) if row else None
+
+    def repo_of(self, seq: int) -> int | None:
+        """The repo that the version at this place belongs to."""
+        found: int | None = self._db.value(
+            "SELECT p.repo_id FROM versions v JOIN paths p ON p.id = v.path_id WHERE v.seq = ?", (seq,)
+        )
+        return found
+
+    def versions(self, repo_id: int, after: int = 0, until: int | None = None) -> Iterator[Version]:
+        """The versions of a repo in (after, until], newest first."""
+        return map(_version, self._db.each(_OF_REPO, (repo_id, after, _bound(until))))
+
+    def versions_of(self, repo_id: int, path: RepoPath, after: int = 0, until: int | None = None) -> Iterator[Version]:
+        """The versions of one path in (after, until], newest first."""
+        row = self._db.row(_PATH, (repo_id, os.fsencode(path)))
+        if row is not None:
+            yield from map(_version, self._db.each(_OF_PATH, (row[0], after, _bound(until))))
+
+    def change_of(self, version: Version) -> Change:
+        """What this version did to its path, against the one before it."""
+        if not version.state.present:
+            return Change.DELETED
+        return Change.CREATED if self._db.value(_WAS_BORN, (version.seq,)) else Change.MODIFIED
+
+    def paths(self, repo_id: int) -> list[RepoPath]:
+        """Every path of the repo that has versions, present or not."""
+        return [os.fsdecode(row[1]) for row in self._db.each(_ALL_PATHS, (repo_id,))]
+
+    def passages(self, repo_id: int, place: int, *, changed_only: bool = True) -> list[Passage]:
+        """What became of each path since a place in the log: of the changed ones, or of all."""
+        with self._db.snapshot():
+            rows = (
+                self._db.rows(_CHANGED_SINCE, (repo_id, place))
+                if changed_only
+                else self._db.rows(_ALL_PATHS, (repo_id,))
+            )
+            return [self._passage(row, place) for row in rows]
+
+    def passage(self, repo_id: int, path: RepoPath, place: int) -> Passage | None:
+        """What became of one path since a place in the log."""
+        row = self._db.row(_PATH, (repo_id, os.fsencode(path)))
+        return self._passage(row, place) if row and row[4] else None
+
+    def _passage(self, row: Row, place: int) -> Passage:
+        path_id, path, first_seq, known_before, head_seq = row
+        head = self._found(_AT_SEQ, (head_seq,))
+        if head is None:
+            raise StoreError(
+                f"the newest version of {os.fsdecode(path)!r} is missing in the store; run 'guardctl fsck --repair'"
+            )
+        if head_seq <= place:
+            return Passage(os.fsdecode(path), head, Knowledge.KNOWN, None, head)
+        then = self._found(_IN_FORCE, (path_id, place))
+        after = self._found(_NEXT, (path_id, place))
+        knowledge = Knowledge.KNOWN
+        if then is None and (known_before or place >= first_seq):
+            if known_before and after is not None and after.seq == first_seq:
+                then, knowledge = after, Knowledge.FIRST_SEEN
+            else:
+                knowledge = Knowledge.FORGOTTEN
+        return Passage(os.fsdecode(path), then, knowledge, after, head)
+
+    def _found(self, sql: str, values: Sequence[int]) -> Version | None:
+        row = self._db.row(sql, values)
+        return _version(row) if row else None
+
+    def _last_until(self, low: int, high: int, time_ns: int) -> int:
+        """The last place in [low, high], where times never fall, with a time <= time_ns; 0 if there is none."""
+        found = 0
+        while low <= high:
+            middle = (low + high) // 2
+            row = self._db.row(_AT_OR_AFTER, (middle,))
+            if row is None or row[0] > high:  # only gaps from here up: retention was there
+                high = middle - 1
+            elif row[1] <= time_ns:
+                found = row[0]
+                low = row[0] + 1
+            else:
+                high = middle - 1
+        return found
+
+
+class Appending:
+    """Versions being appended inside a transaction; their times never fall within a stretch of the clock."""
+
+    def __init__(self, db: Database, blobs: Blobs, next_seq: int, floor_ns: int, now_ns: int) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._seq = next_seq
+        self._floor_ns = floor_ns
+        self._now_ns = now_ns
+
+    def add(
+        self, repo_id: int, path_id: int | None, head: Head, one: Observation, origin: Origin, *, known_before: bool
+    ) -> int:
+        """Append one version and move the head to it; its place in the log."""
+        seq, self._seq = self._seq, self._seq + 1
+        time_ns = self._now_ns if one.time_ns is None else min(one.time_ns, self._now_ns)
+        self._floor_ns = time_ns = max(time_ns, self._floor_ns)
+        state, path = one.state, os.fsencode(one.path)
+        stat = one.key.pack() if one.key else None
+        if path_id is None:
+            path_id = self._db.insert(_ADD_PATH, (repo_id, path, seq, known_before, seq, state.present, stat, one.racy))
+        else:
+            if not head.seq:  # purged, or unreadable so far: what is seen now is not newly born
+                self._db.run(_BEGIN_ANEW, (seq, path_id))
+            self._db.run(_MOVE_HEAD, (seq, state.present, stat, one.racy, path_id))
+        blob_id = None
+        if state.present:
+            blob_id = self._blobs.add(one.content) if one.content else self._blobs.id_of(state.blob)
+        mtime_ns = one.key.mtime_ns if one.key else time_ns
+        checksum = row_checksum(seq, path, state.kind, state.blob, state.mode, mtime_ns, time_ns, origin)
+        row = (seq, path_id, state.kind, blob_id, state.mode, mtime_ns, time_ns, origin, checksum)
+        self._db.run(_ADD_VERSION, row)
+        return seq
+
+
+def row_checksum(*fields: int | str | bytes) -> int:
+    """The checksum of a version's row: 63 bits of BLAKE3 over its fields, so that a flipped bit is found."""
+    packed = b"\0".join(field if isinstance(field, bytes) else str(field).encode() for field in fields)
+    return int.from_bytes(blake3(packed).digest(8)) >> 1
+
+
+def _bound(until: int | None) -> int:
+    return (1 << 62) if until is None else until
+
+
+def _state(kind: str, blob: bytes | None, size: int | None, mode: int, codec: int | None) -> FileState:
+    if blob is None or size is None:
+        return ABSENT
+    return FileState(Kind(kind), blob, size, mode, codec != Codec.UNKEPT)
+
+
+def _version(row: Row) -> Version:
+    seq, path, kind, blob, size, mode, codec, mtime_ns, time_ns, origin = row
+    return Version(seq, os.fsdecode(path), _state(kind, blob, size, mode, codec), mtime_ns, time_ns, Origin(origin))

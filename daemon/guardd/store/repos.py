@@ -1,0 +1,111 @@
+"""The repos that the store knows, and what the daemon last said of each."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from guardd.model import RepoState
+from guardd.selection import SelectionRules
+from guardd.store.database import Database, Row
+
+_REPO = "SELECT id, path, rules, scanned, baseline_ns, scan_ns FROM repos"
+_BY_PATH = _REPO + " WHERE path = ?"
+_ALL = _REPO + " ORDER BY path"
+_ADD = "INSERT INTO repos (path, rules) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET rules = excluded.rules"
+_SCANNED = """
+    UPDATE repos SET scanned = ?, scan_ns = ?, baseline_ns = CASE WHEN baseline_ns THEN baseline_ns ELSE ? END WHERE id = ?
+"""
+_SAY = """
+    INSERT INTO live (repo_id, state, reasons, dirty, beat_ns) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (repo_id) DO UPDATE SET
+        state = excluded.state, reasons = excluded.reasons, dirty = excluded.dirty, beat_ns = excluded.beat_ns
+"""
+_FORGET = "DELETE FROM live WHERE repo_id = ?"
+_VOID = "DELETE FROM live"
+_LIVE = "SELECT state, reasons, dirty, beat_ns FROM live WHERE repo_id = ?"
+_FILES = "SELECT count(*) FROM paths WHERE repo_id = ? AND present"
+_VERSIONS = "SELECT count(*) FROM versions v JOIN paths p ON p.id = v.path_id WHERE p.repo_id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Repo:
+    """A repo as the store knows it. `scanned` is the fingerprint of the rules of its last complete scan."""
+
+    id: int
+    path: str
+    rules: SelectionRules
+    scanned: str
+    baseline_ns: int
+    scan_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What the daemon last said of a repo, and when (`beat_ns`)."""
+
+    state: RepoState
+    reasons: tuple[str, ...]
+    dirty: int
+    beat_ns: int
+
+
+class Repos:
+    """The repos of one open store."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def add(self, path: str, rules: SelectionRules) -> Repo:
+        """Make a repo known, or give a known one these rules; `path` is absolute and resolved."""
+        with self._db.transaction():
+            self._db.run(_ADD, (os.fsencode(path), json.dumps(asdict(rules))))
+        repo = self.find(path)
+        if repo is None:
+            raise AssertionError(path)
+        return repo
+
+    def find(self, path: str) -> Repo | None:
+        """The repo with exactly this root."""
+        row = self._db.row(_BY_PATH, (os.fsencode(path),))
+        return _repo(row) if row else None
+
+    def all(self) -> list[Repo]:
+        """Every repo, by path."""
+        return [_repo(row) for row in self._db.rows(_ALL)]
+
+    def mark_scanned(self, repo: Repo, now_ns: int, *, complete: bool) -> None:
+        """A scan of the whole repo has ended; the first one makes the baseline. `complete`: nothing was out of sight."""
+        with self._db.transaction():
+            self._db.run(_SCANNED, (repo.rules.fingerprint if complete else "", now_ns, now_ns, repo.id))
+
+    def say(self, repo_id: int, live: Live) -> None:
+        """Leave word of how a repo is."""
+        with self._db.transaction():
+            self._db.run(_SAY, (repo_id, live.state, json.dumps(live.reasons), live.dirty, live.beat_ns))
+
+    def begin_all(self, repo_ids: Iterable[int], now_ns: int) -> None:
+        """A daemon begins: what an earlier one said is void, these repos are starting."""
+        with self._db.transaction():
+            self._db.run(_VOID)
+            self._db.run_many(_SAY, ((repo_id, RepoState.STARTING, "[]", 0, now_ns) for repo_id in repo_ids))
+
+    def fall_silent(self, repo_id: int) -> None:
+        """The daemon no longer speaks for this repo."""
+        with self._db.transaction():
+            self._db.run(_FORGET, (repo_id,))
+
+    def live(self, repo_id: int) -> Live | None:
+        """What the daemon last said of a repo; None where it does not guard it."""
+        row = self._db.row(_LIVE, (repo_id,))
+        return Live(RepoState(row[0]), tuple(json.loads(row[1])), row[2], row[3]) if row else None
+
+    def counts(self, repo_id: int) -> tuple[int, int]:
+        """(files present, versions kept) of a repo."""
+        return int(self._db.value(_FILES, (repo_id,))), int(self._db.value(_VERSIONS, (repo_id,)))
+
+
+def _repo(row: Row) -> Repo:
+    raw = json.loads(row[2])
+    rules = SelectionRules(tuple(raw["include"]), tuple(raw["exclude"]), raw["respect_gitignore"], raw["max_file_size"])
+    return Repo(row[0], os.fsdecode(row[1]), rules, *row[3:])

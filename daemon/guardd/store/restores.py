@@ -1,0 +1,122 @@
+"""The restores: what each was about to do, so that it can be finished after a crash, and undone."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from guardd.model import Moment, Origin, RepoPath, StatKey
+from guardd.store.blobs import Blobs
+from guardd.store.codec import Encoded
+from guardd.store.database import Database, Row
+from guardd.store.log import Log, Observation
+
+_BEGIN = "INSERT INTO restores (repo_id, time_ns, command, undoes, state) VALUES (?, ?, ?, ?, 'applying')"
+_ITEM = "INSERT INTO restore_items (restore_id, path_id, safety_seq, target_seq) VALUES (?, ?, ?, ?)"
+_DONE = "UPDATE restores SET state = 'done' WHERE id = ?"
+_SEEN = "UPDATE paths SET stat = ?, racy = 1 WHERE repo_id = ? AND path = ?"
+_RESTORE = "SELECT id, repo_id, time_ns, command, undoes, state FROM restores"
+_BY_ID = _RESTORE + " WHERE id = ?"
+_LAST_UNDOABLE = (
+    _RESTORE
+    + """ AS r WHERE repo_id = ? AND undoes IS NULL
+    AND NOT EXISTS (SELECT 1 FROM restores u WHERE u.undoes = r.id) ORDER BY id DESC LIMIT 1"""
+)
+_UNFINISHED = _RESTORE + " WHERE repo_id = ? AND state = 'applying' ORDER BY id"
+_ITEMS = """
+    SELECT p.path, i.safety_seq, i.target_seq FROM restore_items i JOIN paths p ON p.id = i.path_id
+    WHERE i.restore_id = ? ORDER BY p.path
+"""
+_PATH_ID = "SELECT id FROM paths WHERE repo_id = ? AND path = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """One restore; `undoes` is the id of the restore that it takes back."""
+
+    id: int
+    repo_id: int
+    time_ns: int
+    command: str
+    undoes: int | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreItem:
+    """One path of a restore: the version before it (0: none) and the one it made."""
+
+    path: RepoPath
+    safety_seq: int
+    target_seq: int
+
+
+class Restores:
+    """The restores of one open store."""
+
+    def __init__(self, db: Database, log: Log, blobs: Blobs) -> None:
+        self._db = db
+        self._log = log
+        self._blobs = blobs
+
+    def begin(
+        self,
+        repo_id: int,
+        command: str,
+        targets: Iterable[Observation],
+        now: Moment,
+        *,
+        undoes: int | None = None,
+        blobs: Iterable[Encoded] = (),
+    ) -> tuple[int, list[RepoPath]]:
+        """Commit the versions that a restore is about to write; its id, and the paths whose head had moved.
+
+        `targets` carry the state to be written and the head that the plan was made on; moved ones are left out.
+        """
+        moved: list[RepoPath] = []
+        with self._db.transaction():
+            for blob in blobs:
+                self._blobs.add(blob)
+            restore_id = self._db.insert(_BEGIN, (repo_id, now.wall_ns, command, undoes))
+            appending = self._log.appending(now)
+            for target in targets:
+                head_id, head = self._log.head_row(repo_id, target.path)
+                if head.seq != target.head_seq:
+                    moved.append(target.path)
+                    continue
+                seq = appending.add(repo_id, head_id, head, target, Origin.RESTORE, known_before=False)
+                path_id = head_id or self._db.value(_PATH_ID, (repo_id, os.fsencode(target.path)))
+                self._db.run(_ITEM, (restore_id, path_id, head.seq, seq))
+        return restore_id, moved
+
+    def wrote(self, repo_id: int, keys: Iterable[tuple[RepoPath, StatKey | None]]) -> None:
+        """What a restore wrote is on disk under these keys; the next scan still takes one look at it."""
+        with self._db.transaction():
+            rows = ((key.pack() if key else None, repo_id, os.fsencode(path)) for path, key in keys)
+            self._db.run_many(_SEEN, rows)
+
+    def finish(self, restore_id: int) -> None:
+        """A restore is over: each of its files is written, or reported as failed."""
+        with self._db.transaction():
+            self._db.run(_DONE, (restore_id,))
+
+    def get(self, restore_id: int) -> Restore | None:
+        """The restore with this id."""
+        row = self._db.row(_BY_ID, (restore_id,))
+        return _restore(row) if row else None
+
+    def last_undoable(self, repo_id: int) -> Restore | None:
+        """The newest restore of a repo that is no undo itself and was not undone."""
+        row = self._db.row(_LAST_UNDOABLE, (repo_id,))
+        return _restore(row) if row else None
+
+    def unfinished(self, repo_id: int) -> list[Restore]:
+        """Restores that were interrupted (or are under way in another process), oldest first."""
+        return [_restore(row) for row in self._db.rows(_UNFINISHED, (repo_id,))]
+
+    def items(self, restore_id: int) -> list[RestoreItem]:
+        """The paths of a restore."""
+        return [RestoreItem(os.fsdecode(row[0]), row[1], row[2]) for row in self._db.each(_ITEMS, (restore_id,))]
+
+
+def _restore(row: Row) -> Restore:
+    return Restore(*row)

@@ -1,0 +1,84 @@
+"""Retention: which versions may go. Pure.
+
+A version is in force from its time until the next one's of its path. Every moment of the last `keep_all`, every full hour
+back to `keep_hourly` and every full day (UTC) back to `keep_daily` is a kept instant: what was in force at a kept instant
+stays. So age counts from when a version was superseded: one made two years ago and in force until yesterday is needed.
+"""
+
+import heapq
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+HOUR_NS = 3_600_000_000_000
+DAY_NS = 24 * HOUR_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long versions stay (ns back from now), and how many bytes the store may take."""
+
+    keep_all_ns: int
+    keep_hourly_ns: int
+    keep_daily_ns: int
+    quota_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """A version as retention sees it; `bytes` is what its content takes in the store."""
+
+    seq: int
+    path_id: int
+    time_ns: int
+    bytes: int
+
+
+def expired(
+    versions: Iterable[Aged], policy: Policy, now_ns: int, pinned: Container[int] = frozenset()
+) -> Iterator[int]:
+    """The places in the log of what may go. `versions` come path by path, in the order of the log.
+
+    The clock may have been wrong: a version counts as in force from the earliest to the latest time that the ones around
+    it allow, so that a wrong clock makes guard keep more, never less. A `now_ns` before all times keeps everything.
+    """
+    for _, group in groupby(versions, key=lambda version: version.path_id):
+        history = list(group)
+        latest, ends = -(1 << 62), []
+        for version in history:  # when a version was superseded: at the latest time seen up to its successor
+            latest = max(latest, version.time_ns)
+            ends.append(latest)
+        for version, successor, end in zip(history, history[1:], ends[1:], strict=False):
+            begin = min(version.time_ns, successor.time_ns)
+            if version.seq not in pinned and not _in_force_at_kept_instant(begin, end, policy, now_ns):
+                yield version.seq
+
+
+def over_quota(versions: Iterable[Aged], excess_bytes: int, pinned: Container[int] = frozenset()) -> Iterator[int]:
+    """What goes when the store is too large by `excess_bytes`: those superseded longest ago first, never a newest one."""
+    superseded: list[tuple[int, int, int]] = []
+    for _, group in groupby(versions, key=lambda version: version.path_id):
+        history = list(group)
+        for version, successor in zip(history, history[1:], strict=False):
+            if version.seq not in pinned:
+                superseded.append((successor.time_ns, version.seq, version.bytes))
+    heapq.heapify(superseded)
+    while superseded and excess_bytes > 0:
+        _, seq, size = heapq.heappop(superseded)
+        excess_bytes -= size
+        yield seq
+
+
+def _in_force_at_kept_instant(begin: int, end: int, policy: Policy, now: int) -> bool:
+    """Whether [begin, end) holds a kept instant."""
+    if end > now - policy.keep_all_ns:
+        return True
+    return _holds_boundary(begin, end, HOUR_NS, now - policy.keep_hourly_ns) or _holds_boundary(
+        begin, end, DAY_NS, now - policy.keep_daily_ns
+    )
+
+
+def _holds_boundary(begin: int, end: int, step: int, horizon: int) -> bool:
+    """Whether a multiple of `step`, not before `horizon`, lies in [begin, end)."""
+    first = -(-max(begin, horizon) // step) * step
+    return first < end

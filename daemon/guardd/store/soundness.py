@@ -1,0 +1,80 @@
+"""Soundness: every blob and row held against its hash; repair that saves all that is whole."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from guardd.errors import GuardError
+from guardd.store.codec import Codec
+from guardd.store.log import row_checksum
+from guardd.store.store import Store
+
+_BLOBS = "SELECT hash FROM blobs WHERE codec <> 3"
+_VERSIONS_OF_BLOB = """
+    SELECT v.seq, p.path, r.path FROM versions v JOIN paths p ON p.id = v.path_id JOIN repos r ON r.id = p.repo_id
+    JOIN blobs b ON b.id = v.blob_id WHERE b.hash = ? ORDER BY v.seq
+"""
+_ROWS = """
+    SELECT v.seq, p.path, v.kind, b.hash, v.mode, v.mtime_ns, v.time_ns, v.origin, v.checksum
+    FROM versions v LEFT JOIN paths p ON p.id = v.path_id LEFT JOIN blobs b ON b.id = v.blob_id ORDER BY v.seq
+"""
+_WRONG_HEADS = """
+    SELECT p.id, p.path, p.head_seq, m.seq FROM paths p
+    LEFT JOIN (SELECT path_id, max(seq) AS seq FROM versions GROUP BY path_id) m ON m.path_id = p.id
+    WHERE p.head_seq <> coalesce(m.seq, 0)
+"""
+_LOSE_BLOB = "UPDATE blobs SET codec = ?, depth = 0, base_id = NULL, data = NULL WHERE hash = ?"
+_LOOK_AGAIN = """
+    UPDATE paths SET stat = NULL WHERE head_seq IN
+        (SELECT v.seq FROM versions v JOIN blobs b ON b.id = v.blob_id WHERE b.hash = ?)
+"""
+_DROP_ROW = "DELETE FROM versions WHERE seq = ?"
+_SET_HEAD = """
+    UPDATE paths SET head_seq = ?, stat = NULL,
+        present = coalesce((SELECT kind <> 'absent' FROM versions WHERE seq = ?), 0)
+    WHERE id = ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that is wrong in the store: the versions it touches (seq, path) and what can be done."""
+
+    what: str
+    versions: tuple[tuple[int, str], ...] = ()
+    blob: bytes | None = None
+
+
+def check(store: Store) -> Iterator[Damage]:
+    """Everything that is wrong, found by reading all of the store."""
+    for (verdict,) in store.db.rows("PRAGMA integrity_check(20)"):
+        if verdict != "ok":
+            yield Damage(f"database: {verdict}")
+    for (hash_,) in store.db.each(_BLOBS):
+        try:
+            store.blobs.read(hash_)
+        except GuardError as error:
+            touched = tuple((row[0], os.fsdecode(row[1])) for row in store.db.rows(_VERSIONS_OF_BLOB, (hash_,)))
+            yield Damage(f"blob {hash_.hex()[:12]}: {error}", touched, hash_)
+    for seq, path, kind, blob, mode, mtime_ns, time_ns, origin, checksum in store.db.each(_ROWS):
+        name = os.fsdecode(path) if path is not None else "?"
+        fields = (seq, path or b"", kind, blob or b"", mode, mtime_ns, time_ns, origin)
+        if path is None or (blob is None) != (kind == "absent") or row_checksum(*fields) != checksum:
+            yield Damage(f"version {seq} of {name!r}: the row does not match its checksum", ((seq, name),))
+    for _, path, head, newest in store.db.rows(_WRONG_HEADS):
+        yield Damage(f"the head of {os.fsdecode(path)!r} is {head} instead of {newest or 0}")
+
+
+def repair(store: Store, damages: list[Damage]) -> None:
+    """Take out what is damaged, keep the rest. Contents that are still on disk come back with the next scan."""
+    store.db.run("REINDEX")
+    with store.db.transaction():
+        for damage in damages:
+            if damage.blob is not None:
+                store.db.run(_LOSE_BLOB, (Codec.UNKEPT, damage.blob))
+                store.db.run(_LOOK_AGAIN, (damage.blob,))
+            else:
+                for seq, _ in damage.versions:
+                    store.db.run(_DROP_ROW, (seq,))
+        for path_id, _, _, newest in store.db.rows(_WRONG_HEADS):
+            store.db.run(_SET_HEAD, (newest or 0, newest or 0, path_id))

@@ -1,0 +1,144 @@
+"""Space: retention applied, blobs that nothing needs dropped, pages given back, paths forgotten on demand."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from guardd.model import RepoPath
+from guardd.store.codec import Codec, encode
+from guardd.store.retention import Aged, Policy, expired, over_quota
+from guardd.store.store import Store
+
+_STEP = 500
+"""Rows a transaction, so that a capture never waits long for the store."""
+
+_AGED = """
+    SELECT v.seq, v.path_id, v.time_ns, coalesce(length(b.data), 0)
+    FROM versions v LEFT JOIN blobs b ON b.id = v.blob_id
+    ORDER BY v.path_id, v.seq
+"""
+_PINNED = """
+    SELECT i.safety_seq, i.target_seq FROM restore_items i JOIN restores r ON r.id = i.restore_id
+    WHERE r.state = 'applying'
+"""
+_DROP_VERSION = """
+    DELETE FROM versions WHERE seq = ? AND seq <> (SELECT head_seq FROM paths WHERE paths.id = versions.path_id)
+"""
+_ORPHANS = "SELECT id FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM versions WHERE blob_id = b.id)"
+_IS_ORPHAN = "SELECT base_id FROM blobs b WHERE id = ? AND NOT EXISTS (SELECT 1 FROM versions WHERE blob_id = b.id)"
+_DEPENDENTS = "SELECT hash FROM blobs WHERE base_id = ?"
+_KEEP_WHOLE = "UPDATE blobs SET codec = ?, depth = 0, base_id = NULL, data = ? WHERE hash = ?"
+_DROP_BLOB = "DELETE FROM blobs WHERE id = ?"
+_VACUUM_STEP = "PRAGMA incremental_vacuum(2000)"
+
+_PURGE_ITEMS = "DELETE FROM restore_items WHERE path_id = ?"
+_PURGE_VERSIONS = "DELETE FROM versions WHERE path_id = ?"
+_PURGE_HEAD = "UPDATE paths SET head_seq = 0, present = 0, stat = NULL WHERE id = ?"
+_BLOBS_OF = "SELECT DISTINCT blob_id FROM versions WHERE path_id = ? AND blob_id IS NOT NULL"
+_ALSO_IN = """
+    SELECT DISTINCT p.path FROM versions v JOIN paths p ON p.id = v.path_id WHERE v.blob_id = ? AND p.repo_id = ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """What was removed: versions, blobs, and bytes given back to the disk."""
+
+    versions: int
+    blobs: int
+    bytes: int
+
+
+def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
+    """Apply retention and the quota now. Works in small transactions, beside captures; needs no spare space to speak of."""
+    before = _file_bytes(store)
+    pinned = frozenset(seq for pair in store.db.each(_PINNED) for seq in pair)
+    versions = _drop_versions(store, expired(_aged(store), policy, now_ns, pinned))
+    blobs = _drop_orphans(store)
+    excess = _used_bytes(store) - policy.quota_bytes
+    if excess > 0:
+        versions += _drop_versions(store, over_quota(_aged(store), excess, pinned))
+        blobs += _drop_orphans(store)
+    _give_back(store)
+    return Freed(versions, blobs, max(0, before - _file_bytes(store)))
+
+
+def over_quota_by(store: Store, policy: Policy) -> int:
+    """How many bytes the store holds above its quota; 0 if none."""
+    return max(0, _used_bytes(store) - policy.quota_bytes)
+
+
+def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed, dict[RepoPath, list[RepoPath]]]:
+    """Forget every version of these paths, and overwrite their bytes in the store's files.
+
+    Also returns, for each path, other paths of the repo that keep a content which it had.
+    """
+    before = _file_bytes(store)
+    store.db.run("PRAGMA secure_delete = ON")
+    versions, shared = 0, {}
+    for path in paths:
+        with store.db.transaction():
+            path_id, _ = store.log.head_row(repo_id, path)
+            blob_ids = [row[0] for row in store.db.rows(_BLOBS_OF, (path_id,))]
+            store.db.run(_PURGE_ITEMS, (path_id,))
+            versions += store.db.run(_PURGE_VERSIONS, (path_id,))
+            store.db.run(_PURGE_HEAD, (path_id,))
+            others = {os.fsdecode(row[0]) for id_ in blob_ids for row in store.db.rows(_ALSO_IN, (id_, repo_id))}
+        if others - set(paths):
+            shared[path] = sorted(others - set(paths))
+    blobs = _drop_orphans(store)
+    _give_back(store)
+    return Freed(versions, blobs, max(0, before - _file_bytes(store))), shared
+
+
+def _aged(store: Store) -> Iterator[Aged]:
+    return (Aged(*row) for row in store.db.each(_AGED))
+
+
+def _drop_versions(store: Store, seqs: Iterable[int]) -> int:
+    dropped = 0
+    for batch in _batches(seqs):
+        with store.db.transaction():
+            dropped += sum(store.db.run(_DROP_VERSION, (seq,)) for seq in batch)
+    return dropped
+
+
+def _drop_orphans(store: Store) -> int:
+    """Drop the blobs that no version names; deltas made against one are kept whole first. Newest first: chains end there."""
+    dropped = 0
+    orphans = sorted((row[0] for row in store.db.each(_ORPHANS)), reverse=True)
+    for batch in _batches(orphans):
+        with store.db.transaction():
+            for blob_id in batch:
+                if store.db.row(_IS_ORPHAN, (blob_id,)) is None:
+                    continue  # a capture met the content again meanwhile
+                for (hash_,) in store.db.rows(_DEPENDENTS, (blob_id,)):
+                    whole = encode(hash_, store.blobs.read(hash_))
+                    store.db.run(_KEEP_WHOLE, (Codec(whole.codec), whole.data, hash_))
+                dropped += store.db.run(_DROP_BLOB, (blob_id,))
+    return dropped
+
+
+def _give_back(store: Store) -> None:
+    """Return free pages to the disk, step by step, then the write-ahead log's."""
+    while (free := store.db.value("PRAGMA freelist_count")) > 0:
+        store.db.rows(_VACUUM_STEP)
+        if store.db.value("PRAGMA freelist_count") >= free:
+            break
+    store.db.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _used_bytes(store: Store) -> int:
+    pages = store.db.value("PRAGMA page_count") - store.db.value("PRAGMA freelist_count")
+    return int(pages * store.db.value("PRAGMA page_size"))
+
+
+def _file_bytes(store: Store) -> int:
+    return store.size().bytes
+
+
+def _batches(seqs: Iterable[int]) -> Iterator[list[int]]:
+    todo = iter(seqs)
+    while batch := list(islice(todo, _STEP)):
+        yield batch

@@ -1,0 +1,88 @@
+"""The open store: its place on disk, who may use it, and its parts."""
+
+import os
+import stat
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from guardd.errors import StoreError
+from guardd.store import schema
+from guardd.store.blobs import Blobs
+from guardd.store.database import Database
+from guardd.store.log import Log
+from guardd.store.repos import Repos
+from guardd.store.restores import Restores
+
+_DURABLE = "PRAGMA synchronous = FULL"  # NORMAL lost up to 182 acknowledged commits at a power loss, FULL none
+_FLEETING = "PRAGMA synchronous = NORMAL"
+_CACHE = "PRAGMA cache_size = -4096"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSize:
+    """The store on disk: bytes of its files (database, WAL) and number of blobs."""
+
+    bytes: int
+    blobs: int
+
+
+class Store:
+    """One connection to the store in `state_dir`; each thread opens its own.
+
+    `create` makes what is missing; without it a missing store is a StoreError. With `durable` off, commits are not
+    synced: for the daemon's live state, never for versions.
+    """
+
+    def __init__(self, state_dir: str, *, create: bool = False, durable: bool = True) -> None:
+        self.state_dir = state_dir
+        self.path = os.path.join(state_dir, "guard.db")
+        _check_state_dir(state_dir, create=create)
+        if create:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        elif not os.path.exists(self.path):
+            raise StoreError(f"there is no store in {state_dir}; run 'guardctl init' in a repo, then 'guardd'")
+        self.db = Database(self.path)
+        self.db.run(_DURABLE if durable else _FLEETING)
+        self.db.run(_CACHE)
+        schema.prepare(self.db)
+        self.blobs = Blobs(self.db)
+        self.log = Log(self.db, self.blobs)
+        self.repos = Repos(self.db)
+        self.restores = Restores(self.db, self.log, self.blobs)
+
+    def size(self) -> StoreSize:
+        """How much the store holds."""
+        files = (self.path, self.path + "-wal")
+        total = sum(os.stat(path).st_size for path in files if os.path.exists(path))
+        return StoreSize(total, int(self.db.value("SELECT count(*) FROM blobs")))
+
+    def close(self) -> None:
+        """End the connection; a second call does nothing."""
+        self.db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_state_dir(path: str, *, create: bool) -> None:
+    """Others must be able neither to read the copies of someone's source nor to plant some for a restore."""
+    try:
+        if create:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        found = os.stat(path)
+    except FileNotFoundError as error:
+        raise StoreError(f"there is no store in {path}; run 'guardctl init' in a repo, then 'guardd'") from error
+    except OSError as error:
+        raise StoreError(f"the state dir {path} cannot be used ({error.strerror}); set GUARD_STATE_DIR") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise StoreError(f"the state dir {path} is not a directory; set GUARD_STATE_DIR or state_dir in the config")
+    if found.st_uid != os.geteuid() and os.geteuid() != 0:
+        raise StoreError(f"the state dir {path} belongs to another user; set GUARD_STATE_DIR to one of yours")
+    if found.st_mode & 0o022:
+        raise StoreError(f"others may write to the state dir {path}; run 'chmod 700 {path}'")

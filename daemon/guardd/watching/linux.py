@@ -1,0 +1,371 @@
+"""The Linux emitter: inotify(7) with a narrow mask, and every loss made a rescan or a problem."""
+
+import errno
+import os
+import select
+import time
+from collections.abc import Iterator
+
+from inotify_simple import Event, INotify, flags
+from watchdog.events import FileClosedEvent, FileModifiedEvent
+from watchdog.observers.api import EventEmitter, EventQueue, ObservedWatch
+
+from guardd.model import Reason, RepoPath
+from guardd.selection import ENVIRONMENT_MARKS, Selection, marks_environment
+from guardd.watching.events import BeatEvent, RescanEvent
+
+_CAME = flags.CREATE | flags.MOVED_TO
+_WENT = flags.DELETE | flags.MOVED_FROM
+_SETTLED = flags.CLOSE_WRITE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.ATTRIB
+_MASK = (
+    _CAME | _WENT | flags.CLOSE_WRITE | flags.MODIFY | flags.ATTRIB | flags.DELETE_SELF | flags.MOVE_SELF
+    | flags.ONLYDIR | flags.DONT_FOLLOW | flags.EXCL_UNLINK
+)  # fmt: skip
+_BEAT_MASK = flags.CLOSE_WRITE | flags.ONLYDIR
+
+_POLL_S = 10.0
+_ROOT_CHECK_S = 1.0
+_PROC_LIMIT = "/proc/sys/fs/inotify/max_user_watches"
+
+
+class LinuxEmitter(EventEmitter):
+    """Emits hints for one repo: FileClosedEvent (settled), FileModifiedEvent (being written), RescanEvent, BeatEvent.
+
+    A watched directory is known by its watch descriptor; one that is also mounted elsewhere in the repo has several
+    names, and each of them is hinted.
+    """
+
+    def __init__(
+        self, event_queue: EventQueue, watch: ObservedWatch, *, selection: Selection, beat_dir: str,
+        timeout: float = 1.0, event_filter: None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(event_queue, watch, timeout=timeout, event_filter=event_filter)
+        self._root = os.fsdecode(watch.path)
+        self._selection = selection
+        self._beat_dir = beat_dir
+        self._inotify: INotify | None = None
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poller = select.poll()
+        self._poller.register(self._wake_fd, select.POLLIN)
+        self._paths: dict[int, RepoPath] = {}
+        self._watches: dict[RepoPath, int] = {}
+        self._aliases: dict[int, set[RepoPath]] = {}
+        self._environments: set[RepoPath] = set()
+        self._problems: dict[str, Reason] = {}
+        self._unwatched: set[RepoPath] = set()
+        self._root_identity: tuple[int, int] | None = None
+        self._beat_watch = -1
+        self._beats = 0
+        self._next_poll = 0.0
+        self._next_root_check = 0.0
+
+    # -- watchdog's extension points ----------------------------------------------------------------------------
+
+    def on_thread_start(self) -> None:
+        """Set the watches, in the thread of whoever starts the observer: when `start` returns, nothing is missed."""
+        self._begin()
+
+    def on_thread_stop(self) -> None:
+        """Wake the loop, so that it ends at once."""
+        os.eventfd_write(self._wake_fd, 1)
+
+    def run(self) -> None:
+        """Emit until stopped, then give the kernel's queue back."""
+        try:
+            super().run()
+        finally:
+            self._drop_inotify()
+            os.close(self._wake_fd)
+
+    def queue_events(self, timeout: float) -> None:
+        """Wait for events and emit their hints; any failure begins the watch anew and is a problem until that works."""
+        try:
+            self._poller.poll(timeout * 1000)
+            if not self.should_keep_running():
+                return
+            if self._inotify is not None:
+                self._emit(self._inotify.read(timeout=0))
+            self._look_after_itself()
+        except Exception as error:  # the outermost loop of this thread: it must say so and go on
+            cure = "guard tries again by itself; see the log if it stays"
+            self._problems["watch-failed"] = Reason(
+                "watch-failed", f"{self._root}: {type(error).__name__}: {error}", cure
+            )
+            self._drop_inotify()
+            self._next_poll = time.monotonic() + _ROOT_CHECK_S
+
+    def problems(self) -> list[Reason]:
+        """What is not watched, each with its cure."""
+        return list(self._problems.values())
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def _emit(self, events: list[Event]) -> None:
+        settled: dict[RepoPath, bool] = {}  # one hint for each path of a batch
+        for event in events:
+            if event.mask & flags.Q_OVERFLOW:
+                self._establish("the kernel's event queue overflowed")
+                continue
+            if event.wd == self._beat_watch:
+                self._beats += 1
+                self.queue_event(BeatEvent("", dest_path=str(self._beats)))
+                continue
+            for folder in self._folders_of(event.wd):
+                if event.mask & (flags.IGNORED | flags.UNMOUNT | flags.DELETE_SELF | flags.MOVE_SELF):
+                    self._on_folder_itself(folder, event)
+                elif event.name:
+                    self._on_entry(folder, event, settled)
+        for path, is_settled in settled.items():
+            self.queue_event(FileClosedEvent(path) if is_settled else FileModifiedEvent(path))
+
+    def _folders_of(self, watch: int) -> list[RepoPath]:
+        folder = self._paths.get(watch)
+        if folder is None:
+            return []
+        return [folder, *self._aliases.get(watch, ())]
+
+    def _on_folder_itself(self, folder: RepoPath, event: Event) -> None:
+        """The directory went, and its parent may not be watched: look at it from above."""
+        if event.mask & (flags.IGNORED | flags.UNMOUNT):
+            self._forget(folder)
+        elif event.mask & flags.MOVE_SELF:
+            self._unwatch(folder)
+        if folder:
+            self._rescan(folder, "")
+            if event.mask & (flags.UNMOUNT | flags.MOVE_SELF):  # something may be there under this name all the same
+                self._watch_tree(folder)
+        else:
+            self._next_root_check = 0.0
+
+    def _on_entry(self, folder: RepoPath, event: Event, settled: dict[RepoPath, bool]) -> None:
+        path = f"{folder}/{event.name}" if folder else event.name
+        if event.name in ENVIRONMENT_MARKS and folder:
+            self._on_environment_mark(folder, came=bool(event.mask & _CAME), went=bool(event.mask & _WENT))
+        elif folder in self._environments:
+            return
+        elif event.mask & flags.ISDIR:
+            self._on_directory(path, event.mask)
+        elif event.name == ".gitignore" and self._selection.rules.respect_gitignore:
+            self._selection.forget()
+            self._establish(".gitignore changed")
+        elif self._selection.wants_name(path):
+            settled[path] = settled.get(path, False) or bool(event.mask & _SETTLED)
+
+    def _on_directory(self, path: RepoPath, mask: int) -> None:
+        if not self._selection.wants_dir(path):
+            return
+        if mask & _WENT:
+            self._unwatch(path)
+        else:  # new, moved in, or its permissions changed: watch first, the rescan lists what is there already
+            self._watch_tree(path)
+        self._rescan(path, "")
+
+    def _on_environment_mark(self, folder: RepoPath, *, came: bool, went: bool) -> None:
+        if came:
+            self._unwatch(folder)
+            self._watch_tree(folder)
+        elif went:
+            self._environments.discard(folder)
+            self._watch_tree(folder)
+            self._rescan(folder, "it is no virtual environment any more")
+
+    def _rescan(self, folder: RepoPath, why: str) -> None:
+        self.queue_event(RescanEvent(folder, why=why))
+
+    # -- watches ------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Open the kernel's queue and watch the whole repo."""
+        self._drop_inotify()
+        try:
+            inotify = INotify()
+        except OSError as error:
+            cure = "run 'sudo sysctl fs.inotify.max_user_instances=1024', or close programs that watch files"
+            self._problems["watch-instances"] = Reason(
+                "watch-instances", f"no file watch to be had: {error.strerror}", cure
+            )
+            self._next_poll = time.monotonic() + _POLL_S
+            return
+        self._problems.pop("watch-instances", None)
+        self._inotify = inotify
+        self._poller.register(inotify.fileno(), select.POLLIN)
+        self._establish(None)
+        self._beat_watch = inotify.add_watch(self._beat_dir, _BEAT_MASK)
+        self._problems.pop("watch-failed", None)
+
+    def _drop_inotify(self) -> None:
+        if self._inotify is not None:
+            self._poller.unregister(self._inotify.fileno())
+            self._inotify.close()
+            self._inotify = None
+        self._paths, self._watches, self._aliases = {}, {}, {}
+
+    def _establish(self, why: str | None) -> None:
+        """Watch the repo as it is now, whatever was watched before; with a reason, have it scanned too."""
+        before = set(self._paths)
+        self._paths, self._watches, self._aliases = {}, {}, {}
+        self._environments.clear()
+        self._unwatched.clear()
+        for code in ("watch-limit", "unwatchable"):
+            self._problems.pop(code, None)
+        self._root_identity = _identity(self._root)
+        self._watch_tree("")
+        for watch in before - set(self._paths):
+            self._remove(watch)
+        if why is not None:
+            self._rescan("", why)
+
+    def _watch_tree(self, top: RepoPath) -> None:
+        """Watch a directory and all that are wanted below it: each first watched, then listed, so that nothing slips by."""
+        pending = [top]
+        while pending:
+            folder = pending.pop()
+            if self._add(folder):
+                pending += self._wanted_below(folder)
+
+    def _add(self, folder: RepoPath) -> bool:
+        """Watch one directory; whether what is below it is to be watched too."""
+        if self._inotify is None:
+            return False
+        try:
+            watch = self._inotify.add_watch(os.path.join(self._root, folder) if folder else self._root, _MASK)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone already: its parent tells
+                self._cannot_watch(folder, error)
+            return False
+        self._unwatched.discard(folder)
+        known = self._paths.get(watch)
+        if known is not None and known != folder:
+            self._rename_watch(watch, known, folder)
+        else:
+            self._paths[watch] = folder
+        self._watches[folder] = watch
+        return True
+
+    def _rename_watch(self, watch: int, known: RepoPath, folder: RepoPath) -> None:
+        """The directory is watched under another name: it was moved (the event is still to come), or mounted twice."""
+        if _identity(os.path.join(self._root, known)) == _identity(os.path.join(self._root, folder)):
+            self._aliases.setdefault(watch, set()).add(folder)
+        else:
+            self._watches.pop(known, None)
+            self._paths[watch] = folder
+            self._rescan(known, "")
+
+    def _wanted_below(self, folder: RepoPath) -> Iterator[RepoPath]:
+        try:
+            with os.scandir(os.path.join(self._root, folder) if folder else self._root) as listing:
+                entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing]
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                self._cannot_watch(folder, error)
+            return
+        if folder and marks_environment(name for name, _ in entries):
+            self._environments.add(folder)  # it stays watched itself, to see the mark go
+            return
+        for name, is_dir in entries:
+            path = f"{folder}/{name}" if folder else name
+            if is_dir and self._selection.wants_dir(path):
+                yield path
+
+    def _cannot_watch(self, folder: RepoPath, error: OSError) -> None:
+        self._unwatched.add(folder)
+        self._next_poll = min(self._next_poll or _FAR, time.monotonic() + _POLL_S)
+        where = folder or self._root
+        if error.errno == errno.ENOSPC:
+            limit = _watch_limit()
+            message = (
+                f"the kernel's limit of {limit:,} watches is reached at {where}; polling every {_POLL_S:.0f} s instead"
+            )
+            cure = f"run 'sudo sysctl fs.inotify.max_user_watches={max(524_288, 2 * limit)}'"
+            self._problems["watch-limit"] = Reason("watch-limit", message, cure)
+        else:
+            cure = "give this user the right to read it, or exclude it in the config"
+            self._problems["unwatchable"] = Reason(
+                "unwatchable", f"{where}: {error.strerror}; polling it instead", cure
+            )
+
+    def _unwatch(self, top: RepoPath) -> None:
+        """A directory left this name: its watches, and those below it, must not report under the name any longer."""
+        below = top + "/"
+        for folder in [one for one in self._watches if one == top or one.startswith(below)]:
+            watch = self._watches[folder]
+            if self._forget(folder):
+                self._remove(watch)
+        self._environments = {one for one in self._environments if one != top and not one.startswith(below)}
+        self._unwatched = {one for one in self._unwatched if one != top and not one.startswith(below)}
+
+    def _forget(self, folder: RepoPath) -> bool:
+        """Take a name off its watch; whether it was the watch's last one."""
+        watch = self._watches.pop(folder, None)
+        if watch is None:
+            return False
+        others = self._aliases.get(watch, set()) - {folder}
+        if self._paths.get(watch) != folder:
+            self._aliases[watch] = others
+            return False
+        if others:
+            self._paths[watch] = others.pop()
+            self._aliases[watch] = others
+            return False
+        self._aliases.pop(watch, None)
+        del self._paths[watch]
+        return True
+
+    def _remove(self, watch: int) -> None:
+        if self._inotify is not None:
+            try:
+                self._inotify.rm_watch(watch)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # the kernel removed it already: the directory is gone
+                    raise
+
+    # -- looking after itself -----------------------------------------------------------------------------------
+
+    def _look_after_itself(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_root_check:
+            self._next_root_check = now + _ROOT_CHECK_S
+            self._check_root()
+        if self._next_poll and now >= self._next_poll:
+            self._poll()
+
+    def _check_root(self) -> None:
+        """See whether the root is still the directory that was watched: a parent may be renamed, or something mounted over."""
+        found = _identity(self._root)
+        if found is None:
+            cure = "bring it back (move, mount), or take it out of the config"
+            self._problems["root-missing"] = Reason("root-missing", f"{self._root} is not there", cure)
+            self._root_identity = None
+        elif found != self._root_identity:
+            self._establish("the root directory was replaced")
+            self._problems.pop("root-missing", None)
+
+    def _poll(self) -> None:
+        """What cannot be watched is scanned now and then; each time, watching is tried again."""
+        self._next_poll = 0.0
+        if self._inotify is None:
+            self._begin()
+            self._rescan("", "")
+            return
+        waiting, self._unwatched = self._unwatched, set()
+        for code in ("watch-limit", "unwatchable"):
+            self._problems.pop(code, None)
+        for folder in sorted(waiting):
+            self._watch_tree(folder)
+            self._rescan(folder, "")
+
+
+_FAR = float("inf")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _watch_limit() -> int:
+    with open(_PROC_LIMIT, encoding="ascii") as file:
+        return int(file.read())

@@ -1,0 +1,104 @@
+"""The watch of one repo: an observer with one emitter, the handler that turns events into hints, the heartbeat."""
+
+import os
+import sys
+import time
+from typing import Protocol
+
+from watchdog.events import FileClosedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.observers.api import BaseObserver
+
+from guardd.model import Reason, RepoPath
+from guardd.selection import Selection
+from guardd.watching.events import BeatEvent, RescanEvent
+
+_THREAD_WAKE_S = 1.0
+
+
+class HintSink(Protocol):
+    """Where hints go; called from the watch's thread, must be quick and must not raise."""
+
+    def changed(self, path: RepoPath, *, settled: bool) -> None:
+        """One wanted file may differ; `settled`: closed, moved or deleted, not in the middle of being written."""
+
+    def rescan(self, folder: RepoPath, why: str) -> None:
+        """Everything below `folder` (`""`: the repo) may differ."""
+
+
+class RepoWatch:
+    """Watches one repo from `start` to `stop`, and can be started again.
+
+    `beat_dir` lies outside of the repo; it is watched by the same kernel queue, so that a file written there proves that
+    events still come through.
+    """
+
+    def __init__(self, root: str, selection: Selection, sink: HintSink, beat_dir: str) -> None:
+        self._root = root
+        self._selection = selection
+        self._handler = _Handler(sink)
+        self._beat_dir = beat_dir
+        self._observer: BaseObserver | None = None
+        self._beats = 0
+
+    def start(self) -> None:
+        """Set every watch that can be set; what changes after the return is hinted. Scan after this, not before."""
+        self._handler.heard_ns = time.monotonic_ns()
+        self._observer = self._new_observer()
+        self._observer.start()
+
+    def stop(self) -> None:
+        """End the watch and its threads; without a watch, nothing."""
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join(5.0)
+            self._observer = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the threads of the watch run: the observer's, and each emitter's."""
+        observer = self._observer
+        return observer is not None and observer.is_alive() and all(one.is_alive() for one in observer.emitters)
+
+    def problems(self) -> list[Reason]:
+        """What is not watched, each with its cure; polling stands in for it meanwhile."""
+        observer = self._observer
+        emitters = list(observer.emitters) if observer else []
+        return [reason for one in emitters if hasattr(one, "problems") for reason in one.problems()]
+
+    def beat(self) -> None:
+        """Send a heartbeat; `heard_ns` tells when one came back. OSError where the beat dir cannot be written."""
+        self._beats += 1
+        with open(os.path.join(self._beat_dir, "beat"), "w", encoding="ascii") as file:
+            file.write(str(self._beats))
+
+    def heard_ns(self) -> int:
+        """When the last heartbeat came through kernel, emitter, queue and handler (monotonic, ns); at first the start."""
+        return self._handler.heard_ns
+
+    def _new_observer(self) -> BaseObserver:
+        if sys.platform == "linux":
+            from guardd.watching.linux import LinuxEmitter
+
+            observer = BaseObserver(
+                LinuxEmitter, timeout=_THREAD_WAKE_S, selection=self._selection, beat_dir=self._beat_dir
+            )
+            observer.schedule(self._handler, self._root, recursive=True)
+            return observer
+        from guardd.watching.portable import portable_observer
+
+        return portable_observer(self._root, self._selection, self._handler, self._beat_dir)
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, sink: HintSink) -> None:
+        self._sink = sink
+        self.heard_ns = 0
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        """Turn an event into a hint."""
+        if isinstance(event, RescanEvent):
+            self._sink.rescan(os.fsdecode(event.src_path), event.why)
+        elif isinstance(event, BeatEvent):
+            self.heard_ns = time.monotonic_ns()
+        else:
+            self._sink.changed(os.fsdecode(event.src_path), settled=isinstance(event, FileClosedEvent))
