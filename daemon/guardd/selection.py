@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
+
+from blake3 import blake3
 
 from guardd.model import RepoPath
 
@@ -39,7 +40,7 @@ class SelectionRules:
     @property
     def fingerprint(self) -> str:
         """Equal for equal rules: a scan under new rules meets paths that are new to guard but not to the repo."""
-        return blake2b(repr(self).encode(), digest_size=8).hexdigest()
+        return blake3(repr(self).encode()).hexdigest(8)
 
 
 class Selection:

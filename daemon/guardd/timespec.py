@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
-from decimal import Decimal
 
 from guardd.errors import UsageError
 
@@ -78,9 +77,7 @@ def parse_duration(text: str) -> int:
         raise UsageError(f"{text!r} is no duration; examples: 90s, 1.5s, 10m, 2h30m, 3d, 1w")
     match = _DURATION.fullmatch(words)
     parts = match.groups() if match else ()
-    total = sum(
-        int(Decimal(part) * seconds * _SECOND_NS) for part, seconds in zip(parts, _UNITS.values(), strict=True) if part
-    )
+    total = sum(_unit_ns(part, seconds) for part, seconds in zip(parts, _UNITS.values(), strict=True) if part)
     if total > _LONGEST_NS:
         raise UsageError(f"{text!r} is longer than 200 years; examples: 90s, 10m, 3d, 1w")
     return total
@@ -91,6 +88,11 @@ def format_instant(ns: int, zone: tzinfo | None = None) -> str:
     seconds, rest = divmod(ns, _SECOND_NS)
     moment = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=rest // 1000)
     return moment.astimezone(zone).isoformat(timespec="microseconds")
+
+
+def _unit_ns(number: str, seconds: int) -> int:
+    whole, _, fraction = number.partition(".")
+    return (int(whole) * _SECOND_NS + int(fraction.ljust(9, "0") if fraction else 0)) * seconds
 
 
 def _is_duration(words: str) -> bool:

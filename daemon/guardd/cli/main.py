@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-import traceback
 
 import click
 
@@ -101,6 +100,8 @@ def run(args: list[str]) -> int:
 
 def _complain(context: Context, message: str, code: int) -> int:
     if context.verbose >= 2:
+        import traceback
+
         traceback.print_exc()
     for line in message.splitlines() or [""]:
         click.echo(f"guardctl: {line}", err=True)

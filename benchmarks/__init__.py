@@ -1,0 +1,1 @@
+"""Measurements against peers, and the trees that they (and the tests) run on."""

@@ -1,0 +1,163 @@
+"""Builders for tests: a guarded tree with its own store, the real programs on it, and waiting for conditions."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PROGRAMS = Path(sys.executable).parent
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 30.0, what: str = "") -> None:
+    """Wait for a condition, and fail with `what` when it does not come."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen within {timeout_s} s: {what or condition}"
+        time.sleep(0.02)
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    """Path -> content of every regular file below root, dotfiles of git aside."""
+    found = {}
+    for folder, folders, files in os.walk(os.fsencode(root)):
+        folders[:] = [name for name in folders if name != b".git"]
+        for name in files:
+            path = os.path.join(folder, name)
+            relative = os.fsdecode(os.path.relpath(path, os.fsencode(root)))
+            found[relative] = os.readlink(path) if os.path.islink(path) else Path(os.fsdecode(path)).read_bytes()
+    return found
+
+
+class Daemon:
+    """A running guardd; its log lines as they come."""
+
+    def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [PROGRAMS / "guardd", *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        self.lines.extend(iter(self.process.stdout.readline, ""))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        found = []
+        for line in list(self.lines):
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if event.get("event") == name:
+                    found.append(event)
+        return found
+
+    def wait_ready(self, repos: int = 1, timeout_s: float = 60.0) -> None:
+        wait_until(
+            lambda: len(self.events("ready")) >= repos or self.process.poll() is not None, timeout_s, "".join(self.lines)
+        )
+        assert self.process.poll() is None, "".join(self.lines)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(15)
+
+
+class World:
+    """A tree, a store, a config dir of its own, and the programs working on them."""
+
+    def __init__(self, base: Path) -> None:
+        self.root = base / "repo"
+        self.state = base / "state"
+        self.root.mkdir(parents=True)
+        self.env = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("GUARD_")},
+            "GUARD_STATE_DIR": str(self.state),
+            "XDG_CONFIG_HOME": str(base / "config"),
+            "TZ": "UTC",
+        }
+        self.config = base / "config" / "guard" / "config.toml"
+        self.daemons: list[Daemon] = []
+
+    def write(self, path: str, content: bytes | str = b"x = 1\n") -> Path:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        return target
+
+    def start(self, *arguments: str, ready: bool = True) -> Daemon:
+        daemon = Daemon(list(arguments) or ["--repo", str(self.root)], self.env)
+        self.daemons.append(daemon)
+        if ready:
+            daemon.wait_ready()
+        return daemon
+
+    def ctl(self, *arguments: str, check: int | None = 0, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            [PROGRAMS / "guardctl", *arguments], env=self.env, cwd=cwd or self.root, capture_output=True, text=True,
+            stdin=subprocess.DEVNULL, check=False, timeout=100,
+        )  # fmt: skip
+        if check is not None:
+            assert done.returncode == check, (arguments, done.returncode, done.stdout, done.stderr)
+        return done
+
+    def ctl_bytes(self, *arguments: str) -> bytes:
+        return subprocess.run([PROGRAMS / "guardctl", *arguments], env=self.env, cwd=self.root, capture_output=True, check=True).stdout
+
+    def json(self, *arguments: str, check: int | None = 0) -> Any:
+        return json.loads(self.ctl(*arguments, "--json", check=check).stdout)
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.json("status")["repos"][0]
+        return found
+
+    def versions(self, path: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.json("log", path)
+        return found
+
+    def wait_captured(self, path: str, content: bytes) -> None:
+        """Until the daemon itself has stored this content as the newest version of a path."""
+        from guardd.store.codec import digest
+        from guardd.store.store import Store
+
+        with Store(str(self.state)) as store:
+            repo = store.repos.find(str(self.root))
+            assert repo
+            wait_until(lambda: store.log.head(repo.id, path).state.blob == digest(content), what=f"{path} captured")
+
+    def wait_gone(self, path: str) -> None:
+        from guardd.store.store import Store
+
+        with Store(str(self.state)) as store:
+            repo = store.repos.find(str(self.root))
+            assert repo
+            wait_until(lambda: not store.log.head(repo.id, path).state.present, what=f"{path} seen as gone")
+
+    def heads(self) -> dict[str, bytes]:
+        """Path -> content of every present head, straight from the store."""
+        from guardd.store.store import Store
+
+        with Store(str(self.state)) as store:
+            repo = store.repos.find(str(self.root))
+            assert repo
+            with store.db.snapshot():
+                paths = store.log.keys(repo.id)
+                return {path: store.blobs.read(store.log.head(repo.id, path).state.blob) for path in paths}
+
+    def close(self) -> None:
+        for daemon in self.daemons:
+            if daemon.process.poll() is None:
+                daemon.process.send_signal(signal.SIGCONT)
+                daemon.kill()
