@@ -1,0 +1,56 @@
+# guardd needs Python 3.11 or newer and make; everything else comes from the lock files into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?= -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long check bench lock clean
+
+help:  ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+run: $(VENV)/.runtime  ## Guard a tree: make run REPO=path
+	@test -n "$(REPO)" || { echo "say which tree to guard: make run REPO=path" >&2; exit 2; }
+	@exec $(BIN)/guardd --repo "$(REPO)"
+
+test: $(VENV)/.dev  ## Run all tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-long: $(VENV)/.dev  ## Run the long suite: storms over 50 seeds, trees of real size
+	$(BIN)/pytest -m long --timeout 600 $(PYTEST_ARGS)
+
+check: $(VENV)/.dev  ## Lint, format, types, layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## Measure against peers
+	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+lock: $(VENV)/.dev  ## Resolve the dependencies anew into the lock files
+	$(BIN)/uv pip compile $(LOCKING) --group build pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile $(LOCKING) --group build --group dev pyproject.toml -o requirements-dev.lock
+
+LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+clean:  ## Remove what make made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "guardd needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.python requirements.lock pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
