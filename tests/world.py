@@ -38,10 +38,8 @@ def snapshot(root: Path) -> dict[str, bytes]:
 class Daemon:
     """A running guardd; its log lines as they come."""
 
-    def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [PROGRAMS / "guardd", *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -98,7 +96,10 @@ class World:
         return target
 
     def start(self, *arguments: str, ready: bool = True) -> Daemon:
-        daemon = Daemon(list(arguments) or ["--repo", str(self.root)], self.env)
+        return self.start_command([str(PROGRAMS / "guardd"), *(arguments or ("--repo", str(self.root)))], ready=ready)
+
+    def start_command(self, command: list[str], *, ready: bool = True) -> Daemon:
+        daemon = Daemon(command, self.env)
         self.daemons.append(daemon)
         if ready:
             daemon.wait_ready()

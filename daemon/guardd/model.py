@@ -71,8 +71,8 @@ class StatKey:
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        """The key that `pack` made these bytes of."""
-        return cls(*cls._PACKED.unpack(packed))
+        """The key that `pack` made these bytes of; what follows them is passed over."""
+        return cls(*cls._PACKED.unpack_from(packed))
 
 
 @dataclass(frozen=True, slots=True)

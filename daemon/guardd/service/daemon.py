@@ -47,6 +47,7 @@ class Daemon:
         self._on_progress = on_progress
         self._stop = threading.Event()
         self._wake = threading.Event()
+        self._news = threading.Event()
         self._guards: list[Guard] = []
         self._trouble: Reason | None = None
 
@@ -72,13 +73,14 @@ class Daemon:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._stop.set()
         self._wake.set()
+        self._news.set()
 
     # -- capture thread -----------------------------------------------------------------------------------------
 
     def _capture(self, started: threading.Event) -> None:
         with Store(self._state_dir) as store:
             for path, rules in self._repos:
-                self._guards.append(Guard(store, store.repos.add(path, rules), self._wake, self._on_progress))
+                self._guards.append(Guard(store, store.repos.add(path, rules), self._wake, self._news, self._on_progress))
             for guard in self._guards:
                 guard.start()
             started.set()
@@ -99,9 +101,12 @@ class Daemon:
 
     def _supervise(self, capture: threading.Thread, started: threading.Event) -> None:
         said: dict[int, tuple[object, ...]] = {}
+        announced: set[int] = set()
         next_beat, next_scan = 0.0, time.monotonic() + self._scan_interval_s
         with Store(self._state_dir, durable=False) as store:
-            while not self._stop.wait(_LOOK_S):
+            while not self._stop.is_set():
+                self._news.wait(_LOOK_S)
+                self._news.clear()
                 if not capture.is_alive():
                     raise StoreError("the capture thread ended; see the log, and start guardd again")
                 if not started.is_set():
@@ -118,6 +123,9 @@ class Daemon:
                     if beat:
                         guard.supervise()
                     self._say(store, guard, said, beat=beat)
+                    if guard.begun is not None and guard.repo.id not in announced:
+                        announced.add(guard.repo.id)
+                        log.info("ready", repo=guard.repo.path, **guard.begun)
             for guard in self._guards:
                 store.repos.fall_silent(guard.repo.id)
 

@@ -31,11 +31,19 @@ Progress = Callable[[str, int, int], None]
 
 
 class Guard:
-    """One repo under guard. `work` belongs to the capture thread, `supervise` and `live` to the main thread."""
+    """One repo under guard. `work` belongs to the capture thread, `supervise` and `live` to the main thread.
 
-    def __init__(self, store: Store, repo: Repo, wake: threading.Event, on_progress: Progress | None = None) -> None:
+    `wake` is set when there is something to capture, `news` when the main thread should look at once. `begun` tells what
+    the first scan found, once it is complete.
+    """
+
+    def __init__(
+        self, store: Store, repo: Repo, wake: threading.Event, news: threading.Event, on_progress: Progress | None = None
+    ) -> None:
         self.repo = repo
+        self.begun: dict[str, float] | None = None
         self.dirty = Dirty(wake)
+        self._news = news
         self._store = store
         self._selection = Selection(repo.path, repo.rules)
         self._capturer = Capturer(store, repo, self._selection)
@@ -106,11 +114,10 @@ class Guard:
             seconds=time.monotonic() - started,
         )
         if not self._ready and not folder:
+            seconds = round(time.monotonic() - started, 3)
+            self.begun = {"files": found.files, "captured": len(looked.written), "seconds": seconds}
             self._ready = True
-            log.info(
-                "ready", repo=self.repo.path, files=found.files, captured=len(looked.written),
-                seconds=round(time.monotonic() - started, 3),
-            )  # fmt: skip
+            self._news.set()
 
     def _after_scan(self, found: Scan, looked: Looked, folder: RepoPath) -> None:
         below = folder + "/" if folder else ""
@@ -165,11 +172,6 @@ class Guard:
             self._on_progress(self.repo.path, done, total)
 
     # -- the main thread ----------------------------------------------------------------------------------------
-
-    @property
-    def ready(self) -> bool:
-        """Whether the first scan is complete."""
-        return self._ready
 
     def supervise(self) -> None:
         """Send a heartbeat through the watch; begin the watch anew where nothing has come back for too long."""

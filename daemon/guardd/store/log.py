@@ -36,7 +36,7 @@ _HEAD = """
     FROM paths p LEFT JOIN versions v ON v.seq = p.head_seq LEFT JOIN blobs b ON b.id = v.blob_id
     WHERE p.repo_id = ? AND p.path = ?
 """
-_KEYS = "SELECT path, CASE WHEN racy THEN NULL ELSE stat END FROM paths WHERE repo_id = ? AND present"
+_KEYS = "SELECT path, stat, racy FROM paths WHERE repo_id = ? AND present"
 _KEYS_BELOW = _KEYS + " AND path >= ? AND path < ?"
 _CHANGED_SINCE = """
     SELECT id, path, first_seq, known_before, head_seq FROM paths WHERE repo_id = ? AND head_seq > ? ORDER BY path
@@ -192,13 +192,13 @@ class Log:
         return self.head_row(repo_id, path)[1]
 
     def keys(self, repo_id: int, folder: RepoPath = "") -> dict[RepoPath, bytes | None]:
-        """The packed StatKey of every present head below `folder`; None where the disk must be looked at."""
+        """The packed StatKey of every present head below `folder`; a racy one is longer by a byte, so that none equals it."""
         if not folder:
             rows = self._db.each(_KEYS, (repo_id,))
         else:
             below = os.fsencode(folder)
             rows = self._db.each(_KEYS_BELOW, (repo_id, below + b"/", below + b"0"))
-        return {os.fsdecode(path): stat for path, stat in rows}
+        return {os.fsdecode(path): stat + b"\0" if racy and stat else stat for path, stat, racy in rows}
 
     def last_seq(self) -> int:
         """The place of the newest version in the log; 0 while it is empty."""

@@ -63,7 +63,10 @@ class LinuxEmitter(EventEmitter):
 
     def on_thread_start(self) -> None:
         """Set the watches, in the thread of whoever starts the observer: when `start` returns, nothing is missed."""
-        self._begin()
+        try:
+            self._begin()
+        except Exception as error:
+            self._fail(error)
 
     def on_thread_stop(self) -> None:
         """Wake the loop, so that it ends at once."""
@@ -97,6 +100,12 @@ class LinuxEmitter(EventEmitter):
     def problems(self) -> list[Reason]:
         """What is not watched, each with its cure."""
         return list(self._problems.values())
+
+    def _fail(self, error: Exception) -> None:
+        cure = "guard tries again by itself; see the log if it stays"
+        self._problems["watch-failed"] = Reason("watch-failed", f"{self._root}: {type(error).__name__}: {error}", cure)
+        self._drop_inotify()
+        self._next_poll = time.monotonic() + _ROOT_CHECK_S
 
     # -- events -------------------------------------------------------------------------------------------------
 
@@ -177,10 +186,14 @@ class LinuxEmitter(EventEmitter):
     def _begin(self) -> None:
         """Open the kernel's queue and watch the whole repo."""
         self._drop_inotify()
+        inotify = None
         try:
             inotify = INotify()
+            self._beat_watch = inotify.add_watch(self._beat_dir, _BEAT_MASK)
         except OSError as error:
-            cure = "run 'sudo sysctl fs.inotify.max_user_instances=1024', or close programs that watch files"
+            if inotify is not None:
+                inotify.close()
+            cure = "run 'sudo sysctl fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=524288'"
             self._problems["watch-instances"] = Reason(
                 "watch-instances", f"no file watch to be had: {error.strerror}", cure
             )
@@ -190,7 +203,6 @@ class LinuxEmitter(EventEmitter):
         self._inotify = inotify
         self._poller.register(inotify.fileno(), select.POLLIN)
         self._establish(None)
-        self._beat_watch = inotify.add_watch(self._beat_dir, _BEAT_MASK)
         self._problems.pop("watch-failed", None)
 
     def _drop_inotify(self) -> None:

@@ -35,14 +35,14 @@ class RepoWatch:
     def __init__(self, root: str, selection: Selection, sink: HintSink, beat_dir: str) -> None:
         self._root = root
         self._selection = selection
-        self._handler = _Handler(sink)
+        self.handler = _Handler(sink)
         self._beat_dir = beat_dir
         self._observer: BaseObserver | None = None
         self._beats = 0
 
     def start(self) -> None:
         """Set every watch that can be set; what changes after the return is hinted. Scan after this, not before."""
-        self._handler.heard_ns = time.monotonic_ns()
+        self.handler.heard_ns = time.monotonic_ns()
         self._observer = self._new_observer()
         self._observer.start()
 
@@ -73,7 +73,7 @@ class RepoWatch:
 
     def heard_ns(self) -> int:
         """When the last heartbeat came through kernel, emitter, queue and handler (monotonic, ns); at first the start."""
-        return self._handler.heard_ns
+        return self.handler.heard_ns
 
     def _new_observer(self) -> BaseObserver:
         if sys.platform == "linux":
@@ -82,11 +82,11 @@ class RepoWatch:
             observer = BaseObserver(
                 LinuxEmitter, timeout=_THREAD_WAKE_S, selection=self._selection, beat_dir=self._beat_dir
             )
-            observer.schedule(self._handler, self._root, recursive=True)
+            observer.schedule(self.handler, self._root, recursive=True)
             return observer
         from guardd.watching.portable import portable_observer
 
-        return portable_observer(self._root, self._selection, self._handler, self._beat_dir)
+        return portable_observer(self._root, self._selection, self.handler, self._beat_dir)
 
 
 class _Handler(FileSystemEventHandler):

@@ -1,0 +1,234 @@
+"""The daemon's life: start, refusals, death, and the states that `status` shows."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.world import PROGRAMS, World, snapshot, wait_until
+
+
+def git(folder: Path, *words: str) -> str:
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "protocol.file.allow=always"]
+    return subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True, env=env).stdout
+
+
+def test_a_second_daemon_is_refused_with_the_pid_of_the_first(world: World) -> None:
+    first = world.start()
+    second = world.start(ready=False)
+    assert second.process.wait(15) == 4
+    wait_until(lambda: second.lines)
+    assert f"pid {first.process.pid}" in second.lines[-1]
+
+
+def test_a_daemon_killed_in_its_baseline_goes_on_where_it_was(world: World) -> None:
+    for number in range(3000):
+        world.write(f"p{number % 40}/m{number}.py", f"x = {number}\n" * 200)
+    daemon = world.start(ready=False)
+    wait_until(lambda: (world.state / "guard.db").exists() and daemon.events("baseline"), what="some of the baseline")
+    daemon.kill()
+    assert world.status()["state"] == "stopped"
+    world.start()
+    status = world.status()
+    assert (status["state"], status["files"], status["versions"]) == ("protected", 3000, 3000)
+    assert {entry["origin"] for entry in world.json("log")} == {"baseline"}
+    assert world.heads() == snapshot(world.root)
+
+
+def test_status_tells_starting_protected_desynced_and_stopped(world: World) -> None:
+    world.write("a.py")
+    daemon = world.start()
+    wait_until(lambda: world.status()["state"] == "protected")
+    document = world.json("status")
+    assert document["daemon"] == {"running": True, "pid": daemon.process.pid, "version": document["daemon"]["version"]}
+    assert document["store"]["blobs"] == 1
+    assert document["incidents_open"] == 0
+    repo = document["repos"][0]
+    assert set(repo) >= {"path", "state", "reasons", "files", "versions", "dirty", "last_scan"}
+    assert (repo["path"], repo["reasons"], repo["files"], repo["versions"]) == (str(world.root), [], 1, 1)
+    assert daemon.stop() == 0
+    stopped = world.json("status")
+    assert stopped["daemon"]["running"] is False
+    assert stopped["daemon"]["pid"] is None
+    assert stopped["repos"][0]["state"] == "stopped"
+    assert stopped["repos"][0]["reasons"]
+
+
+def test_a_root_that_is_moved_away_degrades_and_loses_nothing(world: World, tmp_path: Path) -> None:
+    world.write("a.py")
+    world.write("sub/b.py")
+    world.start()
+    os.rename(world.root, tmp_path / "away")
+    wait_until(lambda: any("root" in reason for reason in world_status_elsewhere(world)["reasons"]))
+    assert world_status_elsewhere(world)["state"] == "degraded"
+    assert world_status_elsewhere(world)["files"] == 2
+    os.rename(tmp_path / "away", world.root)
+    wait_until(lambda: world.status()["state"] == "protected")
+    world.write("a.py", b"later = 1\n")
+    world.wait_captured("a.py", b"later = 1\n")
+    assert world.status()["files"] == 2
+
+
+def world_status_elsewhere(world: World) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(world.ctl("status", "--json", cwd=world.root.parent).stdout)["repos"][0]
+    return found
+
+
+def test_an_unmounted_tree_is_no_deletion_and_no_restore_goes_into_it(world: World) -> None:
+    mounted = world.root / "mounted"
+    mounted.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "guardtest", mounted], check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        world.write("mounted/a.py")
+        world.write("plain.py")
+        daemon = world.start()
+        daemon.stop()
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+    world.start(ready=False)
+    wait_until(lambda: world.status()["state"] == "degraded")
+    assert "unmounted" in world.status()["reasons"][0]
+    assert world.status()["files"] == 2
+    refused = world.ctl("restore", "--since", "1h", "--yes", check=2)
+    assert "mount it" in refused.stderr
+    assert list(mounted.iterdir()) == []
+
+
+def test_a_tree_over_the_watch_limit_is_degraded_says_the_cure_and_is_polled(world: World) -> None:
+    for number in range(30):
+        world.write(f"p{number}/m.py")
+    limited = "echo 10 > /proc/sys/user/max_inotify_watches && exec \"$@\""
+    command = ["unshare", "-U", "-r", "sh", "-c", limited, "sh", str(PROGRAMS / "guardd"), "--repo", str(world.root)]
+    if subprocess.run(["unshare", "-U", "-r", "sh", "-c", "echo 10 > /proc/sys/user/max_inotify_watches"], check=False).returncode:
+        pytest.skip("user namespaces are not to be had here")
+    world.start_command(command)
+    wait_until(lambda: world.status()["state"] == "degraded")
+    reasons = " ".join(world.status()["reasons"])
+    assert "watch-limit" in reasons
+    assert "sysctl fs.inotify.max_user_watches=" in reasons
+    world.write("p29/m.py", b"polled = 1\n")
+    world.wait_captured("p29/m.py", b"polled = 1\n")
+
+
+def test_a_full_disk_degrades_keeps_heads_readable_and_recovers_by_itself(world: World) -> None:
+    world.state.mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "guardtest", str(world.state)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        world.write("a.py", b"precious = 1\n")
+        daemon = world.start()
+        filler = world.state / "filler"
+        subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=1M"], capture_output=True, check=False)
+        for number in range(60):
+            world.write(f"big{number}.py", os.urandom(400_000))
+        wait_until(lambda: any("store-full" in line for line in daemon.lines), 60, "store-full in the log")
+        assert world.ctl_bytes("show", "a.py") == b"precious = 1\n"
+        for number in range(60):
+            (world.root / f"big{number}.py").unlink()
+        filler.unlink()
+        world.write("a.py", b"after = 1\n")
+        world.wait_captured("a.py", b"after = 1\n")
+        wait_until(lambda: not any("store-full" in reason for reason in world.status()["reasons"]))
+        assert world.json("fsck")["damaged"] == []
+        daemon.stop()
+    finally:
+        world.close()
+        subprocess.run(["umount", "-l", world.state], check=True)
+
+
+def test_two_repos_are_guarded_by_one_daemon_and_overlapping_ones_are_refused(world: World, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "b.py").write_text("b = 1\n")
+    world.write("a.py")
+    daemon = world.start("--repo", str(world.root), "--repo", str(other), ready=False)
+    daemon.wait_ready(repos=2)
+    assert {event["repo"] for event in daemon.events("ready")} == {str(world.root), str(other)}
+    daemon.stop()
+    refused = world.start("--repo", str(world.root), "--repo", str(world.root / "sub" / ".."), "--repo", str(tmp_path), ready=False)
+    assert refused.process.wait(15) == 2
+    world.config.parent.mkdir(parents=True)
+    (world.root / "sub").mkdir()
+    world.config.write_text(f'[[repo]]\npath = "{world.root}"\n[[repo]]\npath = "{world.root}/sub"\n')
+    done = world.ctl("config", "check", check=4)
+    assert "overlaps" in done.stderr
+    assert f"{world.config}:4:" in done.stderr
+
+
+def test_worktrees_submodules_and_nested_repos_are_guarded(world: World, tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    git(library, "init", "-q")
+    (library / "lib.py").write_text("lib = 1\n")
+    git(library, "add", ".")
+    git(library, "commit", "-qm", "lib")
+    main = tmp_path / "main"
+    git(tmp_path, "clone", "-q", str(library), str(main))
+    shutil.rmtree(world.root)
+    git(main, "worktree", "add", "-q", str(world.root), "-b", "work")
+    git(world.root, "submodule", "add", "-q", str(library), "vendor/library")
+    nested = world.root / "nested"
+    nested.mkdir()
+    git(nested, "init", "-q")
+    (nested / "n.py").write_text("n = 1\n")
+    world.start()
+    assert set(world.heads()) == {"lib.py", "vendor/library/lib.py", "nested/n.py"}
+    for path in ("vendor/library/lib.py", "nested/n.py"):
+        world.write(path, b"edited = 1\n")
+        world.wait_captured(path, b"edited = 1\n")
+
+
+def test_a_stopped_daemon_catches_up_with_what_it_missed(world: World) -> None:
+    world.write("a.py")
+    daemon = world.start()
+    daemon.process.send_signal(signal.SIGSTOP)
+    for number in range(200):
+        world.write(f"sub{number}/m.py", f"x = {number}\n")
+    daemon.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: world.heads() == snapshot(world.root))
+
+
+def test_the_store_is_closed_to_others_and_one_that_is_open_is_refused(world: World) -> None:
+    world.write("a.py")
+    world.start().stop()
+    assert world.state.stat().st_mode & 0o777 == 0o700
+    for path in world.state.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+    world.state.chmod(0o770)
+    assert "chmod 700" in world.ctl("status", check=4).stderr
+
+
+def test_stop_captures_what_was_hinted_and_is_prompt(world: World) -> None:
+    daemon = world.start()
+    world.write("last.py", b"last = 1\n")
+    begun = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - begun < 10
+    world.start().stop()
+    assert world.heads() == {"last.py": b"last = 1\n"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--repo", "/does/not/exist"], 2), ([], 2), (["--config", "/does/not/exist"], 4), (["--nonsense"], 2)]
+)
+def test_a_daemon_that_cannot_start_says_why_in_one_line(world: World, arguments: list[str], code: int) -> None:
+    done = subprocess.run([PROGRAMS / "guardd", *arguments], env=world.env, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_json_logs_carry_the_ready_event_and_escape_what_is_not_printable(world: World) -> None:
+    world.write("new\nline.py", b"x" * 10)
+    os.mkfifo(world.root / "pipe\x1b.py")
+    daemon = world.start()
+    assert daemon.events("ready")[0]["repo"] == str(world.root)
+    assert not any("\x1b" in line for line in daemon.lines)
