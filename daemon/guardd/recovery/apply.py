@@ -28,7 +28,7 @@ _ADVICE = {
     errno.EDQUOT: "the disk quota is used up; free some space and run the restore again",
     errno.ENAMETOOLONG: "the name is too long for this file system",
     errno.ELOOP: "a directory above it is a symlink now; guard never writes through one",
-    errno.ENOTDIR: "a directory above it is a file now; move that away",
+    errno.ENOTDIR: "a symlink or a file is where a directory above it was; move that away",
 }
 
 

@@ -107,6 +107,8 @@ class Daemon:
             while not self._stop.is_set():
                 self._news.wait(_LOOK_S)
                 self._news.clear()
+                if self._stop.is_set():
+                    break
                 if not capture.is_alive():
                     raise StoreError("the capture thread ended; see the log, and start guardd again")
                 if not started.is_set():

@@ -1,0 +1,98 @@
+"""Retention: for every kept instant, what was in force stays in force."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardd.store.retention import DAY_NS, HOUR_NS, Aged, Policy, expired, over_quota
+
+POLICY = Policy(3 * DAY_NS, 30 * DAY_NS, 365 * DAY_NS, 1 << 30)
+NOW = 20_000 * DAY_NS + 7 * HOUR_NS + 123
+
+
+def history(*ages_ns: int, path_id: int = 1) -> list[Aged]:
+    """Versions of one path, made this long ago, oldest first."""
+    return [Aged(seq, path_id, NOW - age, 100) for seq, age in enumerate(sorted(ages_ns, reverse=True), start=1)]
+
+
+def kept(versions: list[Aged], now: int = NOW, pinned: frozenset[int] = frozenset()) -> list[Aged]:
+    gone = set(expired(versions, POLICY, now, pinned))
+    return [version for version in versions if version.seq not in gone]
+
+
+def in_force(versions: list[Aged], instant: int) -> int | None:
+    return max((version.seq for version in versions if version.time_ns <= instant), default=None)
+
+
+def kept_instants(moment: int) -> list[int]:
+    """Some instants of every kind, around a moment."""
+    return [
+        instant
+        for step, horizon in ((1, POLICY.keep_all_ns), (HOUR_NS, POLICY.keep_hourly_ns), (DAY_NS, POLICY.keep_daily_ns))
+        for instant in (moment // step * step, moment // step * step + step)
+        if NOW - horizon <= instant <= NOW
+    ]
+
+
+ages = st.lists(st.integers(0, 500 * DAY_NS), min_size=1, max_size=30, unique=True)
+
+
+@given(ages)
+def test_what_was_in_force_at_a_kept_instant_stays_in_force(found: list[int]) -> None:
+    before = history(*found)
+    after = kept(before)
+    for version in before:
+        for instant in kept_instants(version.time_ns):
+            assert in_force(after, instant) == in_force(before, instant)
+
+
+@given(ages)
+def test_a_second_time_removes_nothing_more(found: list[int]) -> None:
+    once = kept(history(*found))
+    assert kept(once) == once
+
+
+@given(ages, st.integers(0, 400 * DAY_NS))
+def test_the_newest_version_of_a_path_always_stays_whatever_the_clock_says(found: list[int], later: int) -> None:
+    versions = history(*found)
+    assert versions[-1] in kept(versions, NOW + later)
+
+
+@given(ages, st.sets(st.integers(1, 30)))
+def test_pinned_versions_stay(found: list[int], pins: set[int]) -> None:
+    versions = history(*found)
+    assert {version for version in versions if version.seq in pins} <= set(kept(versions, pinned=frozenset(pins)))
+
+
+def test_a_version_two_years_old_that_was_in_force_until_yesterday_stays() -> None:
+    assert len(kept(history(730 * DAY_NS, DAY_NS))) == 2
+
+
+def test_everything_of_the_last_three_days_stays() -> None:
+    versions = history(*(minute * 60_000_000_000 for minute in range(0, 3 * 24 * 60, 7)))
+    assert kept(versions) == versions
+
+
+def test_older_ones_thin_to_one_an_hour_and_then_one_a_day() -> None:
+    minute = 60_000_000_000
+    hourly = history(*(10 * DAY_NS + number * minute for number in range(24 * 60)))
+    assert 24 <= len(kept(hourly)) <= 26
+    daily = history(*(100 * DAY_NS + number * 10 * minute for number in range(10 * 24 * 6)))
+    assert 10 <= len(kept(daily)) <= 12
+    ancient = history(*(400 * DAY_NS + number * minute for number in range(1000)))
+    assert len(kept(ancient)) == 1
+
+
+def test_a_clock_that_was_a_year_ahead_or_is_wrong_now_removes_nothing_early() -> None:
+    ahead = [Aged(1, 1, NOW + 365 * DAY_NS, 1), Aged(2, 1, NOW, 1), Aged(3, 1, NOW + 1, 1)]
+    assert kept(ahead) == ahead
+    recent = history(*(number * HOUR_NS // 7 for number in range(100)))
+    assert kept(recent, now=NOW - 1000 * DAY_NS) == recent
+
+
+def test_over_quota_frees_what_was_superseded_longest_ago_and_never_the_newest() -> None:
+    versions = history(50 * HOUR_NS, 40 * HOUR_NS, HOUR_NS) + history(60 * HOUR_NS, 2 * HOUR_NS, path_id=2)
+    versions[3:] = [Aged(version.seq + 10, 2, version.time_ns, 100) for version in versions[3:]]
+    assert list(over_quota(versions, 150)) == [1, 11]
+    assert set(over_quota(versions, 10**9)) == {1, 2, 11}
+    assert list(over_quota(versions, 150, pinned={1})) == [11, 2]
+    assert list(over_quota(versions, 0)) == []

@@ -1,0 +1,93 @@
+"""Time expressions mean what they say, or are refused."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardd.errors import UsageError
+from guardd.timespec import BeforeIncident, Elapsed, Instant, format_instant, parse, parse_duration
+
+BERLIN = ZoneInfo("Europe/Berlin")
+SECOND = 1_000_000_000
+NOON = int(datetime(2026, 7, 15, 12, 0, tzinfo=BERLIN).timestamp()) * SECOND
+
+
+def instant(*fields: int) -> Instant:
+    return Instant(int(datetime(*fields, tzinfo=BERLIN).timestamp()) * SECOND)  # type: ignore[arg-type, misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("90s", Elapsed(90 * SECOND)),
+        ("1.5s", Elapsed(1_500_000_000)),
+        ("10m", Elapsed(600 * SECOND)),
+        ("10m ago", Elapsed(600 * SECOND)),
+        ("2h30m", Elapsed(9000 * SECOND)),
+        ("3d", Elapsed(259_200 * SECOND)),
+        ("1w", Elapsed(604_800 * SECOND)),
+        (" 5s ", Elapsed(5 * SECOND)),
+        ("08:30", instant(2026, 7, 15, 8, 30)),
+        ("08:30:15", instant(2026, 7, 15, 8, 30, 15)),
+        ("today", instant(2026, 7, 15)),
+        ("yesterday", instant(2026, 7, 14)),
+        ("2026-07-10", instant(2026, 7, 10)),
+        ("2026-07-10T08:40", instant(2026, 7, 10, 8, 40)),
+        ("2026-07-10 08:40:26", instant(2026, 7, 10, 8, 40, 26)),
+        ("2026-07-10T08:40:26.5", Instant(instant(2026, 7, 10, 8, 40, 26).ns + 500_000_000)),
+        ("2026-07-10T06:40:26Z", instant(2026, 7, 10, 8, 40, 26)),
+        ("2026-07-10T08:40:26+02:00", instant(2026, 7, 10, 8, 40, 26)),
+        ("@1700000000", Instant(1_700_000_000 * SECOND)),
+        ("@1700000000.123456789", Instant(1_700_000_000_123_456_789)),
+        ("incident:7", BeforeIncident(7)),
+    ],
+)
+def test_each_form_means_what_the_manual_says(text: str, meant: object) -> None:
+    assert parse(text, NOON, BERLIN) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "10", "10 m", "m", "10m5h", "5m5m", "-5m", "1.5h", "ten minutes", "14:30pm", "24:00", "9:30", "2026-13-01", "2026-02-30",
+     "15.07.2026", "@", "@-5", "@1e9", "incident:", "incident:x", "now", "last week", "10M", "1y", "٣d", "10m ago ago", "0000-01-01",
+     "9999-12-31T23:59", "12:01", "@9999999999", "x" * 1000, "9999999999999w"],
+)  # fmt: skip
+def test_anything_else_and_the_future_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        parse(text, NOON, BERLIN)
+    assert "\n" not in str(refusal.value)
+    assert "10m" in str(refusal.value)
+
+
+def test_a_clock_time_still_to_come_today_gets_a_hint() -> None:
+    with pytest.raises(UsageError, match="still to come today"):
+        parse("14:30", NOON, BERLIN)
+
+
+def test_a_local_time_that_does_not_exist_is_refused_and_one_that_comes_twice_is_its_first() -> None:
+    with pytest.raises(UsageError):
+        parse("2026-03-29T02:30", NOON, BERLIN)
+    first = datetime(2025, 10, 26, 0, 30, tzinfo=UTC)
+    assert parse("2025-10-26T02:30", NOON, BERLIN) == Instant(int(first.timestamp()) * SECOND)
+
+
+@given(st.text(max_size=30))
+def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
+    try:
+        parse(text, NOON, BERLIN)
+    except UsageError as error:
+        assert "\n" not in str(error)
+
+
+@given(st.integers(0, 60), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
+def test_durations_add_up(days: int, hours: int, minutes: int, seconds: int) -> None:
+    text = f"{days}d{hours}h{minutes}m{seconds}s"
+    assert parse_duration(text) == timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds) // timedelta(seconds=1) * SECOND
+
+
+@given(st.integers(0, NOON))
+def test_what_is_printed_can_be_read_back_to_the_microsecond(ns: int) -> None:
+    assert parse(format_instant(ns, BERLIN), NOON, BERLIN) == Instant(ns // 1000 * 1000)
