@@ -81,7 +81,7 @@ def decode(codec: Codec, data: bytes, size: int, base: bytes = b"") -> bytes:
         # The frame header's own size is not to be trusted: only the bounded, streaming form limits memory.
         decompressor = zstd.ZstdDecompressor(zstd_dict=_prefix(base) if codec is Codec.DELTA else None)
         try:
-            content = decompressor.decompress(data, max_length=size + 1) if size else b""
+            content = decompressor.decompress(data, max_length=size + 1)
         except zstd.ZstdError as error:
             raise BrokenBlob(f"a stored blob does not decompress ({error}); run 'guardctl fsck'") from error
     if len(content) != size:

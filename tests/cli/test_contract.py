@@ -1,0 +1,166 @@
+"""The contract with scripts: exit codes, JSON documents, one-line errors."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from guardd.cli.main import COMMANDS
+from tests.world import PROGRAMS, World
+
+
+@pytest.fixture
+def guarded(world: World) -> World:
+    world.write("a.py", b"a = 1\n")
+    world.start().stop()
+    world.write("a.py", b"a = 2\n")
+    return world
+
+
+def test_log_has_the_promised_keys_newest_first(guarded: World) -> None:
+    entries = guarded.json("log")
+    assert [entry["kind"] for entry in entries] == ["modified", "created"]
+    assert entries[0]["seq"] > entries[1]["seq"]
+    for entry in entries:
+        assert set(entry) >= {"seq", "path", "time", "origin", "kind", "size", "blob", "incident"}
+        assert entry["time"].endswith("+00:00")
+    (guarded.root / "a.py").unlink()
+    assert guarded.json("log", "--limit", "1")[0]["kind"] == "deleted"
+    assert guarded.json("log", "--since", "1h", "a.py") == guarded.json("log")
+    assert guarded.json("log", "--until", "1d") == []
+
+
+def test_show_gives_any_version_byte_for_byte(guarded: World) -> None:
+    first = guarded.json("log")[-1]["seq"]
+    assert guarded.ctl_bytes("show", "a.py") == b"a = 2\n"
+    assert guarded.ctl_bytes("show", "a.py", "--version", str(first)) == b"a = 1\n"
+    assert guarded.ctl_bytes("show", "a.py", "--at", "1h") == b"a = 1\n"
+    assert guarded.json("show", "a.py")["path"] == "a.py"
+    for words, code in ((("nothing.py",), 3), (("a.py", "--version", "999"), 3), (("a.py", "--at", "soon"), 2), ((), 2)):
+        assert guarded.ctl("show", *words, check=code).stderr.count("\n") == 1
+
+
+def test_diff_shows_then_to_now(guarded: World) -> None:
+    text = guarded.ctl("diff", "--since", "1h").stdout
+    assert "--- a/a.py" in text
+    assert "-a = 1" in text
+    assert "+a = 2" in text
+    assert guarded.json("diff", "a.py")[0]["path"] == "a.py"
+    guarded.ctl("diff", check=2)
+
+
+def test_init_registers_once_and_says_what_comes_next(world: World) -> None:
+    world.write("sub/a.py")
+    done = world.ctl("init")
+    assert "guardd" in done.stdout
+    assert "guardctl restore" in done.stdout
+    world.ctl("init", str(world.root))
+    assert world.config.read_text().count("[[repo]]") == 1
+    assert world.json("status")["repos"][0]["state"] == "stopped"
+    world.start("--log-format", "json")
+    assert world.json("log", "sub")[0]["path"] == "sub/a.py"
+    world.ctl("init", "/does/not/exist", check=2)
+
+
+def test_the_repo_is_found_from_the_working_directory_upwards(guarded: World) -> None:
+    deep = guarded.root / "x" / "y"
+    deep.mkdir(parents=True)
+    assert json.loads(guarded.ctl("log", "--json", cwd=deep).stdout)
+    assert "no guarded repo" in guarded.ctl("log", cwd=guarded.root.parent, check=2).stderr
+    assert json.loads(guarded.ctl("log", "--json", "--repo", str(guarded.root), cwd=guarded.root.parent).stdout)
+    assert "not guarded" in guarded.ctl("log", "--repo", "/usr", check=2).stderr
+
+
+def test_options_stand_before_or_after_the_command(guarded: World) -> None:
+    assert json.loads(guarded.ctl("--json", "status").stdout) == guarded.json("status")
+    assert guarded.ctl("--quiet", "status").stdout == ""
+
+
+def test_doctor_names_the_cure_of_what_fails(guarded: World) -> None:
+    done = guarded.ctl("doctor", check=1)
+    assert "FAIL  daemon" in done.stdout
+    assert "cure: start 'guardd'" in done.stdout
+    daemon = guarded.start()
+    checks = guarded.json("doctor")
+    assert all(one["ok"] for one in checks), checks
+    assert {"sqlite", "store", "disk", "clock", "git", "daemon"} <= {one["name"] for one in checks}
+    daemon.stop()
+
+
+def test_fsck_gc_and_purge_work_beside_a_running_daemon(guarded: World) -> None:
+    guarded.start()
+    assert "is sound" in guarded.ctl("fsck").stdout
+    assert set(guarded.json("gc")) >= {"versions", "blobs", "bytes"}
+    assert "--yes" in guarded.ctl("purge", "a.py", check=2).stderr
+    purged = guarded.json("purge", "a.py", "--yes")
+    assert (purged["purged"], purged["versions"], purged["on_disk"]) == (["a.py"], 2, ["a.py"])
+    guarded.ctl("purge", "nothing.py", "--yes", check=3)
+
+
+def test_config_commands_check_show_and_schema(world: World) -> None:
+    world.ctl("init")
+    assert "no errors" in world.ctl("config", "check").stdout
+    assert "daemon.log_level" in world.ctl("config", "show").stdout
+    assert json.loads(world.ctl("config", "schema").stdout)["type"] == "object"
+    world.config.write_text("[daemon]\nlog_levle = 1\nlog_format = 2\n")
+    done = world.ctl("config", "check", check=4)
+    assert len(done.stderr.splitlines()) == 2
+    assert "did you mean log_level" in done.stderr
+    assert len(world.json("config", "check", check=4)["errors"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["frobnicate"], 2), (["stats"], 2), ([], 2), (["log", "--since"], 2), (["restore"], 2), (["restore", "--since", "1h", "--at", "1h"], 2),
+     (["log", "--since", "tomorrow"], 2), (["undo", "7", "--yes"], 3), (["restore", "--version", "99", "--yes"], 3),
+     (["--config", "/does/not/exist", "gc"], 4)],
+)  # fmt: skip
+def test_mistakes_have_their_exit_code_and_no_traceback(guarded: World, words: list[str], code: int) -> None:
+    done = guarded.ctl(*words, check=code)
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 1
+
+
+def test_without_a_store_every_command_says_what_to_do(world: World) -> None:
+    for words in (["status"], ["log"], ["restore", "--since", "1h", "--yes"], ["doctor"], ["fsck"]):
+        done = world.ctl(*words, check=4)
+        assert "guardctl init" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_every_command_has_help_and_the_common_options(world: World) -> None:
+    listing = world.ctl("--help").stdout
+    for name in COMMANDS:
+        assert f"  {name} " in listing
+        text = world.ctl(name, "--help").stdout
+        assert "--json" in text
+        assert "--repo" in text
+
+
+def test_help_and_status_import_nothing_heavy(guarded: World) -> None:
+    heavy = ["pydantic", "structlog", "watchdog", "rich", "pathspec", "multiprocessing"]
+    for words in (["--help"], ["status"]):
+        script = (
+            "import sys; from guardd.cli.main import run; "
+            f"code = run({words!r}); bad = [m for m in {heavy!r} if m in sys.modules]; sys.exit(bad and str(bad) or code)"
+        )
+        done = subprocess.run(
+            [PROGRAMS / "python", "-c", script], env=guarded.env, cwd=guarded.root, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error(guarded: World) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {PROGRAMS / 'guardctl'} log | head -n 0"], env=guarded.env, cwd=guarded.root,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+
+
+def test_terminal_output_is_asked_and_coloured_as_told(guarded: World) -> None:
+    assert "\x1b[" in guarded.ctl("status", "--color").stdout
+    assert "\x1b[" not in guarded.ctl("status").stdout
+    guarded.env["NO_COLOR"] = "1"
+    assert "\x1b[" not in guarded.ctl("status").stdout
