@@ -1,6 +1,6 @@
 """Trees that look like real Python: the standard library, and any number of files recombined from it.
 
-    python benchmarks/make_tree.py DIR [--files 25000] [--folders 2600] [--mean-bytes 20000] [--duplicates 0.5] [--seed 1]
+python benchmarks/make_tree.py DIR [--files 25000] [--folders 2600] [--mean-bytes 20000] [--duplicates 0.5] [--seed 1]
 """
 
 import argparse

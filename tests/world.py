@@ -58,9 +58,7 @@ class Daemon:
         return found
 
     def wait_ready(self, repos: int = 1, timeout_s: float = 60.0) -> None:
-        wait_until(
-            lambda: len(self.events("ready")) >= repos or self.process.poll() is not None, timeout_s, "".join(self.lines)
-        )
+        wait_until(lambda: len(self.events("ready")) >= repos or self.process.poll() is not None, timeout_s, "".join(self.lines))
         assert self.process.poll() is None, "".join(self.lines)
 
     def kill(self) -> None:
@@ -115,7 +113,9 @@ class World:
         return done
 
     def ctl_bytes(self, *arguments: str) -> bytes:
-        return subprocess.run([PROGRAMS / "guardctl", *arguments], env=self.env, cwd=self.root, capture_output=True, check=True).stdout
+        return subprocess.run(
+            [PROGRAMS / "guardctl", *arguments], env=self.env, cwd=self.root, capture_output=True, check=True
+        ).stdout
 
     def json(self, *arguments: str, check: int | None = 0) -> Any:
         return json.loads(self.ctl(*arguments, "--json", check=check).stdout)

@@ -9,6 +9,7 @@ import errno
 import os
 import struct
 import sys
+from contextlib import suppress
 from functools import cache
 from types import TracebackType
 from typing import Self
@@ -60,10 +61,8 @@ class Root:
         parent, _, name = path.rpartition("/")
         above = self.open_dir(parent, create=True)
         try:
-            try:
+            with suppress(FileExistsError):
                 os.mkdir(name, dir_fd=above)
-            except FileExistsError:
-                pass
             return os.open(name, _DIRECTORY, dir_fd=above)
         finally:
             os.close(above)
@@ -93,9 +92,7 @@ class Root:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def _open(self, path: RepoPath, flags: int) -> int:

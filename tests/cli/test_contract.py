@@ -2,12 +2,11 @@
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
+from tests.world import PROGRAMS, World
 
 from guardd.cli.main import COMMANDS
-from tests.world import PROGRAMS, World
 
 
 @pytest.fixture
@@ -112,7 +111,8 @@ def test_config_commands_check_show_and_schema(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [(["frobnicate"], 2), (["stats"], 2), ([], 2), (["log", "--since"], 2), (["restore"], 2), (["restore", "--since", "1h", "--at", "1h"], 2),
+    [(["frobnicate"], 2), (["stats"], 2), ([], 2), (["log", "--since"], 2), (["restore"], 2),
+     (["restore", "--since", "1h", "--at", "1h"], 2),
      (["log", "--since", "tomorrow"], 2), (["undo", "7", "--yes"], 3), (["restore", "--version", "99", "--yes"], 3),
      (["--config", "/does/not/exist", "gc"], 4)],
 )  # fmt: skip

@@ -5,7 +5,6 @@ import socket
 from pathlib import Path
 
 import pytest
-
 from tests.world import World, snapshot
 
 ODD_NAMES = [
@@ -86,7 +85,7 @@ def test_mode_bits_are_versions_and_setuid_is_never_given_back(world: World) -> 
     world.ctl("restore", "tool.py", "--version", str(first), "--yes")
     assert path.stat().st_mode & 0o7777 == 0o755
     path.chmod(0o444)
-    assert [entry["kind"] for entry in world.versions("tool.py")][0] == "modified"
+    assert world.versions("tool.py")[0]["kind"] == "modified"
 
 
 def test_a_read_only_file_is_captured_and_replaced(world: World) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.world import PROGRAMS, World, snapshot, wait_until
 
 
@@ -105,9 +104,11 @@ def test_an_unmounted_tree_is_no_deletion_and_no_restore_goes_into_it(world: Wor
 def test_a_tree_over_the_watch_limit_is_degraded_says_the_cure_and_is_polled(world: World) -> None:
     for number in range(30):
         world.write(f"p{number}/m.py")
-    limited = "echo 10 > /proc/sys/user/max_inotify_watches && exec \"$@\""
+    limited = 'echo 10 > /proc/sys/user/max_inotify_watches && exec "$@"'
     command = ["unshare", "-U", "-r", "sh", "-c", limited, "sh", str(PROGRAMS / "guardd"), "--repo", str(world.root)]
-    if subprocess.run(["unshare", "-U", "-r", "sh", "-c", "echo 10 > /proc/sys/user/max_inotify_watches"], check=False).returncode:
+    if subprocess.run(
+        ["unshare", "-U", "-r", "sh", "-c", "echo 10 > /proc/sys/user/max_inotify_watches"], check=False
+    ).returncode:
         pytest.skip("user namespaces are not to be had here")
     world.start_command(command)
     wait_until(lambda: world.status()["state"] == "degraded")
@@ -154,7 +155,9 @@ def test_two_repos_are_guarded_by_one_daemon_and_overlapping_ones_are_refused(wo
     daemon.wait_ready(repos=2)
     assert {event["repo"] for event in daemon.events("ready")} == {str(world.root), str(other)}
     daemon.stop()
-    refused = world.start("--repo", str(world.root), "--repo", str(world.root / "sub" / ".."), "--repo", str(tmp_path), ready=False)
+    refused = world.start(
+        "--repo", str(world.root), "--repo", str(world.root / "sub" / ".."), "--repo", str(tmp_path), ready=False
+    )
     assert refused.process.wait(15) == 2
     world.config.parent.mkdir(parents=True)
     (world.root / "sub").mkdir()
@@ -218,7 +221,8 @@ def test_stop_captures_what_was_hinted_and_is_prompt(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["--repo", "/does/not/exist"], 2), ([], 2), (["--config", "/does/not/exist"], 4), (["--nonsense"], 2)]
+    ("arguments", "code"),
+    [(["--repo", "/does/not/exist"], 2), ([], 2), (["--config", "/does/not/exist"], 4), (["--nonsense"], 2)],
 )
 def test_a_daemon_that_cannot_start_says_why_in_one_line(world: World, arguments: list[str], code: int) -> None:
     done = subprocess.run([PROGRAMS / "guardd", *arguments], env=world.env, capture_output=True, text=True, check=False)

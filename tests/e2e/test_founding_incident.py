@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from benchmarks.make_tree import copy_stdlib, make_tree
 from tests.world import World, snapshot, wait_until
 
@@ -15,10 +14,8 @@ def damage(root: Path) -> None:
     files = sorted(path for path, content in snapshot(root).items() if path.endswith(".py") and content)
     deleted = files[1 :: len(files) // 25][:20]
     rewritten = sorted(set(files) - set(deleted))[:: len(files) // 320][:300]
-    subprocess.run(
-        ["sed", "-i", "s/^\\(import\\|from\\|def\\|class\\|x\\)/# REMOVED_SYNTAX_ERROR: \\1/; $a # REMOVED_SYNTAX_ERROR"]
-        + rewritten, cwd=root, check=True,
-    )  # fmt: skip
+    script = "s/^\\(import\\|from\\|def\\|class\\)/# REMOVED_SYNTAX_ERROR: \\1/; $a # REMOVED_SYNTAX_ERROR"
+    subprocess.run(["sed", "-i", script, *rewritten], cwd=root, check=True)
     for path in deleted:
         (root / path).unlink()
     for number in range(10):

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.test_daemon import git
 from tests.world import PROGRAMS, World, snapshot, wait_until
 
@@ -287,6 +287,11 @@ def test_a_restore_beside_a_running_daemon_leaves_no_trace_but_its_own(world: Wo
         assert [entry["origin"] for entry in world.versions(f"m{number}.py")] == ["restore", "watch", "baseline"]
 
 
+def writing(root: Path, restore: "subprocess.Popen[bytes]", old: bytes) -> bool:
+    """Whether a restore has begun to write, or is over."""
+    return restore.poll() is not None or any(root.rglob(".guardd-*")) or (root / "p0/m0.py").read_bytes() == old
+
+
 def test_killed_at_any_instant_each_file_is_old_or_new_and_resume_completes(world: World) -> None:
     old, new = b"old = 1\n" * 200, b"new = 2\n" * 200
     for number in range(400):
@@ -302,11 +307,8 @@ def test_killed_at_any_instant_each_file_is_old_or_new_and_resume_completes(worl
             [PROGRAMS / "guardctl", "restore", "--since", "10m", "--yes", "--no-verify"], env=world.env, cwd=world.root,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        with_temps = chance.random() * 0.25
-        wait_until(
-            lambda: restore.poll() is not None or any(world.root.rglob(".guardd-*")) or (world.root / "p0/m0.py").read_bytes() == old
-        )
-        threading.Event().wait(with_temps)  # a random instant of the writing, not a wait for anything
+        wait_until(partial(writing, world.root, restore, old))
+        threading.Event().wait(chance.random() * 0.25)  # a random instant of the writing, not a wait for anything
         restore.send_signal(signal.SIGKILL)
         restore.wait()
         contents = {content for path, content in snapshot(world.root).items() if path.endswith(".py")}

@@ -110,7 +110,9 @@ def test_a_head_that_moved_meanwhile_makes_an_observation_stale_and_appends_noth
     kept.write("a.py", b"one\n")
     before = kept.store.log.head(kept.repo.id, "a.py").seq
     kept.write("a.py", b"two\n")
-    late = Observation("a.py", before, FileState(Kind.FILE, digest(b"one\n"), 4, 0o644), content=encode(digest(b"one\n"), b"one\n"))
+    late = Observation(
+        "a.py", before, FileState(Kind.FILE, digest(b"one\n"), 4, 0o644), content=encode(digest(b"one\n"), b"one\n")
+    )
     recorded = kept.store.log.record(kept.repo.id, [late], Origin.SCAN, kept.now)
     assert recorded.stale == ["a.py"]
     assert recorded.written == []
@@ -289,5 +291,3 @@ def test_the_clock_reads_wall_and_boot_time_together() -> None:
     first, second = clock.now(), clock.now()
     assert first.boot_id == second.boot_id
     assert second.boot_ns >= first.boot_ns
-
-

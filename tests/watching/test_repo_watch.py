@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.world import wait_until
 from watchdog.observers.polling import PollingObserver
 
 from guardd.selection import Selection, SelectionRules
 from guardd.watching import RepoWatch
 from guardd.watching.portable import portable_observer
-from tests.world import wait_until
 
 
 class Sink:

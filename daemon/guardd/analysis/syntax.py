@@ -19,9 +19,7 @@ def count_invalid(sources: Sequence[bytes], timeout_s: float = 60.0) -> int | No
         return 0
     workers = min(os.cpu_count() or 1, 1 + len(sources) // _FEW)
     with ThreadPoolExecutor(workers) as threads:
-        counts = list(
-            threads.map(lambda share: _ask(share, timeout_s), (sources[at::workers] for at in range(workers)))
-        )
+        counts = list(threads.map(lambda share: _ask(share, timeout_s), (sources[at::workers] for at in range(workers))))
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
 

@@ -232,9 +232,7 @@ class Capturer:
         waiting = {
             one.path
             for one in seen
-            if heads[one.path].origin is Origin.RESTORE
-            and heads[one.path].key is None
-            and one.state != heads[one.path].state
+            if heads[one.path].origin is Origin.RESTORE and heads[one.path].key is None and one.state != heads[one.path].state
         }
         if waiting and restore_lock(self._store.state_dir, self._repo.id).holder() not in (None, os.getpid()):
             return waiting

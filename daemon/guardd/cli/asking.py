@@ -11,7 +11,5 @@ def confirm(context: Context, question: str, *, yes: bool) -> None:
     if yes:
         return
     if not context.on_terminal:
-        raise UsageError(
-            "this needs a yes: there is no terminal to ask on, so add --yes (or --dry-run where it exists)"
-        )
+        raise UsageError("this needs a yes: there is no terminal to ask on, so add --yes (or --dry-run where it exists)")
     click.confirm(question, abort=True, err=True)

@@ -73,9 +73,7 @@ class Context:
             folder = os.path.dirname(folder)
         if self.repo_option is not None:
             raise UsageError(f"{start} is not guarded; run 'guardctl init {start}', or see 'guardctl status'")
-        raise UsageError(
-            f"no guarded repo at or above {start}; run 'guardctl init' there, or name one with --repo PATH"
-        )
+        raise UsageError(f"no guarded repo at or above {start}; run 'guardctl init' there, or name one with --repo PATH")
 
     @property
     def on_terminal(self) -> bool:
@@ -89,23 +87,23 @@ pass_context = click.make_pass_decorator(Context)
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that every command takes; they may stand before or after the command's name."""
     options = (
-        click.option("--config", type=click.Path(), expose_value=False, callback=_keep("config"), help="The config file."),
-        click.option("--repo", type=click.Path(), expose_value=False, callback=_keep("repo_option"), help="The repo (default: the one around the working directory)."),
-        click.option("--json", is_flag=True, default=None, expose_value=False, callback=_keep("json"), help="One JSON document on stdout."),
-        click.option("--quiet", "-q", is_flag=True, default=None, expose_value=False, callback=_keep("quiet"), help="Say only what is wrong."),
-        click.option("-v", "--verbose", count=True, default=None, expose_value=False, callback=_keep("verbose"), help="Say more; twice: tracebacks."),
-        click.option("--color/--no-color", default=None, expose_value=False, callback=_keep("color"), help="Force colours on or off (default: on a terminal; NO_COLOR is honoured)."),
-    )  # fmt: skip
+        _option("config", "--config", type=click.Path(), help="The config file."),
+        _option("repo_option", "--repo", type=click.Path(), help="The repo (default: the one around the working directory)."),
+        _option("json", "--json", is_flag=True, default=None, help="One JSON document on stdout."),
+        _option("quiet", "--quiet", "-q", is_flag=True, default=None, help="Say only what is wrong."),
+        _option("verbose", "-v", "--verbose", count=True, default=None, help="Say more; twice: tracebacks."),
+        _option("color", "--color/--no-color", default=None, help="Force colours on or off (NO_COLOR is honoured)."),
+    )
     for option in reversed(options):
         function = option(function)
     return function
 
 
-def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def keep(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
-        if value not in (None, 0):
-            setattr(ctx.ensure_object(Context), name, value)
-        elif value is False:
-            setattr(ctx.ensure_object(Context), name, value)
+def _option(field_name: str, *words: str, **how: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that is kept in the context, wherever on the command line it stands."""
 
-    return keep
+    def keep(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+        if (value is not None and value != 0) or value is False:
+            setattr(ctx.ensure_object(Context), field_name, value)
+
+    return click.option(*words, expose_value=False, callback=keep, **how)

@@ -8,8 +8,8 @@ from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.moments import place
 from guardd.cli.output import emit, page, say, when
-from guardd.cli.paths import choose
 from guardd.cli.patches import Patch, patch
+from guardd.cli.paths import choose
 from guardd.errors import Exit, UsageError
 from guardd.store.log import Passage
 

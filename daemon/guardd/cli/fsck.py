@@ -5,7 +5,7 @@ import click
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, printable, say
 from guardd.errors import Exit
-from guardd.store.soundness import check, repair
+from guardd.store.soundness import Damage, check, repair
 
 
 @click.command()
@@ -21,10 +21,7 @@ def command(context: Context, mend: bool) -> int:
         repair(store, damages)
         left = list(check(store))
     if context.json:
-        emit(context, {
-            "damaged": [{"what": one.what, "versions": [{"seq": seq, "path": path} for seq, path in one.versions]} for one in damages],
-            "repaired": mend and not left,
-        })  # fmt: skip
+        emit(context, {"damaged": [_document(one) for one in damages], "repaired": mend and not left})
     for one in damages:
         say(context, one.what, fg="red")
         for seq, path in one.versions:
@@ -41,3 +38,7 @@ def command(context: Context, mend: bool) -> int:
     else:
         say(context, "run 'guardctl fsck --repair'")
     return Exit.PARTIAL if left else Exit.DONE
+
+
+def _document(one: Damage) -> dict[str, object]:
+    return {"what": one.what, "versions": [{"seq": seq, "path": path} for seq, path in one.versions]}

@@ -13,7 +13,7 @@ from guardd.timespec import format_instant
 
 
 def emit(context: Context, document: object) -> None:
-    """Print the one JSON document of a command. Bytes of no encoding in a path stand as lone surrogates (`\\udcff`)."""
+    """Print the one JSON document of a command. Bytes of no encoding in a path stand as lone surrogates (U+DC80..U+DCFF)."""
     click.echo(json.dumps(document, indent=2 if sys.stdout.isatty() else None))
 
 

@@ -38,9 +38,7 @@ def choose(context: Context, arguments: Sequence[str], known: Iterable[RepoPath]
     paths = list(known)
     for argument, one in zip(arguments, wanted, strict=True):
         if not any(_matches(path, one) for path in paths):
-            raise NothingMatched(
-                f"guard has no version of {argument}; see 'guardctl log', or check 'exclude' in the config"
-            )
+            raise NothingMatched(f"guard has no version of {argument}; see 'guardctl log', or check 'exclude' in the config")
     return [path for path in paths if not wanted or any(_matches(path, one) for one in wanted)]
 
 

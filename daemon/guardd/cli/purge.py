@@ -43,6 +43,6 @@ def command(context: Context, paths: tuple[str, ...], yes: bool) -> int:
     if still:
         say(
             context,
-            f"{files(len(still))} still on disk will be kept again as they are now; 'exclude' them in the config if they must not be",
+            f"{files(len(still))} still on disk will be kept again as they are now; 'exclude' them if they must not be",
         )
     return Exit.DONE

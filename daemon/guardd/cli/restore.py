@@ -32,9 +32,7 @@ from guardd.store.codec import Encoded
 )
 @click.option("--from", "source", metavar="git:REV", help="From a git revision: git:HEAD, git:v1.2.")
 @click.option("--resume", is_flag=True, help="Finish a restore that was interrupted.")
-@click.option(
-    "--merge", is_flag=True, help="Keep edits made after the damage: three-way merge; conflicts are left alone."
-)
+@click.option("--merge", is_flag=True, help="Keep edits made after the damage: three-way merge; conflicts are left alone.")
 @click.option("--keep-new", is_flag=True, help="Leave files that were born since where they are.")
 @settling_options
 @common_options
@@ -48,9 +46,7 @@ def command(
     What is overwritten or removed is stored first: 'guardctl undo' takes a restore back.
     """
     if sum(1 for one in (since, at, number, source, resume) if one) != 1:
-        raise UsageError(
-            "say what to go back to: one of --since 10m, --at 14:30, --version N, --from git:HEAD, --resume"
-        )
+        raise UsageError("say what to go back to: one of --since 10m, --at 14:30, --version N, --from git:HEAD, --resume")
     check_choices(context, choices)
     moment = since or at
     then = place(context, moment) if moment else None

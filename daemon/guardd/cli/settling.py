@@ -133,7 +133,8 @@ def _show(context: Context, plan: Plan, title: str, choices: Choices) -> None:
     verdicts = Counter(item.verdict for item in plan.work)
     say(
         context,
-        f"  {files(counts[Action.WRITE])} to write, {counts[Action.REMOVE]} to remove, {counts[Action.SKIP]} to skip, {counts[Action.LEAVE]} as they were",
+        f"  {files(counts[Action.WRITE])} to write, {counts[Action.REMOVE]} to remove, {counts[Action.SKIP]} to skip, "
+        f"{counts[Action.LEAVE]} as they were",
     )
     if verdicts:
         say(context, f"  {', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}")
@@ -186,19 +187,13 @@ def _report(context: Context, report: Report, verified: Verified | None, *, dry_
 def _say_verified(context: Context, verified: Verified) -> None:
     if verified.hash_ok:
         syntax = (
-            "syntax not checked in time"
-            if verified.syntax_errors is None
-            else f"{verified.syntax_errors} with syntax errors"
+            "syntax not checked in time" if verified.syntax_errors is None else f"{verified.syntax_errors} with syntax errors"
         )
-        say(
-            context, f"verified: every file is byte for byte as planned; {verified.markers_left} with markers, {syntax}"
-        )
+        say(context, f"verified: every file is byte for byte as planned; {verified.markers_left} with markers, {syntax}")
     for path in verified.wrong:
         click.echo(f"guardctl: {printable(path)}: changed again right after the restore", err=True)
     for command, code in verified.commands:
-        say(
-            context, f"verify: {command}: {'passed' if not code else f'exit {code}'}", fg="green" if not code else "red"
-        )
+        say(context, f"verify: {command}: {'passed' if not code else f'exit {code}'}", fg="green" if not code else "red")
 
 
 def _document(report: Report, verified: Verified | None, *, dry_run: bool) -> dict[str, object]:

@@ -70,9 +70,7 @@ def _at(context: Context, name: str, at: str | None) -> Version:
     if passage is None:
         raise NothingMatched(f"guard has no version of {printable(name)}; see 'guardctl log'")
     if passage.knowledge is Knowledge.FORGOTTEN:
-        raise NothingMatched(
-            f"retention has removed what {printable(name)} was then; see 'guardctl log {printable(name)}'"
-        )
+        raise NothingMatched(f"retention has removed what {printable(name)} was then; see 'guardctl log {printable(name)}'")
     if passage.then is None or not passage.then.state.present:
         then = f"at {when(moment.time_ns)}" if moment else "any more"
         raise NothingMatched(f"{printable(name)} was not there {then}; see 'guardctl log {printable(name)}'")

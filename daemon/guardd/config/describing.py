@@ -12,7 +12,7 @@ from guardd.config.settings import Settings
 
 
 def effective(settings: Settings, path: str) -> list[tuple[str, Any, str]]:
-    """(key, value, source) of every setting in force; durations are in ns, sizes in bytes; source: default, environment or FILE:LINE."""
+    """(key, value, source) of every setting in force, in ns and bytes; source: default, environment or FILE:LINE."""
     lines = key_lines(read_text(path, named=False) or "")
     found: list[tuple[str, Any, str]] = []
     for table, value in settings:
@@ -33,9 +33,7 @@ def schema() -> dict[str, Any]:
 
 def oddities(settings: Settings, path: str) -> list[str]:
     """What is allowed but hardly meant."""
-    odd = [
-        f"{path}: the repo {repo.path} is not a directory now" for repo in settings.repo if not os.path.isdir(repo.path)
-    ]
+    odd = [f"{path}: the repo {repo.path} is not a directory now" for repo in settings.repo if not os.path.isdir(repo.path)]
     if not settings.repo:
         odd.append(f"{path}: no [[repo]] yet; run 'guardctl init' in one")
     try:

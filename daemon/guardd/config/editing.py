@@ -13,9 +13,7 @@ def add_repo(path: str, repo_path: str) -> bool:
     try:
         repo_path.encode()
     except UnicodeEncodeError as error:
-        raise ConfigError(
-            [f"{repo_path!r} cannot be written in TOML: its name is not UTF-8; rename the directory"]
-        ) from error
+        raise ConfigError([f"{repo_path!r} cannot be written in TOML: its name is not UTF-8; rename the directory"]) from error
     path = os.path.realpath(path)  # a config that is a link into someone's dotfiles stays one
     text = read_text(path, named=False) or ""
     if any(repo.path == repo_path for repo in load(path, named=False).repo):

@@ -118,6 +118,7 @@ def _overlaps(path: str, lines: dict[Key, int], settings: Settings) -> list[str]
             if inner == outer or inner.startswith(os.path.join(outer, "")):
                 line, other_line = line_of(lines, ("repo", at, "path")), line_of(lines, ("repo", other, "path"))
                 problems.append(
-                    f"{path}:{line}: repo[{at}].path = {inner!r}: overlaps with repo[{other}] {outer!r} (line {other_line}); keep one of them"
+                    f"{path}:{line}: repo[{at}].path = {inner!r}: overlaps with repo[{other}] {outer!r} (line {other_line}); "
+                    "keep one of them"
                 )
     return problems

@@ -42,9 +42,7 @@ def _configured_state_dir(config_path: str) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError(
-            [f"{config_path}: {error.strerror}; make it readable, or name another with --config"]
-        ) from error
+        raise ConfigError([f"{config_path}: {error.strerror}; make it readable, or name another with --config"]) from error
     if b"state_dir" not in text:
         return None
     import tomli

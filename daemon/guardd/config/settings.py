@@ -88,18 +88,10 @@ class _Table(BaseModel):
 class DaemonSettings(_Table):
     """[daemon]: the process itself."""
 
-    state_dir: AbsolutePath | None = Field(
-        None, description="Where the store lies; default: guard in the user's state dir."
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least level that is logged."
-    )
-    log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="auto: for people on a terminal, else JSON."
-    )
-    scan_interval: Duration = Field(
-        600 * _SECOND_NS, ge=10 * _SECOND_NS, description="How often the whole tree is scanned."
-    )
+    state_dir: AbsolutePath | None = Field(None, description="Where the store lies; default: guard in the user's state dir.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is logged.")
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: for people on a terminal, else JSON.")
+    scan_interval: Duration = Field(600 * _SECOND_NS, ge=10 * _SECOND_NS, description="How often the whole tree is scanned.")
 
 
 class RepoSettings(_Table):

@@ -43,8 +43,10 @@ class Step:
 
 @dataclass(slots=True)
 class Applied:
-    """What became of the steps: the keys of what is there now (None: removed), the failures with their reasons, and the
-    paths that differed from `expected` at the last moment and were left alone.
+    """What became of the steps.
+
+    `done`: the keys of what is there now (None: removed); `failed`: with the reasons; `changed`: paths that differed from
+    `expected` at the last moment and were left alone.
     """
 
     done: dict[RepoPath, StatKey | None] = field(default_factory=dict)
@@ -83,9 +85,7 @@ def apply(
         run.close()
 
 
-def leftovers(
-    root: Root, folders: Iterable[RepoPath], tag: str, is_stored: Callable[[RepoPath], bool]
-) -> list[RepoPath]:
+def leftovers(root: Root, folders: Iterable[RepoPath], tag: str, is_stored: Callable[[RepoPath], bool]) -> list[RepoPath]:
     """Clear the temporary files that a killed `apply` left in these folders; those that are kept, by path.
 
     A temporary file is new content from the store, or what a swap took out. The latter was stored before the first write,
@@ -180,9 +180,7 @@ class _Run:
             if step.target.kind is Kind.LINK:
                 os.symlink(os.fsdecode(content), temp, dir_fd=folder)
             else:
-                fd = os.open(
-                    temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
-                )
+                fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
                 try:
                     _write_all(fd, content)
                     _own_like(fd, folder, name)

@@ -7,7 +7,6 @@ from enum import StrEnum
 from guardd.model import ABSENT, FileState, Kind, RepoPath, Version
 from guardd.store.log import Knowledge, Passage
 
-
 _FORGOTTEN = "retention has removed what it was then; choose a later time"
 
 
@@ -101,16 +100,16 @@ def plan_states(wanted: Iterable[Wanted], head_of: Callable[[RepoPath], tuple[in
 
 def with_merged(plan: Plan, merge: Callable[[Item], FileState | str | None]) -> Plan:
     """Items edited since, merged: `merge` gives the merged state, or a conflict's description, or None to leave as is."""
-    items = []
-    for item in plan.items:
-        if item.action is Action.WRITE and item.verdict is Verdict.EDITED:
-            match merge(item):
-                case FileState() as merged:
-                    item = _settled(replace(item, target=merged, reason="merged with the edits made since"))
-                case str() as conflict:
-                    item = replace(item, action=Action.SKIP, reason=conflict)
-        items.append(item)
-    return Plan(tuple(items))
+    return Plan(tuple(_merged(item, merge) for item in plan.items))
+
+
+def _merged(item: Item, merge: Callable[[Item], FileState | str | None]) -> Item:
+    if item.action is not Action.WRITE or item.verdict is not Verdict.EDITED:
+        return item
+    result = merge(item)
+    if isinstance(result, str):
+        return replace(item, action=Action.SKIP, reason=result)
+    return _settled(replace(item, target=result, reason="merged with the edits made since")) if result else item
 
 
 def _returning(passage: Passage, births: dict[bytes, RepoPath], *, keep_new: bool) -> Item:
@@ -133,7 +132,7 @@ def _returning(passage: Passage, births: dict[bytes, RepoPath], *, keep_new: boo
 
 def _verdict(passage: Passage, base: FileState, births: dict[bytes, RepoPath]) -> tuple[Verdict, RepoPath | None]:
     head = passage.head
-    if passage.first_after is None or head.seq == passage.first_after.seq and head.state.present:
+    if passage.first_after is None or (head.seq == passage.first_after.seq and head.state.present):
         return Verdict.UNCHANGED, None
     if not head.state.present and passage.then is not None:
         renamed_to = births.get(passage.then.state.blob) or births.get(base.blob)
@@ -147,14 +146,10 @@ def _settled(item: Item) -> Item:
         return replace(item, action=Action.LEAVE)
     if not item.target.present:
         if not item.current.stored:
-            return replace(
-                item, action=Action.SKIP, reason="its content is over max_file_size and not stored; remove it by hand"
-            )
+            return replace(item, action=Action.SKIP, reason="its content is over max_file_size and not stored; remove it by hand")
         return replace(item, action=Action.REMOVE)
     if not item.target.stored:
-        return replace(
-            item, action=Action.SKIP, reason="its content then was over max_file_size, only its hash was kept"
-        )
+        return replace(item, action=Action.SKIP, reason="its content then was over max_file_size, only its hash was kept")
     if not item.current.stored:
         return replace(
             item, action=Action.SKIP, reason="its content now is over max_file_size and not stored; move it away first"

@@ -56,9 +56,7 @@ def carry_out(
     the repo runs, StoreError, and OSError for the root itself.
     """
     started = time.monotonic()
-    report = Report(
-        unchanged=len(plan.of(Action.LEAVE)), skipped=[(item.path, item.reason) for item in plan.of(Action.SKIP)]
-    )
+    report = Report(unchanged=len(plan.of(Action.LEAVE)), skipped=[(item.path, item.reason) for item in plan.of(Action.SKIP)])
     if plan.work:
         with _sole_writer(store, repo), Root(repo.path) as root:
             report.skipped += _clear_leftovers(store, repo, root)
@@ -72,9 +70,7 @@ def carry_out(
                 report.restore_id, moved = store.restores.begin(
                     repo.id, command, targets, clock.now(), undoes=undoes, blobs=blobs
                 )
-                report.skipped += [
-                    (path, "it cannot be read, so it could not be kept first") for path in sorted(unread)
-                ]
+                report.skipped += [(path, "it cannot be read, so it could not be kept first") for path in sorted(unread)]
                 report.skipped += [(path, "it changed while the restore was prepared; run it again") for path in moved]
                 steps = [Step(item.path, item.target, keys[item.path]) for item in work if item.path not in set(moved)]
                 _write(store, repo, root, steps, report, on_progress)
@@ -176,10 +172,7 @@ def _clear_leftovers(store: Store, repo: Repo, root: Root) -> list[tuple[RepoPat
     for restore in store.restores.unfinished(repo.id):
         folders = {item.path.rpartition("/")[0] for item in store.restores.items(restore.id)}
         kept += leftovers(root, folders, str(restore.id), is_stored)
-    return [
-        (path, "an edit that an interrupted restore had in hand; compare it with the file, and remove it")
-        for path in kept
-    ]
+    return [(path, "an edit that an interrupted restore had in hand; compare it with the file, and remove it") for path in kept]
 
 
 def _write(

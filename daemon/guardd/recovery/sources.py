@@ -118,13 +118,9 @@ def _git(root: str, *words: str, error: str) -> bytes:
 
 def _run(root: str, words: list[str]) -> "subprocess.CompletedProcess[bytes]":
     try:
-        return subprocess.run(
-            ["git", *_HARMLESS, *words], cwd=root, capture_output=True, check=False, stdin=subprocess.DEVNULL
-        )
+        return subprocess.run(["git", *_HARMLESS, *words], cwd=root, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     except FileNotFoundError as error:
-        raise UsageError(
-            "git is not installed: --merge and --from git:REV need it; leave them out or install git"
-        ) from error
+        raise UsageError("git is not installed: --merge and --from git:REV need it; leave them out or install git") from error
 
 
 def _refuse(done: "subprocess.CompletedProcess[bytes]") -> bytes:

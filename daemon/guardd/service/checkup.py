@@ -49,16 +49,13 @@ def check_limits(root: str, rules: SelectionRules) -> list[Check]:
         with open(_WATCH_LIMIT, encoding="ascii") as file:
             limit = int(file.read())
         wanted = max(524_288, 2 * directories)
-        checks.append(Check(
-            f"watches for {root}", limit > directories * 1.2, f"{directories:,} directories to watch, the kernel allows {limit:,}",
-            f"run 'sudo sysctl fs.inotify.max_user_watches={wanted}'",
-        ))  # fmt: skip
+        seen = f"{directories:,} directories to watch, the kernel allows {limit:,}"
+        cure = f"run 'sudo sysctl fs.inotify.max_user_watches={wanted}'"
+        checks.append(Check(f"watches for {root}", limit > directories * 1.2, seen, cure))
     seen = f"all {directories:,} directories can be read"
     if unreadable:
         seen = f"{len(unreadable)} directories cannot be read, as {unreadable[0] or root}"
-    checks.append(
-        Check(f"permissions in {root}", not unreadable, seen, "give this user the right to read them, or exclude them")
-    )
+    checks.append(Check(f"permissions in {root}", not unreadable, seen, "give this user the right to read them, or exclude them"))
     return checks
 
 
@@ -104,9 +101,7 @@ def _check_store(store: Store) -> Check:
 
 def _check_disk(store: Store) -> Check:
     free = shutil.disk_usage(store.state_dir).free
-    return Check(
-        "disk", free > _ENOUGH_BYTES, f"{free // 2**20:,} MiB free for the store", "free some space, or lower 'quota'"
-    )
+    return Check("disk", free > _ENOUGH_BYTES, f"{free // 2**20:,} MiB free for the store", "free some space, or lower 'quota'")
 
 
 def _check_repo(repo: RepoStanding) -> Check:

@@ -16,6 +16,7 @@ from guardd.selection import SelectionRules
 from guardd.service.guard import Guard, Progress
 from guardd.store import ballast
 from guardd.store.lock import acquire_daemon_lock
+from guardd.store.repos import Live
 from guardd.store.retention import Policy
 from guardd.store.space import collect, over_quota_by
 from guardd.store.store import Store
@@ -50,6 +51,8 @@ class Daemon:
         self._news = threading.Event()
         self._guards: list[Guard] = []
         self._trouble: Reason | None = None
+        self._said: dict[int, Live] = {}
+        self._announced: set[int] = set()
 
     def run(self) -> None:
         """Guard until SIGTERM or SIGINT. Raises StoreError where the store cannot be used or another daemon has it."""
@@ -100,8 +103,6 @@ class Daemon:
     # -- main thread --------------------------------------------------------------------------------------------
 
     def _supervise(self, capture: threading.Thread, started: threading.Event) -> None:
-        said: dict[int, tuple[object, ...]] = {}
-        announced: set[int] = set()
         next_beat, next_scan = 0.0, time.monotonic() + self._scan_interval_s
         with Store(self._state_dir, durable=False) as store:
             while not self._stop.is_set():
@@ -114,32 +115,34 @@ class Daemon:
                 if not started.is_set():
                     continue
                 now = time.monotonic()
-                beat = now >= next_beat
                 if now >= next_scan:
                     next_scan = now + self._scan_interval_s
                     for guard in self._guards:
                         guard.dirty.rescan("", "")
+                beat = now >= next_beat
                 if beat:
                     next_beat = now + _BEAT_S
-                for guard in self._guards:
-                    if beat:
-                        guard.supervise()
-                    self._say(store, guard, said, beat=beat)
-                    if guard.begun is not None and guard.repo.id not in announced:
-                        announced.add(guard.repo.id)
-                        log.info("ready", repo=guard.repo.path, **guard.begun)
+                self._look_at_guards(store, beat=beat)
             for guard in self._guards:
                 store.repos.fall_silent(guard.repo.id)
 
-    def _say(self, store: Store, guard: Guard, said: dict[int, tuple[object, ...]], *, beat: bool) -> None:
+    def _look_at_guards(self, store: Store, *, beat: bool) -> None:
+        for guard in self._guards:
+            if beat:
+                guard.supervise()
+            self._say(store, guard, beat=beat)
+            if guard.begun is not None and guard.repo.id not in self._announced:
+                self._announced.add(guard.repo.id)
+                log.info("ready", repo=guard.repo.path, **guard.begun)
+
+    def _say(self, store: Store, guard: Guard, *, beat: bool) -> None:
         live = guard.live(self._trouble)
-        now_saying = (live.state, live.reasons, live.dirty)
-        before = said.get(guard.repo.id)
-        if before == now_saying and not beat:
+        before = self._said.get(guard.repo.id)
+        if before and not beat and (before.state, before.reasons, before.dirty) == (live.state, live.reasons, live.dirty):
             return
-        if before is None or before[:2] != now_saying[:2]:
+        if before is None or (before.state, before.reasons) != (live.state, live.reasons):
             log.info("state", repo=guard.repo.path, state=live.state, reasons=list(live.reasons))
-        said[guard.repo.id] = now_saying
+        self._said[guard.repo.id] = live
         try:
             store.repos.say(guard.repo.id, live)
         except StoreFull as error:  # the capture thread makes it a state; status sees the beat go stale

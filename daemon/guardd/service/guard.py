@@ -88,9 +88,7 @@ class Guard:
             cure = "bring the directory back, or take the repo out of the config"
             self._fail(due, Reason("root-unusable", f"{self.repo.path}: {error.strerror}", cure), error)
         except Exception as error:  # the outermost loop of the capture thread: it must go on for the other repos
-            self._fail(
-                due, Reason("capture-failed", f"{type(error).__name__}: {error}", "see the log; trying again"), error
-            )
+            self._fail(due, Reason("capture-failed", f"{type(error).__name__}: {error}", "see the log; trying again"), error)
 
     def _capture(self, due: Due) -> None:
         if due.paths:
@@ -121,18 +119,14 @@ class Guard:
 
     def _after_scan(self, found: Scan, looked: Looked, folder: RepoPath) -> None:
         below = folder + "/" if folder else ""
-        self._hidden = {
-            path: why for path, why in self._hidden.items() if folder and not (path + "/").startswith(below)
-        }
+        self._hidden = {path: why for path, why in self._hidden.items() if folder and not (path + "/").startswith(below)}
         self._troubled = {path: why for path, why in self._troubled.items() if not path.startswith(below)}
         for path, error in found.unreadable.items():
             cure = "give this user the right to read it, or exclude it in the config"
             self._hidden[path] = Reason("unreadable-directory", f"{path or '.'}: {error}", cure)
         for path in found.unmounted:
             cure = "mount it again; if its files are really gone, remove the directory too"
-            self._hidden[path] = Reason(
-                "unmounted", f"{path or '.'} is empty and on another file system than before", cure
-            )
+            self._hidden[path] = Reason("unmounted", f"{path or '.'} is empty and on another file system than before", cure)
         self._after_look(looked, looked_at=[])
 
     def _after_look(self, looked: Looked, looked_at: list[RepoPath]) -> None:
@@ -199,16 +193,10 @@ class Guard:
         if self._failure:
             reasons.append(self._failure)
         if self._silent:
-            reasons.append(
-                Reason("events-stopped", "no file event came through for 35 s", "the watch begins anew by itself")
-            )
-        reasons += [
-            Reason("rescan", why, "wait: a scan is under way") for why in {self._doubt, *self.dirty.doubts()} if why
-        ]
+            reasons.append(Reason("events-stopped", "no file event came through for 35 s", "the watch begins anew by itself"))
+        reasons += [Reason("rescan", why, "wait: a scan is under way") for why in {self._doubt, *self.dirty.doubts()} if why]
         if troubled := list(self._troubled.items()):
             path, trouble = troubled[0]
             more = f" and {len(troubled) - 1} more" if len(troubled) > 1 else ""
-            reasons.append(
-                Reason("unreadable-file", f"{path}{more}: {trouble.value}", "make it readable, or exclude it")
-            )
+            reasons.append(Reason("unreadable-file", f"{path}{more}: {trouble.value}", "make it readable, or exclude it"))
         return reasons

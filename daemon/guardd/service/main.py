@@ -12,9 +12,7 @@ from guardd.errors import Exit, GuardError, UsageError
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="guardd")
 @click.option("--config", type=click.Path(), help="The config file.")
-@click.option(
-    "--repo", "repos", multiple=True, type=click.Path(), help="Guard this repo (repeatable); needs no config file."
-)
+@click.option("--repo", "repos", multiple=True, type=click.Path(), help="Guard this repo (repeatable); needs no config file.")
 @click.option("--log-format", type=click.Choice(["auto", "json", "console"]), help="Overrides the config's log_format.")
 def guardd(config: str | None, repos: tuple[str, ...], log_format: str | None) -> None:
     """Guard the repos of the config, or those given with --repo, until told to stop.

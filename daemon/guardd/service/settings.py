@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from guardd.errors import UsageError
@@ -27,7 +28,7 @@ def repos_of(settings: "Settings", named: Sequence[str]) -> list[tuple[str, Sele
     for root in roots:
         if not os.path.isdir(root):
             raise UsageError(f"--repo {root} is not a directory; name the top directory of a repo")
-    for outer, inner in zip(roots, roots[1:], strict=False):
+    for outer, inner in pairwise(roots):
         if inner.startswith(outer.rstrip("/") + "/"):
             raise UsageError(f"--repo {inner} lies inside of --repo {outer}; name only one of them")
     return [(root, configured.get(root, SelectionRules())) for root in roots]

@@ -104,9 +104,7 @@ def _as_store_errors(path: str) -> Iterator[None]:
     try:
         yield
     except apsw.FullError as error:
-        raise StoreFull(
-            f"no space left for the store {path}; free some space on its disk, or run 'guardctl gc'"
-        ) from error
+        raise StoreFull(f"no space left for the store {path}; free some space on its disk, or run 'guardctl gc'") from error
     except apsw.BusyError as error:
         raise StoreError(f"the store {path} was in use for {_BUSY_MS // 1000} s; try again") from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
@@ -114,11 +112,7 @@ def _as_store_errors(path: str) -> Iterator[None]:
     except apsw.ReadOnlyError as error:
         raise StoreError(f"the store {path} cannot be written ({error}); check its permissions and its disk") from error
     except apsw.CantOpenError as error:
-        hint = (
-            "check the permissions of its directory"
-            if os.path.isdir(os.path.dirname(path))
-            else "its directory is missing"
-        )
+        hint = "check the permissions of its directory" if os.path.isdir(os.path.dirname(path)) else "its directory is missing"
         raise StoreError(f"the store {path} cannot be opened; {hint}") from error
     except apsw.Error as error:
         if isinstance(error, apsw.IOError) and "full" in str(error).lower():

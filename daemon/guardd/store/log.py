@@ -272,11 +272,7 @@ class Log:
     def passages(self, repo_id: int, place: int, *, changed_only: bool = True) -> list[Passage]:
         """What became of each path since a place in the log: of the changed ones, or of all."""
         with self._db.snapshot():
-            rows = (
-                self._db.rows(_CHANGED_SINCE, (repo_id, place))
-                if changed_only
-                else self._db.rows(_ALL_PATHS, (repo_id,))
-            )
+            rows = self._db.rows(_CHANGED_SINCE, (repo_id, place)) if changed_only else self._db.rows(_ALL_PATHS, (repo_id,))
             return [self._passage(row, place) for row in rows]
 
     def passage(self, repo_id: int, path: RepoPath, place: int) -> Passage | None:
@@ -288,9 +284,7 @@ class Log:
         path_id, path, first_seq, known_before, head_seq = row
         head = self._found(_AT_SEQ, (head_seq,))
         if head is None:
-            raise StoreError(
-                f"the newest version of {os.fsdecode(path)!r} is missing in the store; run 'guardctl fsck --repair'"
-            )
+            raise StoreError(f"the newest version of {os.fsdecode(path)!r} is missing in the store; run 'guardctl fsck --repair'")
         if head_seq <= place:
             return Passage(os.fsdecode(path), head, Knowledge.KNOWN, None, head)
         then = self._found(_IN_FORCE, (path_id, place))
@@ -333,9 +327,7 @@ class Appending:
         self._floor_ns = floor_ns
         self._now_ns = now_ns
 
-    def add(
-        self, repo_id: int, path_id: int | None, head: Head, one: Observation, origin: Origin, *, known_before: bool
-    ) -> int:
+    def add(self, repo_id: int, path_id: int | None, head: Head, one: Observation, origin: Origin, *, known_before: bool) -> int:
         """Append one version and move the head to it; its place in the log."""
         seq, self._seq = self._seq, self._seq + 1
         time_ns = self._now_ns if one.time_ns is None else min(one.time_ns, self._now_ns)

@@ -16,11 +16,11 @@ _DONE = "UPDATE restores SET state = 'done' WHERE id = ?"
 _SEEN = "UPDATE paths SET stat = ?, racy = 1 WHERE repo_id = ? AND path = ?"
 _RESTORE = "SELECT id, repo_id, time_ns, command, undoes, state FROM restores"
 _BY_ID = _RESTORE + " WHERE id = ?"
-_LAST_UNDOABLE = (
-    _RESTORE
-    + """ AS r WHERE repo_id = ? AND undoes IS NULL
-    AND NOT EXISTS (SELECT 1 FROM restores u WHERE u.undoes = r.id) ORDER BY id DESC LIMIT 1"""
-)
+_LAST_UNDOABLE = """
+    SELECT id, repo_id, time_ns, command, undoes, state FROM restores AS r
+    WHERE repo_id = ? AND undoes IS NULL AND NOT EXISTS (SELECT 1 FROM restores u WHERE u.undoes = r.id)
+    ORDER BY id DESC LIMIT 1
+"""
 _UNFINISHED = _RESTORE + " WHERE repo_id = ? AND state = 'applying' ORDER BY id"
 _ITEMS = """
     SELECT p.path, i.safety_seq, i.target_seq FROM restore_items i JOIN paths p ON p.id = i.path_id

@@ -8,7 +8,7 @@ stays. So age counts from when a version was superseded: one made two years ago 
 import heapq
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
@@ -34,9 +34,7 @@ class Aged:
     bytes: int
 
 
-def expired(
-    versions: Iterable[Aged], policy: Policy, now_ns: int, pinned: Container[int] = frozenset()
-) -> Iterator[int]:
+def expired(versions: Iterable[Aged], policy: Policy, now_ns: int, pinned: Container[int] = frozenset()) -> Iterator[int]:
     """The places in the log of what may go. `versions` come path by path, in the order of the log.
 
     The clock may have been wrong: a version counts as in force from the earliest to the latest time that the ones around
@@ -59,7 +57,7 @@ def over_quota(versions: Iterable[Aged], excess_bytes: int, pinned: Container[in
     superseded: list[tuple[int, int, int]] = []
     for _, group in groupby(versions, key=lambda version: version.path_id):
         history = list(group)
-        for version, successor in zip(history, history[1:], strict=False):
+        for version, successor in pairwise(history):
             if version.seq not in pinned:
                 superseded.append((successor.time_ns, version.seq, version.bytes))
     heapq.heapify(superseded)

@@ -91,9 +91,7 @@ class LinuxEmitter(EventEmitter):
             self._look_after_itself()
         except Exception as error:  # the outermost loop of this thread: it must say so and go on
             cure = "guard tries again by itself; see the log if it stays"
-            self._problems["watch-failed"] = Reason(
-                "watch-failed", f"{self._root}: {type(error).__name__}: {error}", cure
-            )
+            self._problems["watch-failed"] = Reason("watch-failed", f"{self._root}: {type(error).__name__}: {error}", cure)
             self._drop_inotify()
             self._next_poll = time.monotonic() + _ROOT_CHECK_S
 
@@ -194,9 +192,7 @@ class LinuxEmitter(EventEmitter):
             if inotify is not None:
                 inotify.close()
             cure = "run 'sudo sysctl fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=524288'"
-            self._problems["watch-instances"] = Reason(
-                "watch-instances", f"no file watch to be had: {error.strerror}", cure
-            )
+            self._problems["watch-instances"] = Reason("watch-instances", f"no file watch to be had: {error.strerror}", cure)
             self._next_poll = time.monotonic() + _POLL_S
             return
         self._problems.pop("watch-instances", None)
@@ -285,16 +281,12 @@ class LinuxEmitter(EventEmitter):
         where = folder or self._root
         if error.errno == errno.ENOSPC:
             limit = _watch_limit()
-            message = (
-                f"the kernel's limit of {limit:,} watches is reached at {where}; polling every {_POLL_S:.0f} s instead"
-            )
+            message = f"the kernel's limit of {limit:,} watches is reached at {where}; polling every {_POLL_S:.0f} s instead"
             cure = f"run 'sudo sysctl fs.inotify.max_user_watches={max(524_288, 2 * limit)}'"
             self._problems["watch-limit"] = Reason("watch-limit", message, cure)
         else:
             cure = "give this user the right to read it, or exclude it in the config"
-            self._problems["unwatchable"] = Reason(
-                "unwatchable", f"{where}: {error.strerror}; polling it instead", cure
-            )
+            self._problems["unwatchable"] = Reason("unwatchable", f"{where}: {error.strerror}; polling it instead", cure)
 
     def _unwatch(self, top: RepoPath) -> None:
         """A directory left this name: its watches, and those below it, must not report under the name any longer."""

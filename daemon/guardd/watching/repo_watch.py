@@ -79,9 +79,7 @@ class RepoWatch:
         if sys.platform == "linux":
             from guardd.watching.linux import LinuxEmitter
 
-            observer = BaseObserver(
-                LinuxEmitter, timeout=_THREAD_WAKE_S, selection=self._selection, beat_dir=self._beat_dir
-            )
+            observer = BaseObserver(LinuxEmitter, timeout=_THREAD_WAKE_S, selection=self._selection, beat_dir=self._beat_dir)
             observer.schedule(self.handler, self._root, recursive=True)
             return observer
         from guardd.watching.portable import portable_observer
