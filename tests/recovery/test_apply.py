@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.world import snapshot
 
 from guardd.beneath import Root
 from guardd.capture.reading import key_of
@@ -15,7 +16,6 @@ from guardd.errors import GuardError
 from guardd.model import ABSENT, FileState, Kind, StatKey
 from guardd.recovery.apply import Applied, Step, apply, leftovers
 from guardd.store.codec import digest
-from tests.world import snapshot
 
 BLOBS: dict[bytes, bytes] = {}
 

@@ -1,0 +1,53 @@
+"""The package and its locks."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email.parser import Parser
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+import guardd
+
+TOP = Path(__file__).parents[1]
+PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
+
+
+def test_the_wheel_holds_the_package_typed_and_nothing_else(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=TOP, check=True, capture_output=True
+    )
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = wheel.namelist()
+        metadata = Parser().parsestr(wheel.read(next(name for name in names if name.endswith("METADATA"))).decode())
+    assert "guardd/py.typed" in names
+    assert {name.split("/")[0] for name in names} == {"guardd", f"guardd-{guardd.__version__}.dist-info"}
+    assert metadata["Version"] == guardd.__version__
+    assert metadata["Requires-Python"] == ">=3.11"
+
+
+def test_both_programs_are_installed() -> None:
+    scripts = {script.name: script for script in entry_points(group="console_scripts")}
+    assert callable(scripts["guardd"].load())
+    assert callable(scripts["guardctl"].load())
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_a_lock_pins_and_hashes_every_dependency_and_names_no_index(name: str) -> None:
+    text = (TOP / name).read_text()
+    assert "://" not in text
+    assert "--index" not in text
+    assert "--find-links" not in text
+    pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
+    wanted = {re.split(r"[><=; ]", line)[0].replace(".", "-") for line in PROJECT["project"]["dependencies"]}
+    assert wanted | {"hatchling", "editables"} <= pinned.keys()
+    assert len(re.findall(r"^[a-z0-9-]+==.*\\$", text, re.MULTILINE)) == len(pinned), "each has hashes"
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    for path in (TOP / "daemon" / "guardd").rglob("*.py"):
+        assert path.read_text().startswith('"""'), path
