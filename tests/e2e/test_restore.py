@@ -217,6 +217,28 @@ def test_a_moment_before_guard_was_there_goes_to_the_baseline_and_removes_nothin
     assert snapshot(world.root) == {"a.py": b"a = 1\n", "b.py": b"b = 1\n"}
 
 
+def test_a_file_that_is_edited_during_the_first_baseline_is_not_taken_for_born(world: World) -> None:
+    for number in range(2000):
+        world.write(f"p{number % 40}/m{number}.py", f"x = {number}\n" * 100)
+    daemon = world.start(ready=False)
+    wait_until(lambda: daemon.events("starting"))
+    while not daemon.events("ready"):
+        world.write("p39/m1999.py", f"edited = {time.monotonic()}\n")
+    daemon.stop()
+    assert world.json("restore", "--since", "1d", "--yes", check=None)["removed"] == []
+    assert (world.root / "p39/m1999.py").exists()
+
+
+def test_a_root_that_is_gone_says_what_to_do_and_one_made_anew_gets_everything_back(guarded: World, tmp_path: Path) -> None:
+    before = snapshot(guarded.root)
+    os.rename(guarded.root, tmp_path / "lost")
+    refused = guarded.ctl("restore", "--since", "10m", "--yes", "--repo", str(guarded.root), cwd=tmp_path, check=2)
+    assert "mkdir" in refused.stderr
+    guarded.root.mkdir()
+    guarded.ctl("restore", "--since", "10m", "--yes")
+    assert snapshot(guarded.root) == before
+
+
 def test_directories_and_files_that_swapped_places_come_back(world: World) -> None:
     world.write("x.py", b"file = 1\n")
     world.write("y.py/inner.py", b"inner = 1\n")

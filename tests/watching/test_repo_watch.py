@@ -197,7 +197,7 @@ def test_an_overflowing_queue_ends_in_a_scan_and_later_edits_are_seen(tmp_path: 
     try:
         selection.go.clear()
         watched.write("first.py")
-        for number in range(int(Path("/proc/sys/fs/inotify/max_queued_events").read_text()) // 2):
+        for number in range(int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())):
             watched.write(f"{number % 100}.py")
         watched.write("made_meanwhile/m.py")
         selection.go.set()
@@ -235,6 +235,14 @@ def test_a_root_replaced_in_one_step_is_noticed(watched: Watched, tmp_path: Path
     watched.sink.clear()
     watched.write("later.py")
     watched.wait_covered("later.py")
+
+
+def test_a_root_that_became_a_link_is_a_problem_and_not_followed(watched: Watched, tmp_path: Path) -> None:
+    watched.watch.start()
+    os.rename(watched.root, tmp_path / "elsewhere")
+    watched.root.symlink_to(tmp_path / "elsewhere")
+    wait_until(lambda: watched.codes() == {"root-missing"})
+    watched.root.unlink()
 
 
 def test_a_file_where_a_directory_was_and_back(watched: Watched) -> None:

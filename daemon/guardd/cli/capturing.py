@@ -1,5 +1,7 @@
 """Bringing the store up to the disk before a command that needs the truth about it."""
 
+import os
+
 from guardd.capture.capturer import Capturer
 from guardd.cli.context import Context
 from guardd.cli.output import printable, warn
@@ -15,6 +17,9 @@ def capture(context: Context, paths: list[RepoPath] | None = None) -> None:
     Raises UsageError where the repo is an empty mount point.
     """
     running = daemon_lock(context.state_dir).holder() is not None
+    root = context.repo.path
+    if not os.path.isdir(root) or os.path.islink(root):
+        raise UsageError(f"{root} is not there; bring it back (move, mount), or make it to restore into it: mkdir {root}")
     capturer = Capturer(context.store, context.repo)
     try:
         if paths is not None:

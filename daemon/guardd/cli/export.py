@@ -22,8 +22,8 @@ def command(context: Context, directory: str, at: str) -> int:
     """Write every kept file, as it was at a moment, into an empty DIRECTORY: usable without guard."""
     moment = place(context, at)
     capture(context)
-    target = os.path.abspath(directory)
-    if os.path.realpath(target).startswith(context.repo.path.rstrip("/") + "/"):
+    target = os.path.realpath(directory)
+    if target.startswith(context.repo.path.rstrip("/") + "/"):
         raise UsageError(f"{directory} is inside of the repo; export to a directory elsewhere")
     os.makedirs(target, exist_ok=True)
     if os.listdir(target):

@@ -10,7 +10,7 @@ from types import FrameType
 import structlog
 
 from guardd import __version__, clock
-from guardd.errors import StoreError, StoreFull
+from guardd.errors import StoreError
 from guardd.model import Reason
 from guardd.selection import SelectionRules
 from guardd.service.guard import Guard, Progress
@@ -145,7 +145,7 @@ class Daemon:
         self._said[guard.repo.id] = live
         try:
             store.repos.say(guard.repo.id, live)
-        except StoreFull as error:  # the capture thread makes it a state; status sees the beat go stale
+        except StoreError as error:  # the capture thread makes it a state; status sees the beat go stale
             log.warning("state not written", error=str(error))
 
     # -- upkeep thread ------------------------------------------------------------------------------------------

@@ -91,10 +91,13 @@ class Guard:
             self._fail(due, Reason("capture-failed", f"{type(error).__name__}: {error}", "see the log; trying again"), error)
 
     def _capture(self, due: Due) -> None:
-        if due.paths:
-            self._after_look(self._capturer.look(due.paths, Origin.WATCH), looked_at=due.paths)
         for folder, why in due.folders.items():
             self._scan(folder, why)
+        if not self._ready:  # before the first scan, a file that is hinted would be taken for one that was just born
+            for path in due.paths:
+                self.dirty.again(path, _UNSTEADY_S)
+        elif due.paths:
+            self._after_look(self._capturer.look(due.paths, Origin.WATCH), looked_at=due.paths)
 
     def _scan(self, folder: RepoPath, why: str) -> None:
         self._doubt = why
@@ -175,7 +178,10 @@ class Guard:
             self._watch.stop()
             self._watch.start()
             self.dirty.rescan("", "events had stopped")
-        self._watch.beat()
+        try:
+            self._watch.beat()
+        except OSError as error:  # events that do not come back will say so soon
+            log.warning("heartbeat not sent", repo=self.repo.path, error=str(error))
 
     def live(self, trouble: Reason | None = None) -> Live:
         """How the repo is at this moment; `trouble` is one of the whole daemon."""

@@ -54,11 +54,11 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
     """Apply retention and the quota now. Works in small transactions, beside captures; needs no spare space to speak of."""
     before = _file_bytes(store)
     pinned = frozenset(seq for pair in store.db.each(_PINNED) for seq in pair)
-    versions = _drop_versions(store, expired(_aged(store), policy, now_ns, pinned))
+    versions = _drop_versions(store, list(expired(_aged(store), policy, now_ns, pinned)))
     blobs = _drop_orphans(store)
     excess = _used_bytes(store) - policy.quota_bytes
     if excess > 0:
-        versions += _drop_versions(store, over_quota(_aged(store), excess, pinned))
+        versions += _drop_versions(store, list(over_quota(_aged(store), excess, pinned)))
         blobs += _drop_orphans(store)
     _give_back(store)
     return Freed(versions, blobs, max(0, before - _file_bytes(store)))
@@ -96,7 +96,8 @@ def _aged(store: Store) -> Iterator[Aged]:
     return (Aged(*row) for row in store.db.each(_AGED))
 
 
-def _drop_versions(store: Store, seqs: Iterable[int]) -> int:
+def _drop_versions(store: Store, seqs: list[int]) -> int:
+    """Takes a list: an unfinished query would hold an old snapshot, from which SQLite refuses to write (BUSY_SNAPSHOT)."""
     dropped = 0
     for batch in _batches(seqs):
         with store.db.transaction():

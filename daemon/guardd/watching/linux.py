@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+import stat
 import time
 from collections.abc import Iterator
 
@@ -338,7 +339,7 @@ class LinuxEmitter(EventEmitter):
         found = _identity(self._root)
         if found is None:
             cure = "bring it back (move, mount), or take it out of the config"
-            self._problems["root-missing"] = Reason("root-missing", f"{self._root} is not there", cure)
+            self._problems["root-missing"] = Reason("root-missing", f"{self._root} is not there, or no directory any more", cure)
             self._root_identity = None
         elif found != self._root_identity:
             self._establish("the root directory was replaced")
@@ -363,11 +364,12 @@ _FAR = float("inf")
 
 
 def _identity(path: str) -> tuple[int, int] | None:
+    """(st_dev, st_ino) of a directory; None where there is none, or only a link to one."""
     try:
-        found = os.stat(path)
+        found = os.lstat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
 
 
 def _watch_limit() -> int:

@@ -38,7 +38,6 @@ class RepoWatch:
         self.handler = _Handler(sink)
         self._beat_dir = beat_dir
         self._observer: BaseObserver | None = None
-        self._beats = 0
 
     def start(self) -> None:
         """Set every watch that can be set; what changes after the return is hinted. Scan after this, not before."""
@@ -67,9 +66,8 @@ class RepoWatch:
 
     def beat(self) -> None:
         """Send a heartbeat; `heard_ns` tells when one came back. OSError where the beat dir cannot be written."""
-        self._beats += 1
-        with open(os.path.join(self._beat_dir, "beat"), "w", encoding="ascii") as file:
-            file.write(str(self._beats))
+        with open(os.path.join(self._beat_dir, "beat"), "ab"):
+            pass  # closing it is the event, also on a full disk
 
     def heard_ns(self) -> int:
         """When the last heartbeat came through kernel, emitter, queue and handler (monotonic, ns); at first the start."""
