@@ -1,6 +1,10 @@
 """The contract with scripts: exit codes, JSON documents, one-line errors."""
 
+import contextlib
 import json
+import os
+import pty
+import signal
 import subprocess
 
 import pytest
@@ -164,3 +168,37 @@ def test_terminal_output_is_asked_and_coloured_as_told(guarded: World) -> None:
     assert "\x1b[" not in guarded.ctl("status").stdout
     guarded.env["NO_COLOR"] = "1"
     assert "\x1b[" not in guarded.ctl("status").stdout
+
+
+def answer(world: World, words: list[str], typed: bytes | None) -> tuple[int, str]:
+    """Run guardctl on a real terminal and answer its question (None: interrupt it); the exit code and what was shown."""
+    master, slave = pty.openpty()
+    env = {**world.env, "TERM": "xterm"}
+    process = subprocess.Popen([PROGRAMS / "guardctl", *words], env=env, cwd=world.root, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while part := os.read(master, 4096):
+            shown += part
+            if shown.endswith(b"[y/N]: "):
+                os.write(master, typed) if typed else process.send_signal(signal.SIGINT)
+    os.close(master)
+    return process.wait(30), shown.decode()
+
+
+def test_on_a_terminal_a_restore_shows_its_plan_and_asks(guarded: World) -> None:
+    code, shown = answer(guarded, ["restore", "--since", "1h"], b"n\n")
+    assert code == 2
+    assert "~ a.py" in shown
+    assert "Write 1 file and remove 0 files? [y/N]" in shown
+    assert (guarded.root / "a.py").read_bytes() == b"a = 2\n"
+    code, shown = answer(guarded, ["restore", "--since", "1h"], b"y\n")
+    assert code == 0
+    assert "restored 1 file" in shown
+    assert (guarded.root / "a.py").read_bytes() == b"a = 1\n"
+
+
+def test_an_interrupt_at_the_question_is_exit_130_and_changes_nothing(guarded: World) -> None:
+    code, _ = answer(guarded, ["restore", "--since", "1h"], None)
+    assert code == 130
+    assert (guarded.root / "a.py").read_bytes() == b"a = 2\n"

@@ -236,3 +236,39 @@ def test_json_logs_carry_the_ready_event_and_escape_what_is_not_printable(world:
     daemon = world.start()
     assert daemon.events("ready")[0]["repo"] == str(world.root)
     assert not any("\x1b" in line for line in daemon.lines)
+
+
+def test_a_tree_on_an_overlay_is_guarded_and_a_copy_up_is_no_change(world: World, tmp_path: Path) -> None:
+    lower, upper, work = (tmp_path / name for name in ("lower", "upper", "work"))
+    for folder in (lower / "sub", upper, work):
+        folder.mkdir(parents=True)
+    (lower / "sub" / "a.py").write_text("a = 1\n")
+    (lower / "b.py").write_text("b = 1\n")
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    if subprocess.run(["mount", "-t", "overlay", "guardtest", "-o", options, world.root], check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        world.start()
+        world.write("sub/a.py", b"a = 2\n")
+        world.wait_captured("sub/a.py", b"a = 2\n")
+        (world.root / "b.py").chmod(0o600)
+        wait_until(lambda: len(world.versions("b.py")) == 2)
+        assert world.heads() == snapshot(world.root)
+        assert len(world.versions("sub/a.py")) == 2
+    finally:
+        world.close()
+        subprocess.run(["umount", "-l", world.root], check=True)
+
+
+def test_under_the_journal_lines_carry_their_priority(world: World) -> None:
+    os.mkfifo(world.root / "pipe.py")
+    reader, writer = os.pipe()
+    found = os.fstat(writer)
+    env = {**world.env, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+    with subprocess.Popen([PROGRAMS / "guardd", "--repo", world.root], env=env, stdout=writer) as process:
+        os.close(writer)
+        with os.fdopen(reader) as lines:
+            seen = [lines.readline() for _ in range(4)]
+            process.send_signal(signal.SIGTERM)
+    assert seen[0].startswith('<6>{"')
+    assert any(line.startswith("<4>") and "passed over" in line for line in seen)

@@ -30,6 +30,7 @@ class Dirty:
         self._paths: dict[RepoPath, float] = {}
         self._folders: dict[RepoPath, tuple[float, str]] = {}
         self._looked: dict[RepoPath, float] = {}
+        self._since: dict[RepoPath, float] = {}
 
     def changed(self, path: RepoPath, *, settled: bool) -> None:
         """One file may differ from its head; `settled`: it was closed, moved or deleted, so look at once."""
@@ -38,6 +39,7 @@ class Dirty:
         with self._lock:
             due = max(due, self._looked.get(path, 0.0) + _PACE_S)
             self._paths[path] = min(due, self._paths.get(path, due))
+            self._since.setdefault(path, now)
         self._wake.set()
 
     def rescan(self, folder: RepoPath, why: str) -> None:
@@ -54,8 +56,10 @@ class Dirty:
 
     def again(self, path: RepoPath, in_s: float) -> None:
         """A look at `path` did not settle it: look again in some seconds."""
+        now = time.monotonic()
         with self._lock:
-            self._paths.setdefault(path, time.monotonic() + in_s)
+            self._paths.setdefault(path, now + in_s)
+            self._since.setdefault(path, now)
         self._wake.set()
 
     def rescan_again(self, folder: RepoPath, why: str, in_s: float) -> None:
@@ -74,6 +78,7 @@ class Dirty:
                 del self._folders[folder]
             for path in paths:
                 del self._paths[path]
+                del self._since[path]
             self._looked = {path: at for path, at in self._looked.items() if at + _PACE_S > now}
             self._looked.update(dict.fromkeys(paths, now))
         return Due(paths, folders)
@@ -83,6 +88,12 @@ class Dirty:
         with self._lock:
             waiting = [*self._paths.values(), *(due for due, _ in self._folders.values())]
         return min(waiting, default=None)
+
+    def lag_ns(self) -> int:
+        """The age of the oldest hint of a file that still waits; 0 while none does."""
+        with self._lock:
+            oldest = min(self._since.values(), default=None)
+        return 0 if oldest is None else int((time.monotonic() - oldest) * 1e9)
 
     def __len__(self) -> int:
         with self._lock:

@@ -7,9 +7,10 @@ from guardd.errors import UsageError
 
 
 def confirm(context: Context, question: str, *, yes: bool) -> None:
-    """Go on only with a yes. Raises UsageError where no one can be asked, click.Abort on a no."""
+    """Go on only with a yes. Raises UsageError on a no, and where no one can be asked."""
     if yes:
         return
     if not context.on_terminal:
         raise UsageError("this needs a yes: there is no terminal to ask on, so add --yes (or --dry-run where it exists)")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        raise UsageError("not done, as you said")

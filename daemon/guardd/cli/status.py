@@ -5,7 +5,7 @@ import click
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, iso, printable, say, size, when
 from guardd.errors import Exit
-from guardd.service.standing import Standing, standing
+from guardd.service.standing import RepoStanding, Standing, standing
 
 _COLORS = {"protected": "green", "starting": "yellow", "degraded": "red", "desynced": "red", "stopped": "red"}
 
@@ -26,16 +26,23 @@ def command(context: Context) -> int:
 def _document(now: Standing) -> dict[str, object]:
     return {
         "daemon": {"running": now.pid is not None, "pid": now.pid or None, "version": now.version},
-        "repos": [
-            {
-                "path": repo.path, "state": repo.state, "reasons": list(repo.reasons), "files": repo.files,
-                "versions": repo.versions, "dirty": repo.dirty, "last_scan": iso(repo.scan_ns) if repo.scan_ns else None,
-            }
-            for repo in now.repos
-        ],
+        "repos": [_repo_document(repo) for repo in now.repos],
         "incidents_open": 0,
         "store": {"path": now.store_path, "bytes": now.size.bytes, "blobs": now.size.blobs},
     }  # fmt: skip
+
+
+def _repo_document(repo: RepoStanding) -> dict[str, object]:
+    return {
+        "path": repo.path,
+        "state": repo.state,
+        "reasons": list(repo.reasons),
+        "files": repo.files,
+        "versions": repo.versions,
+        "dirty": repo.dirty,
+        "lag_seconds": repo.lag_ns / 1e9,
+        "last_scan": iso(repo.scan_ns) if repo.scan_ns else None,
+    }
 
 
 def _print(context: Context, now: Standing) -> None:
@@ -49,8 +56,9 @@ def _print(context: Context, now: Standing) -> None:
         say(context, f"  {repo.state}", fg=_COLORS[repo.state], bold=True)
         for reason in repo.reasons:
             say(context, f"    {printable(reason)}", fg="red")
+        lag = f" for {repo.lag_ns / 1e9:.1f} s" if repo.dirty and repo.lag_ns else ""
         scanned = f"scanned {when(repo.scan_ns)}" if repo.scan_ns else "not scanned yet"
-        say(context, f"  {repo.files:,} files, {repo.versions:,} versions, {repo.dirty} dirty, {scanned}")
+        say(context, f"  {repo.files:,} files, {repo.versions:,} versions, {repo.dirty} dirty{lag}, {scanned}")
     if not now.repos:
         say(context, "No repo is guarded yet: run 'guardctl init' in one.")
     say(context)

@@ -192,7 +192,7 @@ class Guard:
             state = RepoState.STARTING
         else:
             state = RepoState.DEGRADED if reasons else RepoState.PROTECTED
-        return Live(state, tuple(map(str, reasons)), len(self.dirty), clock.now().wall_ns)
+        return Live(state, tuple(map(str, reasons)), len(self.dirty), self.dirty.lag_ns(), clock.now().wall_ns)
 
     def _reasons(self) -> list[Reason]:
         reasons = [*self._watch.problems(), *list(self._hidden.values())]

@@ -12,7 +12,10 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def set_up(level: str, format_: str) -> None:
-    """Log to stdout from here on; `format_` is auto, json or console (auto: console on a terminal, else JSON)."""
+    """Log to stdout from here on; `format_` is auto, json or console (auto: console on a terminal, else JSON).
+
+    Under systemd, lines carry their priority.
+    """
     on_terminal = sys.stdout.isatty()
     as_json = format_ == "json" or (format_ == "auto" and not on_terminal)
     renderer: structlog.typing.Processor
@@ -29,7 +32,6 @@ def set_up(level: str, format_: str) -> None:
     ]
     if _under_journal():
         processors.append(_prefix_priority)
-        processors.insert(0, _note_priority)
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -50,13 +52,9 @@ def _escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> M
     return event
 
 
-def _note_priority(_logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event["_priority"] = _PRIORITY.get(method, 6)
-    return event
-
-
-def _prefix_priority(_logger: object, _method: str, line: Any) -> str:
-    return f"{line}"
+def _prefix_priority(_logger: object, method: str, line: Any) -> str:
+    """Each line with its priority, as the journal reads it (sd-daemon(3): SD_ERR and others)."""
+    return "\n".join(f"<{_PRIORITY.get(method, 6)}>{part}" for part in str(line).splitlines())
 
 
 def _under_journal() -> bool:

@@ -22,6 +22,7 @@ class RepoStanding:
     files: int
     versions: int
     dirty: int
+    lag_ns: int
     scan_ns: int
 
 
@@ -47,8 +48,8 @@ def _repo_standing(store: Store, repo: Repo, now_ns: int, *, running: bool) -> R
     files, versions = store.repos.counts(repo.id)
     live = store.repos.live(repo.id)
     state, reasons = _state(live, now_ns, running=running)
-    dirty = live.dirty if live and running else 0
-    return RepoStanding(repo.path, state, reasons, files, versions, dirty, repo.scan_ns)
+    dirty, lag_ns = (live.dirty, live.lag_ns) if live and running else (0, 0)
+    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, repo.scan_ns)
 
 
 def _state(live: Live | None, now_ns: int, *, running: bool) -> tuple[RepoState, tuple[str, ...]]:

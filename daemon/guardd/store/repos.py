@@ -17,13 +17,14 @@ _SCANNED = """
     UPDATE repos SET scanned = ?, scan_ns = ?, baseline_ns = CASE WHEN baseline_ns THEN baseline_ns ELSE ? END WHERE id = ?
 """
 _SAY = """
-    INSERT INTO live (repo_id, state, reasons, dirty, beat_ns) VALUES (?, ?, ?, ?, ?)
+    INSERT INTO live (repo_id, state, reasons, dirty, lag_ns, beat_ns) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (repo_id) DO UPDATE SET
-        state = excluded.state, reasons = excluded.reasons, dirty = excluded.dirty, beat_ns = excluded.beat_ns
+        state = excluded.state, reasons = excluded.reasons,
+        dirty = excluded.dirty, lag_ns = excluded.lag_ns, beat_ns = excluded.beat_ns
 """
 _FORGET = "DELETE FROM live WHERE repo_id = ?"
 _VOID = "DELETE FROM live"
-_LIVE = "SELECT state, reasons, dirty, beat_ns FROM live WHERE repo_id = ?"
+_LIVE = "SELECT state, reasons, dirty, lag_ns, beat_ns FROM live WHERE repo_id = ?"
 _FILES = "SELECT count(*) FROM paths WHERE repo_id = ? AND present"
 _VERSIONS = "SELECT count(*) FROM versions v JOIN paths p ON p.id = v.path_id WHERE p.repo_id = ?"
 
@@ -42,11 +43,12 @@ class Repo:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What the daemon last said of a repo, and when (`beat_ns`)."""
+    """What the daemon last said of a repo, and when (`beat_ns`); `lag_ns` is the age of the oldest hint not yet captured."""
 
     state: RepoState
     reasons: tuple[str, ...]
     dirty: int
+    lag_ns: int
     beat_ns: int
 
 
@@ -82,13 +84,13 @@ class Repos:
     def say(self, repo_id: int, live: Live) -> None:
         """Leave word of how a repo is."""
         with self._db.transaction():
-            self._db.run(_SAY, (repo_id, live.state, json.dumps(live.reasons), live.dirty, live.beat_ns))
+            self._db.run(_SAY, (repo_id, live.state, json.dumps(live.reasons), live.dirty, live.lag_ns, live.beat_ns))
 
     def begin_all(self, repo_ids: Iterable[int], now_ns: int) -> None:
         """A daemon begins: what an earlier one said is void, these repos are starting."""
         with self._db.transaction():
             self._db.run(_VOID)
-            self._db.run_many(_SAY, ((repo_id, RepoState.STARTING, "[]", 0, now_ns) for repo_id in repo_ids))
+            self._db.run_many(_SAY, ((repo_id, RepoState.STARTING, "[]", 0, 0, now_ns) for repo_id in repo_ids))
 
     def fall_silent(self, repo_id: int) -> None:
         """The daemon no longer speaks for this repo."""
@@ -98,7 +100,7 @@ class Repos:
     def live(self, repo_id: int) -> Live | None:
         """What the daemon last said of a repo; None where it does not guard it."""
         row = self._db.row(_LIVE, (repo_id,))
-        return Live(RepoState(row[0]), tuple(json.loads(row[1])), row[2], row[3]) if row else None
+        return Live(RepoState(row[0]), tuple(json.loads(row[1])), *row[2:]) if row else None
 
     def counts(self, repo_id: int) -> tuple[int, int]:
         """(files present, versions kept) of a repo."""

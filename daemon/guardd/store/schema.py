@@ -78,6 +78,7 @@ CREATE TABLE live (                          -- what the daemon last said of its
     state   TEXT NOT NULL,
     reasons TEXT NOT NULL,                   -- JSON list
     dirty   INTEGER NOT NULL,
+    lag_ns  INTEGER NOT NULL,                -- age of the oldest hint that is not captured
     beat_ns INTEGER NOT NULL
 );
 """
