@@ -289,6 +289,24 @@ def test_the_heartbeat_comes_through_and_stop_is_prompt(watched: Watched) -> Non
     watched.wait_covered("after.py")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that it dies loudly is the point
+def test_a_handler_that_fails_is_not_hidden_and_a_new_start_hints_again(watched: Watched) -> None:
+    watched.watch.start()
+    changed = watched.sink.changed
+
+    def fail(path: str, *, settled: bool) -> None:
+        raise RuntimeError("broken sink")
+
+    watched.sink.changed = fail  # type: ignore[method-assign]
+    watched.write("a.py")
+    wait_until(lambda: not watched.watch.alive)
+    watched.sink.changed = changed  # type: ignore[method-assign]
+    watched.watch.stop()
+    watched.watch.start()
+    watched.write("b.py")
+    watched.wait_covered("b.py")
+
+
 def test_a_directory_mounted_twice_is_hinted_under_both_names(watched: Watched) -> None:
     watched.write("real/m.py")
     (watched.root / "twin").mkdir()

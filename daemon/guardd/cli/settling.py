@@ -81,6 +81,8 @@ def settle(
     if choices.dry_run:
         _report(context, _foreseen(plan), None, dry_run=True)
         return Exit.DONE if plan.items else Exit.NOTHING
+    if plan.items and not plan.work:
+        say(context, "nothing to do")
     if plan.work:
         confirm(
             context,
@@ -179,7 +181,7 @@ def _report(context: Context, report: Report, verified: Verified | None, *, dry_
         fg="red" if report.failed else "green",
         bold=True,
     )
-    if verified is not None:
+    if verified is not None and report.written:
         _say_verified(context, verified)
     say(context, f"take it back with: guardctl undo {report.restore_id}")
 

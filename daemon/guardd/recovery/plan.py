@@ -124,7 +124,7 @@ def _returning(passage: Passage, births: dict[bytes, RepoPath], *, keep_new: boo
     if passage.then is None and current.present and keep_new:
         return replace(item, action=Action.LEAVE, target=current, reason="born since, kept (--keep-new)")
     if passage.knowledge is Knowledge.FIRST_SEEN:
-        item = replace(item, reason="guard saw it first after that time; goes to that first version")
+        item = replace(item, reason="guard first saw it after that time")
     elif renamed_to:
         item = replace(item, reason=f"renamed since to {renamed_to}")
     return _settled(item)

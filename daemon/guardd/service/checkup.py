@@ -54,8 +54,9 @@ def check_limits(root: str, rules: SelectionRules) -> list[Check]:
         checks.append(Check(f"watches for {root}", limit > directories * 1.2, seen, cure))
     seen = f"all {directories:,} directories can be read"
     if unreadable:
-        seen = f"{len(unreadable)} directories cannot be read, as {unreadable[0] or root}"
-    checks.append(Check(f"permissions in {root}", not unreadable, seen, "give this user the right to read them, or exclude them"))
+        more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        seen = f"{unreadable[0] or root}{more} cannot be read"
+    checks.append(Check(f"permissions in {root}", not unreadable, seen, "give this user the right to read it, or exclude it"))
     return checks
 
 

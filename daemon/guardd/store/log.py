@@ -293,6 +293,7 @@ class Log:
         if then is None and (known_before or place >= first_seq):
             if known_before and after is not None and after.seq == first_seq:
                 then, knowledge = after, Knowledge.FIRST_SEEN
+                after = self._found(_NEXT, (path_id, after.seq))
             else:
                 knowledge = Knowledge.FORGOTTEN
         return Passage(os.fsdecode(path), then, knowledge, after, head)

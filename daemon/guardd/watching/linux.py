@@ -215,8 +215,7 @@ class LinuxEmitter(EventEmitter):
         self._paths, self._watches, self._aliases = {}, {}, {}
         self._environments.clear()
         self._unwatched.clear()
-        for code in ("watch-limit", "unwatchable"):
-            self._problems.pop(code, None)
+        self._clear_problems()
         self._root_identity = _identity(self._root)
         self._watch_tree("")
         for watch in before - set(self._paths):
@@ -243,6 +242,8 @@ class LinuxEmitter(EventEmitter):
                 self._cannot_watch(folder, error)
             return False
         self._unwatched.discard(folder)
+        if not self._unwatched:
+            self._clear_problems()
         known = self._paths.get(watch)
         if known is not None and known != folder:
             self._rename_watch(watch, known, folder)
@@ -285,9 +286,13 @@ class LinuxEmitter(EventEmitter):
             message = f"the kernel's limit of {limit:,} watches is reached at {where}; polling every {_POLL_S:.0f} s instead"
             cure = f"run 'sudo sysctl fs.inotify.max_user_watches={max(524_288, 2 * limit)}'"
             self._problems["watch-limit"] = Reason("watch-limit", message, cure)
-        else:
-            cure = "give this user the right to read it, or exclude it in the config"
-            self._problems["unwatchable"] = Reason("unwatchable", f"{where}: {error.strerror}; polling it instead", cure)
+        elif error.errno != errno.EACCES:  # what may not be read, the scan reports
+            cure = "guard polls it meanwhile; see dmesg"
+            self._problems["unwatchable"] = Reason("unwatchable", f"{where}: {error.strerror}", cure)
+
+    def _clear_problems(self) -> None:
+        for code in ("watch-limit", "unwatchable"):
+            self._problems.pop(code, None)
 
     def _unwatch(self, top: RepoPath) -> None:
         """A directory left this name: its watches, and those below it, must not report under the name any longer."""
@@ -353,8 +358,7 @@ class LinuxEmitter(EventEmitter):
             self._rescan("", "")
             return
         waiting, self._unwatched = self._unwatched, set()
-        for code in ("watch-limit", "unwatchable"):
-            self._problems.pop(code, None)
+        self._clear_problems()
         for folder in sorted(waiting):
             self._watch_tree(folder)
             self._rescan(folder, "")
