@@ -49,7 +49,7 @@ class Context:
         """The store, which must be there."""
         from guardd.store.store import Store
 
-        return Store(self.state_dir)
+        return Store(self.state_dir, brief=True)
 
     @cached_property
     def settings(self) -> "Settings":

@@ -16,7 +16,8 @@ from guardd.store.restores import Restores
 
 _DURABLE = "PRAGMA synchronous = FULL"  # NORMAL lost up to 182 acknowledged commits at a power loss, FULL none
 _FLEETING = "PRAGMA synchronous = NORMAL"
-_CACHE = "PRAGMA cache_size = -4096"
+_SMALL_CACHE = "PRAGMA cache_size = -4096"  # KiB: the daemon stays small
+_LARGE_CACHE = "PRAGMA cache_size = -65536"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,10 @@ class Store:
     """One connection to the store in `state_dir`; each thread opens its own.
 
     `create` makes what is missing; without it a missing store is a StoreError. With `durable` off, commits are not
-    synced: for the daemon's live state, never for versions.
+    synced: for the daemon's live state, never for versions. `brief`: for a command that may take memory while it runs.
     """
 
-    def __init__(self, state_dir: str, *, create: bool = False, durable: bool = True) -> None:
+    def __init__(self, state_dir: str, *, create: bool = False, durable: bool = True, brief: bool = False) -> None:
         self.state_dir = state_dir
         self.path = os.path.join(state_dir, "guard.db")
         _check_state_dir(state_dir, create=create)
@@ -44,7 +45,7 @@ class Store:
             raise StoreError(f"there is no store in {state_dir}; run 'guardctl init' in a repo, then 'guardd'")
         self.db = Database(self.path)
         self.db.run(_DURABLE if durable else _FLEETING)
-        self.db.run(_CACHE)
+        self.db.run(_LARGE_CACHE if brief else _SMALL_CACHE)
         schema.prepare(self.db)
         self.blobs = Blobs(self.db)
         self.log = Log(self.db, self.blobs)
