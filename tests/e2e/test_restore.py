@@ -184,6 +184,18 @@ def test_from_git_puts_a_revision_back_and_runs_nothing_of_a_hostile_config(worl
         assert world.ctl("restore", "--from", source, "--yes", check=2).stderr.count("\n") == 1
 
 
+def test_from_git_knows_a_repo_that_is_a_folder_of_a_git_repo(world: World) -> None:
+    above = world.root.parent
+    git(above, "init", "-q")
+    world.write("sub/a.py", b"committed = 1\n")
+    git(above, "add", "repo")
+    git(above, "commit", "-qm", "first")
+    world.write("sub/a.py", b"damaged\n")
+    world.start().stop()
+    assert world.json("restore", "sub", "--from", "git:HEAD", "--yes")["restored"] == ["sub/a.py"]
+    assert (world.root / "sub/a.py").read_bytes() == b"committed = 1\n"
+
+
 def test_a_restore_in_the_middle_of_a_merge_is_refused_unless_told(world: World) -> None:
     git(world.root, "init", "-q")
     world.write("a.py", b"a = 1\n")

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 _RETRY_S = 5.0
 _UNSTEADY_S = 0.2
+_STUCK_S = 60.0
 _SILENT_NS = 35 * 1_000_000_000
 """Three heartbeats (10 s each) may be late before events are taken to arrive no more."""
 
@@ -55,6 +56,7 @@ class Guard:
         self._silent = False
         self._doubt = ""
         self._failure: Reason | None = None
+        self._busy_since: float | None = None
         self._hidden: dict[RepoPath, Reason] = {}
         self._troubled: dict[RepoPath, Trouble] = {}
         self._odd: set[RepoPath] = set()
@@ -76,6 +78,7 @@ class Guard:
         due = self.dirty.take()
         if not due.paths and not due.folders:
             return
+        self._busy_since = time.monotonic()
         try:
             self._capture(due)
             self._failure = None
@@ -89,6 +92,8 @@ class Guard:
             self._fail(due, Reason("root-unusable", f"{self.repo.path}: {error.strerror}", cure), error)
         except Exception as error:  # the outermost loop of the capture thread: it must go on for the other repos
             self._fail(due, Reason("capture-failed", f"{type(error).__name__}: {error}", "see the log; trying again"), error)
+        finally:
+            self._busy_since = None
 
     def _capture(self, due: Due) -> None:
         for folder, why in due.folders.items():
@@ -198,6 +203,10 @@ class Guard:
         reasons = [*self._watch.problems(), *list(self._hidden.values())]
         if self._failure:
             reasons.append(self._failure)
+        busy_since = self._busy_since
+        if self._ready and busy_since is not None and time.monotonic() - busy_since > _STUCK_S:
+            cure = "look whether its disk (or network file system) answers"
+            reasons.append(Reason("capture-stuck", f"the present capture takes more than {_STUCK_S:.0f} s", cure))
         if self._silent:
             reasons.append(Reason("events-stopped", "no file event came through for 35 s", "the watch begins anew by itself"))
         reasons += [Reason("rescan", why, "wait: a scan is under way") for why in {self._doubt, *self.dirty.doubts()} if why]
