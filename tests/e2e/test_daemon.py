@@ -2,15 +2,20 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.world import PROGRAMS, World, snapshot, wait_until
+
+from guardd.store.codec import digest
+from guardd.store.store import Store
 
 
 def git(folder: Path, *words: str) -> str:
@@ -272,3 +277,70 @@ def test_under_the_journal_lines_carry_their_priority(world: World) -> None:
             process.send_signal(signal.SIGTERM)
     assert seen[0].startswith('<6>{"')
     assert any(line.startswith("<4>") and "passed over" in line for line in seen)
+
+
+def test_killed_again_and_again_in_a_burst_it_loses_no_acknowledged_version(world: World) -> None:
+    chance = random.Random(5)
+    for number in range(100):
+        world.write(f"m{number}.py", b"x = 0\n")
+    world.start().stop()
+    acknowledged: dict[int, bytes] = {}
+    for generation in range(1, 6):
+        daemon = world.start()
+        for number in range(100):
+            world.write(f"m{number}.py", b"generation = %d\n" % generation * chance.randrange(1, 50))
+            if number == chance.randrange(20, 100):
+                break
+        with Store(str(world.state)) as store:
+            repo = store.repos.find(str(world.root))
+            assert repo
+            acknowledged |= {version.seq: version.state.blob for version in store.log.versions(repo.id)}
+        daemon.kill()
+    with Store(str(world.state)) as store:
+        for seq, blob in acknowledged.items():
+            version = store.log.version(seq)
+            assert version
+            assert version.state.blob == blob
+            assert digest(store.blobs.read(blob)) == blob
+    assert world.json("fsck")["damaged"] == []
+    world.start()
+    assert world.heads() == snapshot(world.root)
+
+
+def test_ten_guardctl_at_once_beside_a_daemon_and_a_writer_all_answer(world: World) -> None:
+    for number in range(50):
+        world.write(f"m{number}.py", b"x = 0\n")
+    world.start()
+    stop = threading.Event()
+
+    def write() -> None:
+        count = 0
+        while not stop.wait(0.005):
+            count += 1
+            world.write(f"m{count % 50}.py", f"x = {count}\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    words = [
+        ["log"],
+        ["status"],
+        ["diff", "--since", "1h"],
+        ["show", "m1.py"],
+        ["gc"],
+        ["fsck"],
+        ["log", "m2.py"],
+        ["doctor"],
+        ["gc"],
+        ["log"],
+    ]
+    commands = [
+        subprocess.Popen(
+            [PROGRAMS / "guardctl", *one], env=world.env, cwd=world.root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        for one in words
+    ]
+    said = [(one, command.communicate(timeout=90)[1], command.returncode) for one, command in zip(words, commands, strict=True)]
+    stop.set()
+    writer.join()
+    assert [one for one in said if one[2] != 0] == []
+    wait_until(lambda: world.heads() == snapshot(world.root))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from guardd.errors import StoreError
 from guardd.model import RepoPath
 from guardd.store.codec import Codec, encode
 from guardd.store.retention import Aged, Policy, expired, over_quota
@@ -88,7 +89,8 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
         if others - set(paths):
             shared[path] = sorted(others - set(paths))
     blobs = _drop_orphans(store)
-    _give_back(store)
+    if not _give_back(store):
+        raise StoreError("forgotten, but another process still reads old pages of the store; run 'guardctl gc' to overwrite them")
     return Freed(versions, blobs, max(0, before - _file_bytes(store))), shared
 
 
@@ -121,13 +123,13 @@ def _drop_orphans(store: Store) -> int:
     return dropped
 
 
-def _give_back(store: Store) -> None:
-    """Return free pages to the disk, step by step, then the write-ahead log's."""
+def _give_back(store: Store) -> bool:
+    """Return free pages to the disk, step by step, then the write-ahead log's; False if someone reads from that log now."""
     while (free := store.db.value("PRAGMA freelist_count")) > 0:
         store.db.rows(_VACUUM_STEP)
         if store.db.value("PRAGMA freelist_count") >= free:
             break
-    store.db.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    return not store.db.value("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _used_bytes(store: Store) -> int:

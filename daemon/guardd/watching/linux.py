@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import stat
+import threading
 import time
 from collections.abc import Iterator
 
@@ -25,6 +26,7 @@ _MASK = (
 _BEAT_MASK = flags.CLOSE_WRITE | flags.ONLYDIR
 
 _POLL_S = 10.0
+_POLLED_ONE_BY_ONE = 20
 _ROOT_CHECK_S = 1.0
 _PROC_LIMIT = "/proc/sys/fs/inotify/max_user_watches"
 
@@ -46,6 +48,7 @@ class LinuxEmitter(EventEmitter):
         self._beat_dir = beat_dir
         self._inotify: INotify | None = None
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wake_lock = threading.Lock()
         self._poller = select.poll()
         self._poller.register(self._wake_fd, select.POLLIN)
         self._paths: dict[int, RepoPath] = {}
@@ -71,7 +74,9 @@ class LinuxEmitter(EventEmitter):
 
     def on_thread_stop(self) -> None:
         """Wake the loop, so that it ends at once."""
-        os.eventfd_write(self._wake_fd, 1)
+        with self._wake_lock:
+            if self._wake_fd >= 0:  # a closed descriptor's number may be someone else's file by now
+                os.eventfd_write(self._wake_fd, 1)
 
     def run(self) -> None:
         """Emit until stopped, then give the kernel's queue back."""
@@ -79,7 +84,9 @@ class LinuxEmitter(EventEmitter):
             super().run()
         finally:
             self._drop_inotify()
-            os.close(self._wake_fd)
+            with self._wake_lock:
+                os.close(self._wake_fd)
+                self._wake_fd = -1
 
     def queue_events(self, timeout: float) -> None:
         """Wait for events and emit their hints; any failure begins the watch anew and is a problem until that works."""
@@ -361,6 +368,7 @@ class LinuxEmitter(EventEmitter):
         self._clear_problems()
         for folder in sorted(waiting):
             self._watch_tree(folder)
+        for folder in sorted(waiting) if len(waiting) <= _POLLED_ONE_BY_ONE else [""]:
             self._rescan(folder, "")
 
 
