@@ -50,6 +50,9 @@ def test_diff_shows_then_to_now(guarded: World) -> None:
     assert "-a = 1" in text
     assert "+a = 2" in text
     assert guarded.json("diff", "a.py")[0]["path"] == "a.py"
+    assert text.endswith("@@\n-a = 1\n+a = 2\n")
+    guarded.write("a.py", b"no newline")
+    assert guarded.ctl("diff", "a.py").stdout.endswith("-a = 2\n+no newline\n\\ No newline at end of file\n")
     guarded.ctl("diff", check=2)
 
 

@@ -347,10 +347,13 @@ def test_killed_at_any_instant_each_file_is_old_or_new_and_resume_completes(worl
         restore.wait()
         contents = {content for path, content in snapshot(world.root).items() if path.endswith(".py")}
         assert contents <= {old, new}
-        torn += contents == {old, new}
+        if contents == {old, new}:
+            torn += 1
+            assert world.status()["interrupted_restore"]
         world.ctl("restore", "--resume", "--yes", check=None)
         world.ctl("restore", "--since", "10m", "--yes", "--no-verify", check=None)
         assert set(snapshot(world.root).values()) == {old}, "complete, and no temporary file is left"
+        assert world.status()["interrupted_restore"] is None
     assert world.json("fsck")["damaged"] == []
 
 

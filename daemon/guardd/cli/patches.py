@@ -8,6 +8,8 @@ from guardd.errors import GuardError
 from guardd.model import FileState
 from guardd.store.blobs import Blobs
 
+_NO_NEWLINE = "\n\\ No newline at end of file"
+
 _TOO_LARGE = 2_000_000
 """Bytes; difflib takes quadratic time in the worst case."""
 
@@ -39,7 +41,7 @@ def patch(blobs: Blobs, path: str, before: FileState | None, after: FileState | 
     if any(text is None for text in texts):
         return Patch(path, [*head, "(binary, or too large to show)"])
     lines = unified_diff(texts[0] or [], texts[1] or [], lineterm="")
-    return Patch(path, [*head, *(_shown(line) for line in list(lines)[2:])])
+    return Patch(path, [*head, *(_shown(part) for line in list(lines)[2:] for part in line.split("\n"))])
 
 
 def _text(blobs: Blobs, state: FileState | None) -> list[str] | None:
@@ -48,7 +50,10 @@ def _text(blobs: Blobs, state: FileState | None) -> list[str] | None:
     content = blobs.read(state.blob)
     if len(content) > _TOO_LARGE or b"\0" in content:
         return None
-    return content.decode("utf-8", "surrogateescape").split("\n")
+    lines = content.decode("utf-8", "surrogateescape").split("\n")
+    if not lines[-1]:
+        return lines[:-1]
+    return [*lines[:-1], lines[-1] + _NO_NEWLINE]
 
 
 def _shown(line: str) -> str:

@@ -41,6 +41,7 @@ def _repo_document(repo: RepoStanding) -> dict[str, object]:
         "versions": repo.versions,
         "dirty": repo.dirty,
         "lag_seconds": repo.lag_ns / 1e9,
+        "interrupted_restore": repo.interrupted,
         "last_scan": iso(repo.scan_ns) if repo.scan_ns else None,
     }
 
@@ -57,6 +58,8 @@ def _print(context: Context, now: Standing) -> None:
         for reason in repo.reasons:
             say(context, f"    {printable(reason)}", fg="red")
         lag = f" for {repo.lag_ns / 1e9:.1f} s" if repo.dirty and repo.lag_ns else ""
+        if repo.interrupted:
+            say(context, f"    restore {repo.interrupted} was interrupted: run 'guardctl restore --resume'", fg="yellow")
         scanned = f"scanned {when(repo.scan_ns)}" if repo.scan_ns else "not scanned yet"
         say(context, f"  {repo.files:,} files, {repo.versions:,} versions, {repo.dirty} dirty{lag}, {scanned}")
     if not now.repos:

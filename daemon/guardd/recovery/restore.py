@@ -57,30 +57,48 @@ def carry_out(
     """
     started = time.monotonic()
     report = Report(unchanged=len(plan.of(Action.LEAVE)), skipped=[(item.path, item.reason) for item in plan.of(Action.SKIP)])
-    if plan.work:
+    interrupted = store.restores.unfinished(repo.id)
+    if plan.work or interrupted:
         with _sole_writer(store, repo), Root(repo.path) as root:
-            report.skipped += _clear_leftovers(store, repo, root)
-            capturer = Capturer(store, repo)
-            try:
-                capturer.look([item.path for item in plan.work], Origin.SCAN)
-                keys = {item.path: store.log.head(repo.id, item.path).key for item in plan.work}
-                work = [item for item in plan.work if keys[item.path] or not item.current.present]
-                unread = {item.path for item in plan.work} - {item.path for item in work}
-                targets = [Observation(item.path, item.head_seq, item.target) for item in work]
-                report.restore_id, moved = store.restores.begin(
-                    repo.id, command, targets, clock.now(), undoes=undoes, blobs=blobs
-                )
-                report.skipped += [(path, "it cannot be read, so it could not be kept first") for path in sorted(unread)]
-                report.skipped += [(path, "it changed while the restore was prepared; run it again") for path in moved]
-                steps = [Step(item.path, item.target, keys[item.path]) for item in work if item.path not in set(moved)]
-                _write(store, repo, root, steps, report, on_progress)
-                # What did not get written is not what the log says by now: the disk has the last word.
-                capturer.look([path for path, _ in report.failed + report.skipped], Origin.SCAN)
-                store.restores.finish(report.restore_id)
-            finally:
-                capturer.close()
+            report.skipped += _clear_leftovers(store, repo, root, interrupted)
+            if plan.work:
+                _write_plan(store, repo, root, plan, command, report, undoes=undoes, blobs=blobs, on_progress=on_progress)
+            for earlier in interrupted:
+                store.restores.finish(earlier.id)
     report.seconds = time.monotonic() - started
     return report
+
+
+def _write_plan(
+    store: Store,
+    repo: Repo,
+    root: Root,
+    plan: Plan,
+    command: str,
+    report: Report,
+    *,
+    undoes: int | None,
+    blobs: Sequence[Encoded],
+    on_progress: Callable[[int], None],
+) -> None:
+    capturer = Capturer(store, repo)
+    try:
+        capturer.look([item.path for item in plan.work], Origin.SCAN)
+        keys = {item.path: store.log.head(repo.id, item.path).key for item in plan.work}
+        work = [item for item in plan.work if keys[item.path] or not item.current.present]
+        unread = {item.path for item in plan.work} - {item.path for item in work}
+        targets = [Observation(item.path, item.head_seq, item.target) for item in work]
+        report.restore_id, moved = store.restores.begin(repo.id, command, targets, clock.now(), undoes=undoes, blobs=blobs)
+        report.skipped += [(path, "it cannot be read, so it could not be kept first") for path in sorted(unread)]
+        report.skipped += [(path, "it changed while the restore was prepared; run it again") for path in moved]
+        steps = [Step(item.path, item.target, keys[item.path]) for item in work if item.path not in set(moved)]
+        _write(store, repo, root, steps, report, on_progress)
+        # What did not get written is not what the log says by now: the disk has the last word.
+        unwritten = {path for path, _ in report.failed + report.skipped} & {item.path for item in plan.work}
+        capturer.look(sorted(unwritten), Origin.SCAN)
+        store.restores.finish(report.restore_id)
+    finally:
+        capturer.close()
 
 
 def plan_merged(store: Store, plan: Plan) -> tuple[Plan, list[Encoded]]:
@@ -161,7 +179,7 @@ def _sole_writer(store: Store, repo: Repo) -> Iterator[Lock]:
         yield lock
 
 
-def _clear_leftovers(store: Store, repo: Repo, root: Root) -> list[tuple[RepoPath, str]]:
+def _clear_leftovers(store: Store, repo: Repo, root: Root, interrupted: Sequence[Restore]) -> list[tuple[RepoPath, str]]:
     """Clear what restores that were killed left behind: we hold the lock, so none is running. What is kept, and why."""
 
     def is_stored(path: RepoPath) -> bool:
@@ -169,7 +187,7 @@ def _clear_leftovers(store: Store, repo: Repo, root: Root) -> list[tuple[RepoPat
         return isinstance(seen, Seen) and store.blobs.holds(seen.state.blob)
 
     kept: list[RepoPath] = []
-    for restore in store.restores.unfinished(repo.id):
+    for restore in interrupted:
         folders = {item.path.rpartition("/")[0] for item in store.restores.items(restore.id)}
         kept += leftovers(root, folders, str(restore.id), is_stored)
     return [(path, "an edit that an interrupted restore had in hand; compare it with the file, and remove it") for path in kept]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from guardd import __version__
 from guardd.model import RepoState
-from guardd.store.lock import daemon_lock
+from guardd.store.lock import daemon_lock, restore_lock
 from guardd.store.repos import Live, Repo
 from guardd.store.store import Store, StoreSize
 
@@ -14,7 +14,7 @@ _STALE_NS = 45 * 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class RepoStanding:
-    """One repo: its state with the reasons, and what is kept of it."""
+    """One repo: its state with the reasons, what is kept of it, the restore that was interrupted (its id)."""
 
     path: str
     state: RepoState
@@ -23,6 +23,7 @@ class RepoStanding:
     versions: int
     dirty: int
     lag_ns: int
+    interrupted: int | None
     scan_ns: int
 
 
@@ -49,7 +50,14 @@ def _repo_standing(store: Store, repo: Repo, now_ns: int, *, running: bool) -> R
     live = store.repos.live(repo.id)
     state, reasons = _state(live, now_ns, running=running)
     dirty, lag_ns = (live.dirty, live.lag_ns) if live and running else (0, 0)
-    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, repo.scan_ns)
+    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, _interrupted(store, repo), repo.scan_ns)
+
+
+def _interrupted(store: Store, repo: Repo) -> int | None:
+    unfinished = store.restores.unfinished(repo.id)
+    if not unfinished or restore_lock(store.state_dir, repo.id).holder() is not None:
+        return None
+    return unfinished[-1].id
 
 
 def _state(live: Live | None, now_ns: int, *, running: bool) -> tuple[RepoState, tuple[str, ...]]:
