@@ -159,7 +159,8 @@ def weather(world: World, seed: int, seconds: float = SECONDS) -> None:
     except AssertionError:
         heads = world.heads()
         wrong = {path for path in heads.keys() | disk.keys() if heads.get(path) != disk.get(path)}
-        raise AssertionError(f"seed {seed}: heads differ from the disk at {sorted(wrong)[:10]}") from None
+        said = "".join(daemon.lines[-10:])
+        raise AssertionError(f"seed {seed}: heads differ from the disk at {sorted(wrong)[:10]}\n{said}") from None
     for folder in [world.root, *(path for path in world.root.rglob("*") if path.is_dir() and not path.is_symlink())]:
         if folder.name in ("build", "dist"):
             continue

@@ -162,6 +162,21 @@ def test_a_directory_moved_out_is_silent_and_one_moved_in_is_seen(watched: Watch
     watched.wait_covered("back/m.py")
 
 
+def test_the_late_farewell_of_a_directory_that_was_held_open_does_not_blind_its_successor(watched: Watched) -> None:
+    watched.write("p/d/m.py")
+    watched.watch.start()
+    held = os.open(watched.root / "p" / "d", os.O_RDONLY)
+    shutil.rmtree(watched.root / "p")
+    watched.write("p/d/m.py", "successor = 1\n")
+    watched.wait_covered("p/d/m.py")
+    watched.wait_quiet()
+    os.close(held)  # only now does the kernel say that the old one is gone
+    watched.wait_quiet()
+    watched.sink.clear()
+    watched.write("p/d/m.py", "later = 1\n")
+    watched.wait_covered("p/d/m.py")
+
+
 def test_the_sequence_that_kills_the_stock_emitter_is_survived(watched: Watched, tmp_path: Path) -> None:
     watched.write("src/m.py")
     watched.watch.start()

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from guardd.model import RepoPath, StatKey
@@ -75,7 +76,8 @@ class _Walk:
             self._unseen.add(folder)
             return []
         if not entries:
-            self._empty[folder] = os.lstat(absolute).st_dev
+            with suppress(OSError):  # gone by now
+                self._empty[folder] = os.lstat(absolute).st_dev
         below = []
         for entry in entries:
             path = prefix + entry.name

@@ -126,10 +126,12 @@ class LinuxEmitter(EventEmitter):
                 self.queue_event(BeatEvent("", dest_path=str(self._beats)))
                 continue
             for folder in self._folders_of(event.wd):
-                if event.mask & (flags.IGNORED | flags.UNMOUNT | flags.DELETE_SELF | flags.MOVE_SELF):
+                if event.mask & (flags.IGNORED | flags.DELETE_SELF | flags.MOVE_SELF):
                     self._on_folder_itself(folder, event)
                 elif event.name:
                     self._on_entry(folder, event, settled)
+            if event.mask & flags.IGNORED:  # only now: above, its names were needed
+                self._drop(event.wd)
         for path, is_settled in settled.items():
             self.queue_event(FileClosedEvent(path) if is_settled else FileModifiedEvent(path))
 
@@ -140,17 +142,24 @@ class LinuxEmitter(EventEmitter):
         return [folder, *self._aliases.get(watch, ())]
 
     def _on_folder_itself(self, folder: RepoPath, event: Event) -> None:
-        """The directory went, and its parent may not be watched: look at it from above."""
-        if event.mask & (flags.IGNORED | flags.UNMOUNT):
-            self._forget(folder)
-        elif event.mask & flags.MOVE_SELF:
-            self._unwatch(folder)
-        if folder:
-            self._rescan(folder, "")
-            if event.mask & (flags.UNMOUNT | flags.MOVE_SELF):  # something may be there under this name all the same
-                self._watch_tree(folder)
-        else:
+        """The watched directory went, was moved or unmounted: look at its name from above.
+
+        These events may come long after: the kernel holds them back while anyone has the directory open. By then the name
+        may be that of another directory, whose watch must stay.
+        """
+        if self._watches.get(folder) != event.wd:
+            return
+        if not folder:
+            self._root_identity = None
             self._next_root_check = 0.0
+            return
+        if event.mask & flags.MOVE_SELF:
+            self._unwatch(folder)
+        elif event.mask & flags.IGNORED:
+            self._drop(event.wd)
+        self._rescan(folder, "")
+        if not event.mask & flags.DELETE_SELF:  # something may be there under this name all the same
+            self._watch_tree(folder)
 
     def _on_entry(self, folder: RepoPath, event: Event, settled: dict[RepoPath, bool]) -> None:
         path = f"{folder}/{event.name}" if folder else event.name
@@ -251,6 +260,7 @@ class LinuxEmitter(EventEmitter):
         self._unwatched.discard(folder)
         if not self._unwatched:
             self._clear_problems()
+        self._retire(folder, watch)
         known = self._paths.get(watch)
         if known is not None and known != folder:
             self._rename_watch(watch, known, folder)
@@ -264,7 +274,8 @@ class LinuxEmitter(EventEmitter):
         if _identity(os.path.join(self._root, known)) == _identity(os.path.join(self._root, folder)):
             self._aliases.setdefault(watch, set()).add(folder)
         else:
-            self._watches.pop(known, None)
+            if self._watches.get(known) == watch:
+                del self._watches[known]
             self._paths[watch] = folder
             self._rescan(known, "")
 
@@ -311,22 +322,33 @@ class LinuxEmitter(EventEmitter):
         self._environments = {one for one in self._environments if one != top and not one.startswith(below)}
         self._unwatched = {one for one in self._unwatched if one != top and not one.startswith(below)}
 
+    def _retire(self, folder: RepoPath, successor: int) -> None:
+        """The name has a new directory: the one that had it before must not report under it any longer."""
+        before = self._watches.get(folder)
+        if before is not None and before != successor and self._forget(folder):
+            self._remove(before)
+
     def _forget(self, folder: RepoPath) -> bool:
         """Take a name off its watch; whether it was the watch's last one."""
         watch = self._watches.pop(folder, None)
         if watch is None:
             return False
-        others = self._aliases.get(watch, set()) - {folder}
-        if self._paths.get(watch) != folder:
-            self._aliases[watch] = others
+        names = [name for name in self._folders_of(watch) if self._watches.get(name) == watch]
+        if names:
+            self._paths[watch] = names[0]
+            self._aliases[watch] = set(names[1:])
             return False
-        if others:
-            self._paths[watch] = others.pop()
-            self._aliases[watch] = others
-            return False
+        self._paths.pop(watch, None)
         self._aliases.pop(watch, None)
-        del self._paths[watch]
         return True
+
+    def _drop(self, watch: int) -> None:
+        """The kernel has removed a watch: forget it, but none that has one of its names by now."""
+        for name in self._folders_of(watch):
+            if self._watches.get(name) == watch:
+                del self._watches[name]
+        self._paths.pop(watch, None)
+        self._aliases.pop(watch, None)
 
     def _remove(self, watch: int) -> None:
         if self._inotify is not None:
