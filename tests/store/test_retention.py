@@ -92,7 +92,12 @@ def test_a_clock_that_was_a_year_ahead_or_is_wrong_now_removes_nothing_early() -
 def test_over_quota_frees_what_was_superseded_longest_ago_and_never_the_newest() -> None:
     versions = history(50 * HOUR_NS, 40 * HOUR_NS, HOUR_NS) + history(60 * HOUR_NS, 2 * HOUR_NS, path_id=2)
     versions[3:] = [Aged(version.seq + 10, 2, version.time_ns, 100) for version in versions[3:]]
-    assert list(over_quota(versions, 150)) == [1, 11]
-    assert set(over_quota(versions, 10**9)) == {1, 2, 11}
-    assert list(over_quota(versions, 150, pinned={1})) == [11, 2]
-    assert list(over_quota(versions, 0)) == []
+    assert list(over_quota(versions, 150, NOW)) == [1, 11]
+    assert set(over_quota(versions, 300, NOW)) == {1, 2, 11}
+    assert list(over_quota(versions, 150, NOW, pinned={1})) == [11, 2]
+    assert list(over_quota(versions, 0, NOW)) == []
+
+
+def test_a_quota_that_cannot_be_met_spares_the_last_day() -> None:
+    versions = history(50 * HOUR_NS, 40 * HOUR_NS, 30 * HOUR_NS, 3 * HOUR_NS, HOUR_NS)
+    assert list(over_quota(versions, 10**9, NOW)) == [1, 2]

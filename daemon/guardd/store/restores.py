@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from guardd.errors import StoreError
 from guardd.model import Moment, Origin, RepoPath, StatKey
-from guardd.store.blobs import Blobs
+from guardd.store.blobs import Blobs, StaleBlob
 from guardd.store.codec import Encoded
 from guardd.store.database import Database, Row
 from guardd.store.log import Log, Observation
@@ -83,7 +84,10 @@ class Restores:
                 if head.seq != target.head_seq:
                     moved.append(target.path)
                     continue
-                seq = appending.add(repo_id, head_id, head, target, Origin.RESTORE, known_before=False)
+                try:
+                    seq = appending.add(repo_id, head_id, head, target, Origin.RESTORE, known_before=False)
+                except StaleBlob as error:
+                    raise StoreError(f"gc has just removed the old content of {target.path!r}; run the restore again") from error
                 path_id = head_id or self._db.value(_PATH_ID, (repo_id, os.fsencode(target.path)))
                 self._db.run(_ITEM, (restore_id, path_id, head.seq, seq))
         return restore_id, moved

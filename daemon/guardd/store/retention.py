@@ -5,7 +5,6 @@ back to `keep_hourly` and every full day (UTC) back to `keep_daily` is a kept in
 stays. So age counts from when a version was superseded: one made two years ago and in force until yesterday is needed.
 """
 
-import heapq
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -52,17 +51,22 @@ def expired(versions: Iterable[Aged], policy: Policy, now_ns: int, pinned: Conta
                 yield version.seq
 
 
-def over_quota(versions: Iterable[Aged], excess_bytes: int, pinned: Container[int] = frozenset()) -> Iterator[int]:
-    """What goes when the store is too large by `excess_bytes`: those superseded longest ago first, never a newest one."""
+def over_quota(versions: Iterable[Aged], excess_bytes: int, now_ns: int, pinned: Container[int] = frozenset()) -> Iterator[int]:
+    """What goes when the store is too large by `excess_bytes`: those superseded longest ago first, never a newest one.
+
+    Where all of that would not be enough, what was in force in the last day stays: an undo is worth more than a quota that
+    cannot be met.
+    """
     superseded: list[tuple[int, int, int]] = []
     for _, group in groupby(versions, key=lambda version: version.path_id):
-        history = list(group)
-        for version, successor in pairwise(history):
+        for version, successor in pairwise(group):
             if version.seq not in pinned:
                 superseded.append((successor.time_ns, version.seq, version.bytes))
-    heapq.heapify(superseded)
-    while superseded and excess_bytes > 0:
-        _, seq, size = heapq.heappop(superseded)
+    if sum(size for _, _, size in superseded) < excess_bytes:
+        superseded = [one for one in superseded if one[0] < now_ns - DAY_NS]
+    for _, seq, size in sorted(superseded):
+        if excess_bytes <= 0:
+            break
         excess_bytes -= size
         yield seq
 

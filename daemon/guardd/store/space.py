@@ -7,12 +7,16 @@ from itertools import islice
 
 from guardd.errors import StoreError
 from guardd.model import RepoPath
-from guardd.store.codec import Codec, encode
+from guardd.store.blobs import MissingBlob
+from guardd.store.codec import BrokenBlob, encode
 from guardd.store.retention import Aged, Policy, expired, over_quota
 from guardd.store.store import Store
 
 _STEP = 500
 """Rows a transaction, so that a capture never waits long for the store."""
+
+_QUOTA_ROUNDS = 10
+"""What several versions share is counted for each, so that one round may free less than it reckons."""
 
 _AGED = """
     SELECT v.seq, v.path_id, v.time_ns, coalesce(length(b.data), 0)
@@ -57,9 +61,11 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
     pinned = frozenset(seq for pair in store.db.each(_PINNED) for seq in pair)
     versions = _drop_versions(store, list(expired(_aged(store), policy, now_ns, pinned)))
     blobs = _drop_orphans(store)
-    excess = _used_bytes(store) - policy.quota_bytes
-    if excess > 0:
-        versions += _drop_versions(store, list(over_quota(_aged(store), excess, pinned)))
+    for _ in range(_QUOTA_ROUNDS):
+        gone = _drop_versions(store, list(over_quota(_aged(store), over_quota_by(store, policy), now_ns, pinned)))
+        if not gone:
+            break
+        versions += gone
         blobs += _drop_orphans(store)
     _give_back(store)
     return Freed(versions, blobs, max(0, before - _file_bytes(store)))
@@ -116,9 +122,12 @@ def _drop_orphans(store: Store) -> int:
             for blob_id in batch:
                 if store.db.row(_IS_ORPHAN, (blob_id,)) is None:
                     continue  # a capture met the content again meanwhile
-                for (hash_,) in store.db.rows(_DEPENDENTS, (blob_id,)):
-                    whole = encode(hash_, store.blobs.read(hash_))
-                    store.db.run(_KEEP_WHOLE, (Codec(whole.codec), whole.data, hash_))
+                try:
+                    wholes = [encode(row[0], store.blobs.read(row[0])) for row in store.db.rows(_DEPENDENTS, (blob_id,))]
+                except (BrokenBlob, MissingBlob):
+                    continue  # a damaged blob is for fsck to report, and its base may help to mend it
+                for whole in wholes:
+                    store.db.run(_KEEP_WHOLE, (whole.codec, whole.data, whole.hash))
                 dropped += store.db.run(_DROP_BLOB, (blob_id,))
     return dropped
 
