@@ -344,3 +344,27 @@ def test_ten_guardctl_at_once_beside_a_daemon_and_a_writer_all_answer(world: Wor
     writer.join()
     assert [one for one in said if one[2] != 0] == []
     wait_until(lambda: world.heads() == snapshot(world.root))
+
+
+def test_sighup_takes_up_and_drops_repos_and_a_bad_config_keeps_the_old_ones(world: World, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "b.py").write_text("b = 1\n")
+    world.write("a.py")
+    world.ctl("init")
+    daemon = world.start("--log-format", "json")
+    world.ctl("init", str(other))
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_ready(repos=2)
+    good = world.config.read_text()
+    world.config.write_text("[daemon]\nlog_level = 1\n")
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: all("config-rejected" in "".join(repo["reasons"]) for repo in world.json("status")["repos"]))
+    world.config.write_text(good)  # still guarded all the while
+    world.write("a.py", b"a = 2\n")
+    world.wait_captured("a.py", b"a = 2\n")
+    world.config.write_text(f'[[repo]]\npath = "{other}"\n')
+    daemon.process.send_signal(signal.SIGHUP)
+    states = {str(other): "protected", str(world.root): "stopped"}
+    wait_until(lambda: {repo["path"]: repo["state"] for repo in world.json("status")["repos"]} == states)
+    assert daemon.stop() == 0

@@ -36,7 +36,12 @@ def command(context: Context, path: str) -> int:
         say(context, f"  {one.message}; {one.cure}", fg="red")
     say(
         context,
-        "next: " + ("restart guardd, so that it takes the repo up" if running else "start 'guardd', and leave it running"),
+        "next: "
+        + (
+            "send guardd a SIGHUP (pkill -HUP guardd), so that it takes the repo up"
+            if running
+            else "start 'guardd', and leave it running"
+        ),
     )
     say(context, "then: 'guardctl status' shows that it is protected; 'guardctl restore --since 10m' is for the bad day")
     return Exit.PARTIAL if findings else Exit.DONE

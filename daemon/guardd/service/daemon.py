@@ -4,20 +4,19 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from types import FrameType
 
 import structlog
 
 from guardd import __version__, clock
-from guardd.errors import StoreError
+from guardd.errors import GuardError, StoreError
 from guardd.model import Reason
-from guardd.selection import SelectionRules
 from guardd.service.guard import Guard, Progress
+from guardd.service.settings import Duties
 from guardd.store import ballast
 from guardd.store.lock import acquire_daemon_lock
 from guardd.store.repos import Live
-from guardd.store.retention import Policy
 from guardd.store.space import collect, over_quota_by
 from guardd.store.store import Store
 
@@ -31,70 +30,84 @@ _STOP_S = 8.0
 
 
 class Daemon:
-    """Guards the given repos into the store of `state_dir`; `run` returns when a signal has ended it."""
+    """Guards repos into the store of `state_dir`; `run` returns when a signal has ended it.
 
-    def __init__(
-        self,
-        state_dir: str,
-        repos: Sequence[tuple[str, SelectionRules]],
-        policy: Policy,
-        scan_interval_ns: int,
-        on_progress: Progress | None = None,
-    ) -> None:
+    `reload` reads the config anew and gives the duties from then on; it raises GuardError for a config that cannot be used.
+    """
+
+    def __init__(self, state_dir: str, duties: Duties, reload: Callable[[], Duties], on_progress: Progress | None = None) -> None:
         self._state_dir = state_dir
-        self._repos = repos
-        self._policy = policy
-        self._scan_interval_s = scan_interval_ns / 1e9
+        self._duties = duties
+        self._reload = reload
         self._on_progress = on_progress
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._news = threading.Event()
+        self._reload_asked = threading.Event()
         self._guards: list[Guard] = []
-        self._trouble: Reason | None = None
+        self._troubles: dict[str, Reason] = {}
         self._said: dict[int, Live] = {}
         self._announced: set[int] = set()
 
     def run(self) -> None:
         """Guard until SIGTERM or SIGINT. Raises StoreError where the store cannot be used or another daemon has it."""
         with Store(self._state_dir, create=True) as store, acquire_daemon_lock(self._state_dir):
-            store.repos.begin_all([store.repos.add(*repo).id for repo in self._repos], clock.now().wall_ns)
-            self._trouble = self._lay_ballast()
-            for number in (signal.SIGTERM, signal.SIGINT):
+            store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now().wall_ns)
+            self._lay_ballast()
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, self._on_signal)
-            log.info("starting", version=__version__, pid=os.getpid(), store=self._state_dir, repos=len(self._repos))
-            started = threading.Event()
-            capture = threading.Thread(target=self._capture, args=(started,), name="guard-capture", daemon=True)
+            log.info("starting", version=__version__, pid=os.getpid(), store=self._state_dir, repos=len(self._duties.repos))
+            capture = threading.Thread(target=self._capture, name="guard-capture", daemon=True)
             upkeep = threading.Thread(target=self._keep_up, name="guard-upkeep", daemon=True)
             capture.start()
             upkeep.start()
-            self._supervise(capture, started)
+            self._supervise(capture)
             self._wake.set()
             capture.join(_STOP_S)
             upkeep.join(1.0)
             log.info("stopped", clean=not capture.is_alive())
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._stop.set()
+        (self._reload_asked if number == signal.SIGHUP else self._stop).set()
         self._wake.set()
         self._news.set()
 
     # -- capture thread -----------------------------------------------------------------------------------------
 
-    def _capture(self, started: threading.Event) -> None:
+    def _capture(self) -> None:
         with Store(self._state_dir) as store:
-            for path, rules in self._repos:
-                self._guards.append(Guard(store, store.repos.add(path, rules), self._wake, self._news, self._on_progress))
-            for guard in self._guards:
-                guard.start()
-            started.set()
+            self._take_up(store, self._duties)
             while not self._stop.is_set():
                 self._wake.wait(self._until_due())
                 self._wake.clear()
                 for guard in self._guards:
                     guard.work()
+                try:
+                    self._take_up(store, self._duties)
+                except (GuardError, OSError) as error:  # a new repo that cannot be taken up must not cost the others
+                    self._troubles["repos"] = Reason("repo-not-taken-up", str(error), "mend it and send SIGHUP")
+                else:
+                    self._troubles.pop("repos", None)
             for guard in self._guards:
                 guard.work()  # what was already hinted is still captured
                 guard.stop()
+
+    def _take_up(self, store: Store, duties: Duties) -> None:
+        """Begin to guard what is to be guarded from now on, and end what is not."""
+        wanted = dict(duties.repos)
+        kept = [guard for guard in self._guards if wanted.get(guard.repo.path) == guard.repo.rules]
+        for guard in self._guards:
+            if guard not in kept:
+                guard.stop()
+        begun = []
+        for path in wanted.keys() - {guard.repo.path for guard in kept}:
+            repo = store.repos.add(path, wanted[path])
+            begun.append(Guard(store, repo, self._wake, self._news, self._on_progress))
+        for guard in begun:
+            guard.start()
+        if begun or len(kept) != len(self._guards):
+            self._guards = [*kept, *begun]  # a new list: the main thread may be going through the old one
+            self._news.set()
 
     def _until_due(self) -> float | None:
         due = min((at for guard in self._guards if (at := guard.dirty.next_due()) is not None), default=None)
@@ -102,8 +115,8 @@ class Daemon:
 
     # -- main thread --------------------------------------------------------------------------------------------
 
-    def _supervise(self, capture: threading.Thread, started: threading.Event) -> None:
-        next_beat, next_scan = 0.0, time.monotonic() + self._scan_interval_s
+    def _supervise(self, capture: threading.Thread) -> None:
+        next_beat, last_scan = 0.0, time.monotonic()
         with Store(self._state_dir, durable=False) as store:
             while not self._stop.is_set():
                 self._news.wait(_LOOK_S)
@@ -112,22 +125,41 @@ class Daemon:
                     break
                 if not capture.is_alive():
                     raise StoreError("the capture thread ended; see the log, and start guardd again")
-                if not started.is_set():
-                    continue
+                if self._reload_asked.is_set():
+                    self._reload_asked.clear()
+                    self._load_anew()
                 now = time.monotonic()
-                if now >= next_scan:
-                    next_scan = now + self._scan_interval_s
+                if now - last_scan >= self._duties.scan_interval_s:
+                    last_scan = now
                     for guard in self._guards:
                         guard.dirty.rescan("", "")
                 beat = now >= next_beat
                 if beat:
                     next_beat = now + _BEAT_S
                 self._look_at_guards(store, beat=beat)
-            for guard in self._guards:
-                store.repos.fall_silent(guard.repo.id)
+            for repo_id in self._said:
+                store.repos.fall_silent(repo_id)
+
+    def _load_anew(self) -> None:
+        try:
+            self._duties = self._reload()
+        except GuardError as error:
+            first, *others = str(error).splitlines()
+            more = f" (and {len(others)} more)" if others else ""
+            self._troubles["config"] = Reason("config-rejected", first + more, "mend it and send SIGHUP; the old settings stay")
+            log.error("config rejected", problems=str(error).splitlines())
+        else:
+            self._troubles.pop("config", None)
+            log.info("config reloaded", repos=len(self._duties.repos))
+            self._wake.set()
 
     def _look_at_guards(self, store: Store, *, beat: bool) -> None:
-        for guard in self._guards:
+        guards = self._guards
+        for repo_id in self._said.keys() - {guard.repo.id for guard in guards}:
+            store.repos.fall_silent(repo_id)
+            del self._said[repo_id]
+            self._announced.discard(repo_id)
+        for guard in guards:
             if beat:
                 guard.supervise()
             self._say(store, guard, beat=beat)
@@ -136,7 +168,7 @@ class Daemon:
                 log.info("ready", repo=guard.repo.path, **guard.begun)
 
     def _say(self, store: Store, guard: Guard, *, beat: bool) -> None:
-        live = guard.live(self._trouble)
+        live = guard.live(list(self._troubles.values()))
         before = self._said.get(guard.repo.id)
         if before and not beat and (before.state, before.reasons, before.dirty) == (live.state, live.reasons, live.dirty):
             return
@@ -157,19 +189,21 @@ class Daemon:
             wait = _UPKEEP_S
             try:
                 with Store(self._state_dir) as store:
-                    freed = collect(store, self._policy, clock.now().wall_ns)
-                    excess = over_quota_by(store, self._policy)
-                self._trouble = self._lay_ballast()
+                    freed = collect(store, self._duties.policy, clock.now().wall_ns)
+                    excess = over_quota_by(store, self._duties.policy)
+                self._lay_ballast()
+                self._troubles.pop("quota", None)
                 if excess:
                     cure = "raise 'quota' in the config, or exclude what need not be kept"
-                    self._trouble = Reason("over-quota", f"the store is {excess:,} bytes over its quota", cure)
+                    self._troubles["quota"] = Reason("over-quota", f"the store is {excess:,} bytes over its quota", cure)
+                self._troubles.pop("upkeep", None)
                 log.info("upkeep", versions=freed.versions, blobs=freed.blobs, bytes=freed.bytes)
             except Exception as error:  # the outermost loop of this thread: the next hour tries again
                 log.error("upkeep failed", error=str(error))
-                self._trouble = Reason("upkeep-failed", str(error), "see the log; it is tried again within the hour")
+                self._troubles["upkeep"] = Reason("upkeep-failed", str(error), "see the log; it is tried again within the hour")
 
-    def _lay_ballast(self) -> Reason | None:
-        if ballast.lay(self._state_dir):
-            return None
-        cure = f"free {ballast.SIZE // 2**20} MiB or more on the disk of {self._state_dir}"
-        return Reason("disk-almost-full", "there is no room for the store's reserve", cure)
+    def _lay_ballast(self) -> None:
+        self._troubles.pop("disk", None)
+        if not ballast.lay(self._state_dir):
+            cure = f"free {ballast.SIZE // 2**20} MiB or more on the disk of {self._state_dir}"
+            self._troubles["disk"] = Reason("disk-almost-full", "there is no room for the store's reserve", cure)

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -188,9 +188,9 @@ class Guard:
         except OSError as error:  # events that do not come back will say so soon
             log.warning("heartbeat not sent", repo=self.repo.path, error=str(error))
 
-    def live(self, trouble: Reason | None = None) -> Live:
-        """How the repo is at this moment; `trouble` is one of the whole daemon."""
-        reasons = self._reasons() + ([trouble] if trouble else [])
+    def live(self, troubles: Sequence[Reason] = ()) -> Live:
+        """How the repo is at this moment; `troubles` are those of the whole daemon."""
+        reasons = [*self._reasons(), *troubles]
         if self._silent:
             state = RepoState.DESYNCED
         elif not self._ready and self._failure is None:

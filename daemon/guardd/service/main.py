@@ -6,7 +6,7 @@ import sys
 import click
 
 from guardd import __version__
-from guardd.errors import Exit, GuardError, UsageError
+from guardd.errors import Exit, GuardError
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,16 +24,14 @@ def guardd(config: str | None, repos: tuple[str, ...], log_format: str | None) -
     from guardd.service import logs
     from guardd.service.daemon import Daemon
     from guardd.service.progress import progress
-    from guardd.service.settings import policy_of, repos_of
+    from guardd.service.settings import duties_of
 
     os.umask(0o077)
-    path = locate(config)
-    settings = load(path, named=is_named(config))
-    guarded = repos_of(settings, repos)
-    if not guarded:
-        raise UsageError(f"no repo to guard: run 'guardctl init' in one, or give --repo PATH (config: {path})")
+    path, explicit = locate(config), is_named(config)
+    settings = load(path, named=explicit)
+    duties = duties_of(settings, repos)
     logs.set_up(settings.daemon.log_level, log_format or settings.daemon.log_format)
-    daemon = Daemon(locate_state(path), guarded, policy_of(settings), settings.daemon.scan_interval, progress())
+    daemon = Daemon(locate_state(path), duties, lambda: duties_of(load(path, named=explicit), repos), progress())
     daemon.run()
 
 

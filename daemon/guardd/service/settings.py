@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guardd.errors import UsageError
@@ -19,16 +19,29 @@ def policy_of(settings: "Settings") -> Policy:
     return Policy(kept.keep_all, kept.keep_hourly, kept.keep_daily, kept.quota)
 
 
-def repos_of(settings: "Settings", named: Sequence[str]) -> list[tuple[str, SelectionRules]]:
-    """The repos to guard: the named ones (with the config's rules, if it has any for them), else all of the config."""
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What a daemon has to do: the repos with their rules, the retention, the seconds between two scans of everything."""
+
+    repos: tuple[tuple[str, SelectionRules], ...]
+    policy: Policy
+    scan_interval_s: float
+
+
+def duties_of(settings: "Settings", named: Sequence[str]) -> Duties:
+    """The duties that a config sets, for the `named` repos (with the config's rules, if it has any for them) or all of its own.
+
+    Raises UsageError where there is nothing to guard, or a named repo is no directory or lies inside of another.
+    """
     configured = {repo.path: repo.selection_rules() for repo in settings.repo}
-    if not named:
-        return list(configured.items())
-    roots = sorted({os.path.realpath(path) for path in named})
+    roots = sorted({os.path.realpath(path) for path in named}) or list(configured)
+    if not roots:
+        raise UsageError("no repo to guard: run 'guardctl init' in one, or give --repo PATH")
     for root in roots:
-        if not os.path.isdir(root):
+        if named and not os.path.isdir(root):
             raise UsageError(f"--repo {root} is not a directory; name the top directory of a repo")
-    for outer, inner in pairwise(roots):
-        if inner.startswith(outer.rstrip("/") + "/"):
-            raise UsageError(f"--repo {inner} lies inside of --repo {outer}; name only one of them")
-    return [(root, configured.get(root, SelectionRules())) for root in roots]
+        for other in roots:
+            if root.startswith(os.path.join(other, "")):
+                raise UsageError(f"--repo {root} lies inside of --repo {other}; name only one of them")
+    repos = tuple((root, configured.get(root, SelectionRules())) for root in roots)
+    return Duties(repos, policy_of(settings), settings.daemon.scan_interval / 1e9)

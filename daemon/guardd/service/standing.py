@@ -65,7 +65,7 @@ def _state(live: Live | None, now_ns: int, *, running: bool) -> tuple[RepoState,
         return RepoState.STOPPED, ("stopped: guardd is not running; start it with 'guardd'",)
     if live is None:
         return RepoState.STOPPED, (
-            "not-guarded: the running guardd does not guard this repo; add it to the config and restart guardd",
+            "not-guarded: the running guardd does not guard this repo; add it to the config and send guardd a SIGHUP",
         )
     if now_ns - live.beat_ns > _STALE_NS:
         silent = (now_ns - live.beat_ns) // 1_000_000_000
