@@ -189,6 +189,7 @@ def test_leftovers_of_a_killed_restore_go_but_never_what_is_not_stored(root: Roo
     (base / "sub").mkdir()
     (base / "sub" / ".guardd-7-1.tmp").write_bytes(b"stored")
     (base / ".guardd-7-2.tmp").write_bytes(b"an edit of this instant")
+    (base / ".guardd-7-3.tmp.part").write_bytes(b"half")
     (base / ".guardd-8-1.tmp").write_bytes(b"of another restore")
     kept = leftovers(root, ["", "sub", "not-there"], "7", lambda path: path == "sub/.guardd-7-1.tmp")
     assert kept == [".guardd-7-2.tmp"]

@@ -19,6 +19,8 @@ from guardd.model import FileState, Kind, RepoPath, StatKey
 _CHUNK_FILES = 2_000
 _CHUNK_BYTES = 256 * 1024 * 1024
 _OPEN_FOLDERS = 32
+_UNFINISHED = ".part"
+"""Of a name that never held anything but half-written new content."""
 
 _ADVICE = {
     errno.EACCES: "no permission; make the directory writable for this user",
@@ -58,6 +60,10 @@ class _Changed(Exception):
     """What is at a path is not what was expected there."""
 
 
+class _KeptAside(Exception):
+    """What was taken out could not be given its name back: it stays under the temporary one."""
+
+
 def apply(
     steps: Sequence[Step],
     root: Root,
@@ -88,8 +94,8 @@ def apply(
 def leftovers(root: Root, folders: Iterable[RepoPath], tag: str, is_stored: Callable[[RepoPath], bool]) -> list[RepoPath]:
     """Clear the temporary files that a killed `apply` left in these folders; those that are kept, by path.
 
-    A temporary file is new content from the store, or what a swap took out. The latter was stored before the first write,
-    unless someone edited it in that very instant: so only what `is_stored` knows is removed.
+    A temporary file is unfinished, or is new content from the store, or what a swap took out. The last was stored before the
+    first write, unless someone edited it in that very instant: so of the finished ones only what `is_stored` knows is removed.
     """
     kept = []
     for folder in folders:
@@ -99,9 +105,9 @@ def leftovers(root: Root, folders: Iterable[RepoPath], tag: str, is_stored: Call
             continue  # the folder is gone, and with it what was left there
         try:
             for name in os.listdir(fd):
-                if name.startswith(_prefix(tag)) and name.endswith(".tmp"):
+                if name.startswith(_prefix(tag)):
                     path = f"{folder}/{name}" if folder else name
-                    if is_stored(path):
+                    if name.endswith(_UNFINISHED) or is_stored(path):
                         os.unlink(name, dir_fd=fd)
                     else:
                         kept.append(path)
@@ -132,6 +138,8 @@ class _Run:
                 self.applied.done[step.path] = None
             except _Changed:
                 self.applied.changed.append(step.path)
+            except _KeptAside as error:
+                self.applied.failed.append((step.path, str(error)))
             except OSError as error:
                 self._fail(step, error)
         for folder in sorted(emptied, reverse=True):
@@ -159,6 +167,8 @@ class _Run:
                 self._swap_in(step, temp)
             except _Changed:
                 self.applied.changed.append(step.path)
+            except _KeptAside as error:
+                self.applied.failed.append((step.path, str(error)))
             except OSError as error:
                 self._fail(step, error)
         sync_filesystem(self._folder(""))
@@ -176,20 +186,22 @@ class _Run:
         folder = self._folder(parent, create=True)
         content = self._read_blob(step.target.blob)
         temp = self._temp_name()
+        if step.target.kind is Kind.LINK:
+            os.symlink(os.fsdecode(content), temp, dir_fd=folder)
+            return temp
+        part = temp + _UNFINISHED
         try:
-            if step.target.kind is Kind.LINK:
-                os.symlink(os.fsdecode(content), temp, dir_fd=folder)
-            else:
-                fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
-                try:
-                    _write_all(fd, content)
-                    _own_like(fd, folder, name)
-                    os.fchmod(fd, step.target.mode & 0o777)
-                finally:
-                    os.close(fd)
+            fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+            try:
+                _write_all(fd, content)
+                _own_like(fd, folder, name)
+                os.fchmod(fd, step.target.mode & 0o777)
+            finally:
+                os.close(fd)
+            os.rename(part, temp, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with suppress(FileNotFoundError):
-                os.unlink(temp, dir_fd=folder)
+                os.unlink(part, dir_fd=folder)
             raise
         return temp
 
@@ -201,7 +213,7 @@ class _Run:
                 self._fill_free_name(folder, temp, name)
             else:
                 self._replace(folder, temp, name, step.expected)
-        except BaseException:
+        except (_Changed, OSError):  # after these the temporary file is ours; after an interrupt, no one knows
             with suppress(FileNotFoundError):
                 os.unlink(temp, dir_fd=folder)
             raise
@@ -236,10 +248,7 @@ class _Run:
                 raise _Changed from error
             os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
             return
-        if not _same(_key(folder, temp), expected):
-            exchange(folder, temp, name)
-            raise _Changed
-        os.unlink(temp, dir_fd=folder)
+        self._finish_off(folder, temp, name, expected)
 
     def _take_out(self, path: RepoPath, expected: StatKey) -> None:
         parent, name = _split(path)
@@ -253,11 +262,22 @@ class _Run:
             if error.errno not in (errno.ENOSYS, errno.EINVAL):
                 raise
             os.rename(name, temp, src_dir_fd=folder, dst_dir_fd=folder)
-        if not _same(_key(folder, temp), expected):
-            with suppress(FileExistsError):
-                move_to_free_name(folder, temp, name)
-            raise _Changed
-        os.unlink(temp, dir_fd=folder)
+        self._finish_off(folder, temp, name, expected)
+
+    def _finish_off(self, folder: int, temp: str, name: str, expected: StatKey) -> None:
+        """Remove what was taken out, if it is what the store holds a copy of; else give it back its name."""
+        try:
+            known = _same(_key(folder, temp), expected)
+        except OSError:
+            known = False
+        if known:
+            os.unlink(temp, dir_fd=folder)
+            return
+        for give_back in (exchange, move_to_free_name):
+            with suppress(OSError):
+                give_back(folder, temp, name)
+                raise _Changed
+        raise _KeptAside(f"it was edited in this very instant; the edit is kept beside it as {temp}")
 
     def _remove_empty(self, folder: RepoPath) -> None:
         while folder:
@@ -357,4 +377,5 @@ def _own_like(fd: int, folder: int, name: str) -> None:
             like = os.fstat(folder)
     except FileNotFoundError:
         like = os.fstat(folder)
-    os.fchown(fd, like.st_uid, like.st_gid)
+    if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(fd, like.st_uid, like.st_gid)

@@ -32,7 +32,7 @@ _WAS_BORN = """
     FROM versions v JOIN paths p ON p.id = v.path_id WHERE v.seq = ?
 """
 _HEAD = """
-    SELECT p.id, p.head_seq, p.stat, v.kind, b.hash, b.size, v.mode, b.codec, v.origin
+    SELECT p.id, p.head_seq, p.stat, v.kind, b.hash, b.size, v.mode, b.codec, v.origin, p.racy
     FROM paths p LEFT JOIN versions v ON v.seq = p.head_seq LEFT JOIN blobs b ON b.id = v.blob_id
     WHERE p.repo_id = ? AND p.path = ?
 """
@@ -69,12 +69,16 @@ _AT_OR_AFTER = "SELECT seq, time_ns FROM versions WHERE seq >= ? ORDER BY seq LI
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest version of a path, as far as a next version needs it. `key` is None where the disk must be looked at."""
+    """The newest version of a path, as far as a next version needs it.
+
+    `key` is None where the disk must be looked at; a `racy` one does not prove that the content is still the same.
+    """
 
     seq: int
     state: FileState
     key: StatKey | None
     origin: Origin | None
+    racy: bool = False
 
 
 NO_HEAD = Head(0, ABSENT, None, None)
@@ -212,7 +216,7 @@ class Log:
         if not row[1]:
             return row[0], NO_HEAD
         key = StatKey.unpack(row[2]) if row[2] else None
-        return row[0], Head(row[1], _state(*row[3:8]), key, Origin(row[8]))
+        return row[0], Head(row[1], _state(*row[3:8]), key, Origin(row[8]), bool(row[9]))
 
     # -- looking back -------------------------------------------------------------------------------------------
 
