@@ -25,6 +25,7 @@ _MASK = (
 )  # fmt: skip
 _BEAT_MASK = flags.CLOSE_WRITE | flags.ONLYDIR
 
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _POLL_S = 10.0
 _POLLED_ONE_BY_ONE = 20
 _ROOT_CHECK_S = 1.0
@@ -98,10 +99,7 @@ class LinuxEmitter(EventEmitter):
                 self._emit(self._inotify.read(timeout=0))
             self._look_after_itself()
         except Exception as error:  # the outermost loop of this thread: it must say so and go on
-            cure = "guard tries again by itself; see the log if it stays"
-            self._problems["watch-failed"] = Reason("watch-failed", f"{self._root}: {type(error).__name__}: {error}", cure)
-            self._drop_inotify()
-            self._next_poll = time.monotonic() + _ROOT_CHECK_S
+            self._fail(error)
 
     def problems(self) -> list[Reason]:
         """What is not watched, each with its cure."""
@@ -254,7 +252,7 @@ class LinuxEmitter(EventEmitter):
         try:
             watch = self._inotify.add_watch(os.path.join(self._root, folder) if folder else self._root, _MASK)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone already: its parent tells
+            if error.errno not in _GONE:  # its parent tells
                 self._cannot_watch(folder, error)
             return False
         self._unwatched.discard(folder)
@@ -284,7 +282,7 @@ class LinuxEmitter(EventEmitter):
             with os.scandir(os.path.join(self._root, folder) if folder else self._root) as listing:
                 entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing]
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            if error.errno not in _GONE:
                 self._cannot_watch(folder, error)
             return
         if folder and marks_environment(name for name, _ in entries):
