@@ -48,5 +48,9 @@ class StoreError(GuardError):
     exit_code = Exit.UNUSABLE
 
 
+class StoreDamaged(StoreError):
+    """The store's file is not what SQLite wrote: only `guardctl fsck --repair` can use it."""
+
+
 class StoreFull(StoreError):
     """No space is left for the store; nothing was recorded, what was stored stays readable."""

@@ -4,8 +4,10 @@ import click
 
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, printable, say
-from guardd.errors import Exit
+from guardd.errors import Exit, StoreDamaged
+from guardd.store.salvage import rebuild
 from guardd.store.soundness import Damage, check, repair
+from guardd.store.store import Store
 
 
 @click.command()
@@ -14,20 +16,24 @@ from guardd.store.soundness import Damage, check, repair
 @pass_context
 def command(context: Context, mend: bool) -> int:
     """Check every blob and row of the store against its hash; exit 1 if something is damaged."""
-    store = context.store
-    damages = list(check(store))
-    left = damages
+    damages = _check(context.state_dir)
+    left, salvaged = damages, None
     if damages and mend:
-        repair(store, damages)
-        left = list(check(store))
+        if any(damage.structural for damage in damages):
+            salvaged = rebuild(context.state_dir, context.now.wall_ns)
+        with Store(context.state_dir) as store:
+            repair(store, list(check(store)))
+        left = _check(context.state_dir)
     if context.json:
         emit(context, {"damaged": [_document(one) for one in damages], "repaired": mend and not left})
     for one in damages:
         say(context, one.what, fg="red")
         for seq, path in one.versions:
             say(context, f"  version {seq} of {printable(path)}")
+    if salvaged:
+        say(context, f"built anew from {salvaged.rows:,} rows that could be read; the damaged store is {salvaged.kept_aside}")
     if not damages:
-        say(context, f"{store.path} is sound: {store.size().blobs:,} blobs, every version and head checked")
+        say(context, f"{context.store.path} is sound: {context.store.size().blobs:,} blobs, every version and head checked")
     elif mend and not left:
         say(context, "repaired; run 'guardctl status', and 'guardctl log' to see what is left of these paths")
     elif mend:
@@ -38,6 +44,14 @@ def command(context: Context, mend: bool) -> int:
     else:
         say(context, "run 'guardctl fsck --repair'")
     return Exit.PARTIAL if left else Exit.DONE
+
+
+def _check(state_dir: str) -> list[Damage]:
+    try:
+        with Store(state_dir) as store:
+            return list(check(store))
+    except StoreDamaged as error:  # it cannot even be opened
+        return [Damage(f"database: {error.__cause__}", structural=True)]
 
 
 def _document(one: Damage) -> dict[str, object]:

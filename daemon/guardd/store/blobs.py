@@ -30,7 +30,10 @@ class Blobs:
         row = self._db.row(_BY_HASH, (hash_,))
         if row is None:
             raise MissingBlob(f"the store has no blob {hash_.hex()[:12]}; run 'guardctl fsck'")
-        content = self._decoded(row)
+        try:
+            content = self._decoded(row)
+        except (ValueError, TypeError) as error:  # a codec or a size that is none: the row itself is damaged
+            raise BrokenBlob(f"blob {hash_.hex()[:12]} is damaged in the store; run 'guardctl fsck --repair'") from error
         if digest(content) != hash_:
             raise BrokenBlob(f"blob {hash_.hex()[:12]} is damaged in the store; run 'guardctl fsck --repair'")
         return content

@@ -7,7 +7,7 @@ from typing import Any
 
 import apsw
 
-from guardd.errors import StoreError, StoreFull
+from guardd.errors import StoreDamaged, StoreError, StoreFull
 
 Row = tuple[Any, ...]
 
@@ -108,7 +108,7 @@ def _as_store_errors(path: str) -> Iterator[None]:
     except apsw.BusyError as error:
         raise StoreError(f"the store {path} was in use for {_BUSY_MS // 1000} s; try again") from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise StoreError(f"the store {path} is damaged ({error}); run 'guardctl fsck --repair'") from error
+        raise StoreDamaged(f"the store {path} is damaged ({error}); run 'guardctl fsck --repair'") from error
     except apsw.ReadOnlyError as error:
         raise StoreError(f"the store {path} cannot be written ({error}); check its permissions and its disk") from error
     except apsw.CantOpenError as error:

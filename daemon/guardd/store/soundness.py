@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from guardd.errors import GuardError
+from guardd.errors import GuardError, StoreDamaged
 from guardd.store.codec import Codec
 from guardd.store.log import row_checksum
 from guardd.store.store import Store
@@ -38,18 +38,29 @@ _SET_HEAD = """
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that is wrong in the store: the versions it touches (seq, path) and what can be done."""
+    """One thing that is wrong in the store, and the versions it touches (seq, path).
+
+    `structural`: the database itself is damaged, and has to be built anew (`salvage.rebuild`) before rows can be mended.
+    """
 
     what: str
     versions: tuple[tuple[int, str], ...] = ()
     blob: bytes | None = None
+    structural: bool = False
 
 
 def check(store: Store) -> Iterator[Damage]:
     """Everything that is wrong, found by reading all of the store."""
-    for (verdict,) in store.db.rows("PRAGMA integrity_check(20)"):
-        if verdict != "ok":
-            yield Damage(f"database: {verdict}")
+    try:
+        for (verdict,) in store.db.rows("PRAGMA integrity_check(20)"):
+            if verdict != "ok":
+                yield Damage(f"database: {verdict}", structural=True)
+        yield from _check_rows(store)
+    except StoreDamaged as error:
+        yield Damage(f"database: {error.__cause__}", structural=True)
+
+
+def _check_rows(store: Store) -> Iterator[Damage]:
     for (hash_,) in store.db.each(_BLOBS):
         try:
             store.blobs.read(hash_)
@@ -57,9 +68,9 @@ def check(store: Store) -> Iterator[Damage]:
             touched = tuple((row[0], os.fsdecode(row[1])) for row in store.db.rows(_VERSIONS_OF_BLOB, (hash_,)))
             yield Damage(f"blob {hash_.hex()[:12]}: {error}", touched, hash_)
     for seq, path, kind, blob, mode, mtime_ns, time_ns, origin, checksum in store.db.each(_ROWS):
-        name = os.fsdecode(path) if path is not None else "?"
+        name = os.fsdecode(path) if isinstance(path, bytes) else "?"
         fields = (seq, path or b"", kind, blob or b"", mode, mtime_ns, time_ns, origin)
-        if path is None or (blob is None) != (kind == "absent") or row_checksum(*fields) != checksum:
+        if not isinstance(path, bytes) or (blob is None) != (kind == "absent") or row_checksum(*fields) != checksum:
             yield Damage(f"version {seq} of {name!r}: the row does not match its checksum", ((seq, name),))
     for _, path, head, newest in store.db.rows(_WRONG_HEADS):
         yield Damage(f"the head of {os.fsdecode(path)!r} is {head} instead of {newest or 0}")
@@ -67,7 +78,6 @@ def check(store: Store) -> Iterator[Damage]:
 
 def repair(store: Store, damages: list[Damage]) -> None:
     """Take out what is damaged, keep the rest. Contents that are still on disk come back with the next scan."""
-    store.db.run("REINDEX")
     with store.db.transaction():
         for damage in damages:
             if damage.blob is not None:

@@ -1,0 +1,70 @@
+"""A database that SQLite itself refuses: fsck --repair builds it anew from all that can be read."""
+
+import os
+import random
+from pathlib import Path
+
+import apsw
+import pytest
+from benchmarks.make_tree import make_tree
+from tests.world import World, snapshot
+
+from guardd.store.lock import acquire_daemon_lock
+
+
+@pytest.fixture
+def stored(world: World) -> World:
+    make_tree(world.root, files=400, folders=20, mean_bytes=3_000, seed=2)
+    world.start().stop()
+    for path in sorted(world.root.rglob("*.py"))[:200]:
+        path.write_bytes(path.read_bytes() + b"\nedited = True\n")
+    world.json("log", "--limit", "1")
+    return world
+
+
+def scribble(database: Path, seed: int, *, where: str) -> None:
+    """Overwrite pieces of some pages with noise."""
+    with apsw.Connection(str(database)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log may hold sound copies of those pages
+    chance = random.Random(seed)
+    pages = database.stat().st_size // 4096
+    with database.open("r+b") as file:
+        for _ in range(4):
+            page = 0 if where == "header" else chance.randrange(1, 30) if where == "tables" else chance.randrange(1, pages)
+            file.seek(page * 4096 + chance.randrange(0, 100))
+            file.write(chance.randbytes(64))
+
+
+@pytest.mark.parametrize(
+    ("where", "seed"),
+    [
+        ("anywhere", 1),
+        ("anywhere", 2),
+        ("anywhere", 3),
+        ("anywhere", 4),
+        ("tables", 5),
+        ("tables", 6),
+        ("tables", 7),
+        ("header", 8),
+    ],
+)
+def test_a_scribbled_database_is_built_anew_and_guards_again(stored: World, where: str, seed: int) -> None:
+    scribble(stored.state / "guard.db", seed, where=where)
+    assert "fsck --repair" in stored.ctl("fsck", check=1).stdout
+    repaired = stored.ctl("fsck", "--repair", check=0).stdout
+    assert "repaired" in repaired
+    assert "is sound" in stored.ctl("fsck").stdout
+    if "built anew" in repaired:
+        assert list(stored.state.glob("guard.db.damaged-*")), "what was damaged is kept aside, never thrown away"
+    stored.start().stop()  # what was lost and is still on disk comes back with the next scan
+    assert stored.heads() == snapshot(stored.root)
+    if where == "anywhere":
+        assert stored.status()["versions"] > 300, "most of it was whole"
+
+
+def test_a_database_is_not_built_anew_under_a_running_daemon(stored: World) -> None:
+    scribble(stored.state / "guard.db", 6, where="tables")
+    with acquire_daemon_lock(str(stored.state)):
+        refused = stored.ctl("fsck", "--repair", check=4).stderr
+    assert f"pid {os.getpid()}" in refused
+    assert "stop it" in refused
