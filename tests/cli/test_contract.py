@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 
@@ -180,10 +181,20 @@ def answer(world: World, words: list[str], typed: bytes | None) -> tuple[int, st
     process = subprocess.Popen([PROGRAMS / "guardctl", *words], env=env, cwd=world.root, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     shown = b""
+    asked = False
     with contextlib.suppress(OSError):  # EIO: the other end is closed
-        while part := os.read(master, 4096):
+        while True:
+            if not select.select([master], [], [], 1 if asked else 60)[0]:
+                assert asked, shown
+                # An interrupt just before the read begins is seen only after it: press the key again, as people do.
+                process.send_signal(signal.SIGINT)
+                continue
+            part = os.read(master, 4096)
+            if not part:
+                break
             shown += part
             if shown.endswith(b"[y/N]: "):
+                asked = typed is None
                 os.write(master, typed) if typed else process.send_signal(signal.SIGINT)
     os.close(master)
     return process.wait(30), shown.decode()
