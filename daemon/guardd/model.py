@@ -116,3 +116,106 @@ class RepoState(StrEnum):
     DEGRADED = "degraded"
     DESYNCED = "desynced"
     STOPPED = "stopped"
+
+
+class Severity(StrEnum):
+    """How bad an incident is; they rise in this order."""
+
+    INFO = "info"
+    WARNING = "warning"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class IncidentState(StrEnum):
+    """Where an incident stands. Open and escalated ones wait for people; an escalated one is not restored by itself any more."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+    DISMISSED = "dismissed"
+    RESTORED = "restored"
+    ESCALATED = "escalated"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether someone still has to answer it."""
+        return self in (IncidentState.OPEN, IncidentState.ESCALATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule's verdict on one change; `line` is 1-based in the file as it is after the change, 0 where none can be named.
+
+    `damage` is false for what only raises confidence (line ends flipped, the same edit everywhere).
+    """
+
+    rule: str
+    message: str
+    line: int = 0
+    damage: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A change of one path that nothing explains: a member of an incident, or what may become one.
+
+    `before_seq` is the last healthy version (0: nothing was there), `after_seq` the newest one. `gone`: there is no file now.
+    `edit` is equal for near-identical edits. `returned`: the path has been put right since.
+    """
+
+    path: RepoPath
+    before_seq: int
+    after_seq: int
+    time_ns: int
+    findings: tuple[Finding, ...] = ()
+    edit: str = ""
+    gone: bool = False
+    returned: bool = False
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a rule found damage in it."""
+        return any(finding.damage for finding in self.findings)
+
+
+class Certainty(StrEnum):
+    """How sure guard is of who did it."""
+
+    PROVEN = "proven"
+    PROBABLE = "probable"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it: a process, and how sure that is."""
+
+    certainty: Certainty = Certainty.UNKNOWN
+    pid: int | None = None
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A burst with findings. `first_seq` is the place in the log of its first change, `last_ns` the time of its newest.
+
+    `settled`: no member came for the settle time. `rounds` counts the times that it was restored by itself. `note` is the
+    reason that a person gave, or what guard did.
+    """
+
+    id: int
+    repo_id: int
+    state: IncidentState
+    severity: Severity
+    opened_ns: int
+    closed_ns: int | None
+    first_seq: int
+    last_ns: int
+    rules: tuple[str, ...]
+    files: int
+    damaged: int
+    summary: str
+    actor: Actor = Actor()
+    settled: bool = False
+    rounds: int = 0
+    note: str = ""

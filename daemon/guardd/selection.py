@@ -1,7 +1,7 @@
 """Selection: which paths of a repo guard keeps (include, exclude, built-in exclusions, .gitignore)."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,11 @@ class Selection:
 def marks_environment(names: Iterable[str]) -> bool:
     """Whether a directory that holds `names` is a virtual or conda environment."""
     return not ENVIRONMENT_MARKS.isdisjoint(names)
+
+
+def matcher(patterns: Sequence[str]) -> Callable[[RepoPath], bool]:
+    """Whether a path matches gitignore patterns."""
+    return _spec(patterns).match_file if patterns else lambda path: False
 
 
 class _GitIgnore:

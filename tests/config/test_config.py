@@ -37,10 +37,10 @@ def test_every_error_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         ":9: repo[1].path = 'relative': must be an absolute path, or one that begins with ~",
         ':11: repo[1].max_file_size = 5: must be a size in quotes, as "512KiB", "16MiB" or "1GiB"',
         ":10: repo[1].exlude: unknown key; did you mean exclude? [repo] has path, include, exclude, respect_gitignore, verify, "
-        "max_file_size",
+        "protected, python, source_roots, max_file_size",
         ":14: detection.markers = ['re:(']: 're:(' is no regular expression (missing ), unterminated subpattern at position 0)",
         ":16: retention.keep_all = 'forever': must be a duration, as 90s, 10m, 2h30m, 3d, 1w",
-        ":17: wat: unknown key; tables are daemon, repo, detection, retention",
+        ":17: wat: unknown key; tables are daemon, repo, detection, response, retention",
     ]
 
 
@@ -56,6 +56,11 @@ def test_every_error_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         ('[[repo]]\npath = "/a"\nmax_file_size = "0B"\n', ":3: repo[0].max_file_size = '0B': must be at least 1B"),
         ('[detection]\nmarkers = [""]\n', "a marker must not be empty"),
         ('[retention]\nkeep_all = "40d"\n', "must not fall"),
+        ('[detection]\nwindow = "0s"\n', ":2: detection.window = '0s': must be at least 1s"),
+        ("[detection.thresholds]\ndamged = 3\n", ":2: detection.thresholds.damged: unknown key; did you mean damaged?"),
+        ("[detection]\nthresholds = { damaged = 0 }\n", "detection.thresholds.damaged = 0: must be greater than"),
+        ('[response]\nauto_restore = "some"\n', ":2: response.auto_restore = 'some': must be 'off', 'protected' or 'all'"),
+        ('[[repo]]\npath = "/a"\nsource_roots = ["../b"]\n', "must be a folder inside of the repo"),
         ('[daemon\n', "not valid TOML"),
         ("a = 1\na = 2\n", "not valid TOML"),
         (b"\xff\xfe", ":1: not UTF-8"),
@@ -97,7 +102,7 @@ def test_the_example_loads_names_every_key_and_shows_the_defaults() -> None:
         assert table
     for definition in schema()["$defs"].values():
         for key in definition["properties"]:
-            assert f"\n{key} = " in text or f"\n# {key} = " in text, key
+            assert f"\n{key} = " in text or f"\n# {key} = " in text or f".{key}]\n" in text, key
 
 
 def test_overlapping_repos_are_refused_also_through_a_link(tmp_path: Path) -> None:

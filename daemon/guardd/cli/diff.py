@@ -6,31 +6,34 @@ import click
 
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.moments import place
+from guardd.cli.moments import before_incident, place
 from guardd.cli.output import emit, page, say, when
 from guardd.cli.patches import Patch, patch
 from guardd.cli.paths import choose
 from guardd.errors import Exit, UsageError
-from guardd.store.log import Passage
+from guardd.store.log import Knowledge, Passage
 
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--since", metavar="T", help="From this moment to now.")
 @click.option("--at", metavar="T", help="The same as --since.")
+@click.option("--incident", type=click.IntRange(min=1), metavar="ID", help="What an incident did to its files.")
 @common_options
 @pass_context
-def command(context: Context, paths: tuple[str, ...], since: str | None, at: str | None) -> int:
+def command(context: Context, paths: tuple[str, ...], since: str | None, at: str | None, incident: int | None) -> int:
     """Unified diff from then to now; without a moment, the last change of each given file."""
-    if since and at:
-        raise UsageError("--since and --at mean the same here; give one of them")
+    if sum(1 for one in (since, at, incident) if one) > 1:
+        raise UsageError("--since, --at and --incident each say from when; give one of them")
     moment = since or at
-    if moment is None and not paths:
+    if moment is None and incident is None and not paths:
         raise UsageError("say since when: 'guardctl diff --since 10m', or name files to see their last change")
     then = place(context, moment) if moment else None
     capture(context)
     log, repo = context.store.log, context.repo
-    if then is not None:
+    if incident is not None:
+        passages = _of_incident(context, incident, choose(context, paths, log.paths(repo.id)))
+    elif then is not None:
         passages = log.passages(repo.id, then.seq)
         chosen = set(choose(context, paths, log.paths(repo.id)))
         passages = [passage for passage in passages if passage.path in chosen]
@@ -52,6 +55,19 @@ def _last_changes(context: Context, paths: Sequence[str]) -> list[Passage]:
         passage = log.passage(repo_id, path, log.head(repo_id, path).seq - 1)
         if passage is not None:
             found.append(passage)
+    return found
+
+
+def _of_incident(context: Context, id_: int, chosen: Sequence[str]) -> list[Passage]:
+    """Each member from its last healthy version to what the incident left, whatever came later."""
+    before_incident(context, id_)  # refuses an incident of another repo
+    log, wanted = context.store.log, set(chosen)
+    found = []
+    for member in context.store.incidents.members(id_):
+        after = log.version(member.after_seq)
+        if after is not None and member.path in wanted:
+            before = log.version(member.before_seq) if member.before_seq else None
+            found.append(Passage(member.path, before, Knowledge.KNOWN, after, after))
     return found
 
 

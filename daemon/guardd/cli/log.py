@@ -6,7 +6,7 @@ import click
 
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.moments import place
+from guardd.cli.moments import before_incident, place
 from guardd.cli.output import emit, iso, page, printable, say, size, when
 from guardd.cli.paths import choose
 from guardd.errors import Exit
@@ -20,20 +20,26 @@ _SIGNS = {Change.CREATED: ("+", "green"), Change.MODIFIED: ("~", "yellow"), Chan
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--since", metavar="T", help="Only versions after this moment (10m, 14:30, yesterday, 2026-01-31T09:00).")
 @click.option("--until", metavar="T", help="Only versions up to this moment.")
+@click.option("--incident", type=click.IntRange(min=1), metavar="ID", help="Only versions that are part of this incident.")
 @click.option("--limit", "-n", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @common_options
 @pass_context
-def command(context: Context, paths: tuple[str, ...], since: str | None, until: str | None, limit: int | None) -> int:
+def command(
+    context: Context, paths: tuple[str, ...], since: str | None, until: str | None, incident: int | None, limit: int | None
+) -> int:
     """The versions that were kept, newest first: of the given files, directories and globs, or of all."""
     after = place(context, since) if since else None
     upto = place(context, until) if until else None
     capture(context)
     repo, log = context.repo, context.store.log
     chosen = set(choose(context, paths, log.paths(repo.id))) if paths else None
+    if incident is not None:
+        after = after or before_incident(context, incident)
     found = (
         version
         for version in log.versions(repo.id, after.seq if after else 0, upto.seq if upto else None)
-        if chosen is None or version.path in chosen
+        if (chosen is None or version.path in chosen)
+        and (incident is None or context.store.incidents.of_version(repo.id, version.path, version.seq) == incident)
     )
     shown = [version for version, _ in zip(found, range(limit), strict=False)] if limit else found
     if context.json:
@@ -54,7 +60,7 @@ def _document(context: Context, version: Version) -> dict[str, object]:
         "kind": context.store.log.change_of(version),
         "size": version.state.size,
         "blob": version.state.blob.hex() or None,
-        "incident": None,
+        "incident": context.store.incidents.of_version(context.repo.id, version.path, version.seq),
     }
 
 

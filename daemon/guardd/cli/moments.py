@@ -15,6 +15,15 @@ class Place:
     time_ns: int
 
 
+def before_incident(context: Context, id_: int) -> Place:
+    """The place in the log right before an incident's first change. Raises UsageError."""
+    found = context.store.incidents.get(id_)
+    if found is None or found.repo_id != context.repo.id:
+        raise UsageError(f"there is no incident {id_} in {context.repo.path}; see 'guardctl incidents'")
+    first = context.store.log.version(found.first_seq)
+    return Place(found.first_seq - 1, first.time_ns if first else found.opened_ns)
+
+
 def place(context: Context, text: str) -> Place:
     """The place in the log that a time expression names. Raises UsageError."""
     now = context.now
@@ -24,4 +33,4 @@ def place(context: Context, text: str) -> Place:
         case Instant(ns):
             return Place(context.store.log.place_at(ns), ns)
         case BeforeIncident(incident):
-            raise UsageError(f"there is no incident {incident}")
+            return before_incident(context, incident)

@@ -1,5 +1,6 @@
 """guardctl restore: put files back as they were."""
 
+import functools
 import shlex
 import sys
 from collections.abc import Sequence
@@ -8,13 +9,15 @@ import click
 
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.incidents import choose_incident
 from guardd.cli.moments import place
 from guardd.cli.output import printable, when
 from guardd.cli.paths import choose, chooser, relative
 from guardd.cli.settling import Choices, check_choices, settle, settling_options
 from guardd.errors import NothingMatched, UsageError
+from guardd.model import Incident, IncidentState
 from guardd.recovery.plan import Plan, plan_return, plan_version
-from guardd.recovery.restore import plan_git, plan_merged, plan_resume
+from guardd.recovery.restore import plan_git, plan_incident, plan_merged, plan_resume
 from guardd.selection import Selection
 from guardd.store.codec import Encoded
 
@@ -31,6 +34,8 @@ from guardd.store.codec import Encoded
     help="The version with this number in 'guardctl log'.",
 )
 @click.option("--from", "source", metavar="git:REV", help="From a git revision: git:HEAD, git:v1.2.")
+@click.option("--incident", metavar="ID|last", help="Take back what this incident did to its files.")
+@click.option("--only-damaged", is_flag=True, help="With --incident: only files that a rule found damaged.")
 @click.option("--resume", is_flag=True, help="Finish a restore that was interrupted.")
 @click.option("--merge", is_flag=True, help="Keep edits made after the damage: three-way merge; conflicts are left alone.")
 @click.option("--keep-new", is_flag=True, help="Leave files that were born since where they are.")
@@ -39,15 +44,19 @@ from guardd.store.codec import Encoded
 @pass_context
 def command(
     context: Context, paths: tuple[str, ...], since: str | None, at: str | None, number: int | None, source: str | None,
-    resume: bool, merge: bool, keep_new: bool, choices: Choices,
+    incident: str | None, only_damaged: bool, resume: bool, merge: bool, keep_new: bool, choices: Choices,
 ) -> int:  # fmt: skip
     """Put PATHS (files, directories, globs; all by default) back as they were.
 
     What is overwritten or removed is stored first: 'guardctl undo' takes a restore back.
     """
-    if sum(1 for one in (since, at, number, source, resume) if one) != 1:
-        raise UsageError("say what to go back to: one of --since 10m, --at 14:30, --version N, --from git:HEAD, --resume")
+    if sum(1 for one in (since, at, number, source, incident, resume) if one) != 1:
+        choice = "--since 10m, --at 14:30, --incident last, --version N, --from git:HEAD, --resume"
+        raise UsageError(f"say what to go back to: one of {choice}")
+    if only_damaged and incident is None:
+        raise UsageError("--only-damaged needs to know of which incident: add --incident ID, or --incident last")
     check_choices(context, choices)
+    meant = choose_incident(context, incident) if incident else None
     moment = since or at
     then = place(context, moment) if moment else None
     capture(context)
@@ -56,6 +65,8 @@ def command(
         plan, title = _plan_place(context, paths, then.seq, keep_new=keep_new), f"back to {when(then.time_ns)}"
     elif number is not None:
         plan, title = _plan_number(context, paths, number)
+    elif meant is not None:
+        plan, title = _plan_incident(context, paths, meant, only_damaged=only_damaged), f"back to before incident {meant.id}"
     elif source is not None:
         plan, contents = _plan_git(context, paths, source)
         title = f"from {source}"
@@ -64,7 +75,9 @@ def command(
     if merge:
         plan, merged = plan_merged(context.store, plan)
         contents += merged
-    return settle(context, plan, shlex.join(["guardctl", *sys.argv[1:]]), title, choices, blobs=contents)
+    on_success = functools.partial(_close, context, meant, only_damaged or not paths) if meant else None
+    words = shlex.join(["guardctl", *sys.argv[1:]])
+    return settle(context, plan, words, title, choices, blobs=contents, on_success=on_success)
 
 
 def _plan_place(context: Context, paths: Sequence[str], seq: int, *, keep_new: bool) -> Plan:
@@ -74,6 +87,21 @@ def _plan_place(context: Context, paths: Sequence[str], seq: int, *, keep_new: b
         chosen = set(choose(context, paths, log.paths(repo.id)))
         passages = [passage for passage in passages if passage.path in chosen]
     return plan_return(passages, keep_new=keep_new)
+
+
+def _plan_incident(context: Context, paths: Sequence[str], incident: Incident, *, only_damaged: bool) -> Plan:
+    members = context.store.incidents.members(incident.id)
+    chosen = chooser(context, paths)
+    wanted = [one for one in members if chosen(one.path) and (one.damaged or not only_damaged)]
+    if not wanted:
+        raise NothingMatched(f"incident {incident.id} has no such file; see 'guardctl incidents show {incident.id}'")
+    return plan_incident(context.store, context.repo.id, wanted)
+
+
+def _close(context: Context, incident: Incident, is_whole: bool, restore_id: int | None) -> None:
+    if is_whole and restore_id is not None:
+        note = f"restored by hand, restore {restore_id}"
+        context.store.incidents.close(incident.id, IncidentState.RESTORED, context.now.wall_ns, note)
 
 
 def _plan_number(context: Context, paths: Sequence[str], number: int) -> tuple[Plan, str]:

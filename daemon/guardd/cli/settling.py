@@ -3,7 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -75,8 +75,9 @@ def settle(
     *,
     blobs: Sequence[Encoded] = (),
     undoes: int | None = None,
+    on_success: Callable[[int | None], None] | None = None,
 ) -> int:
-    """Show the plan, ask, carry it out, verify, report; the exit code."""
+    """Show the plan, ask, carry it out, verify, report; the exit code. `on_success` gets the restore's id."""
     _show(context, plan, title, choices)
     if choices.dry_run:
         _report(context, _foreseen(plan), None, dry_run=True)
@@ -104,6 +105,8 @@ def settle(
     _report(context, report, verified, dry_run=False)
     if not plan.items:
         return Exit.NOTHING
+    if on_success is not None and not report.failed and not report.skipped:
+        on_success(report.restore_id)
     troubled = report.failed or report.skipped or (verified and not verified.passed)
     return Exit.PARTIAL if troubled else Exit.DONE
 
@@ -112,9 +115,13 @@ def _verify(context: Context, report: Report) -> Verified:
     from guardd.beneath import Root
 
     repo = context.repo
-    commands = next((one.verify for one in context.settings.repo if one.path == repo.path), ())
+    settings = context.settings
+    commands = next((one.verify for one in settings.repo if one.path == repo.path), ())
     with Root(repo.path) as root:
-        return verify(root, report.written, context.settings.detection.markers, commands, repo.rules.max_file_size)
+        return verify(
+            root, report.written, settings.detection.markers, commands, repo.rules.max_file_size,
+            settings.response.verify_timeout / 1e9,
+        )  # fmt: skip
 
 
 def _foreseen(plan: Plan) -> Report:
@@ -194,8 +201,10 @@ def _say_verified(context: Context, verified: Verified) -> None:
         say(context, f"verified: every file is byte for byte as planned; {verified.markers_left} with markers, {syntax}")
     for path in verified.wrong:
         click.echo(f"guardctl: {printable(path)}: changed again right after the restore", err=True)
-    for command, code in verified.commands:
-        say(context, f"verify: {command}: {'passed' if not code else f'exit {code}'}", fg="green" if not code else "red")
+    for one in verified.commands:
+        say(context, f"verify: {one.command}: {f'exit {one.exit}' if one.exit else 'passed'}", fg="red" if one.exit else "green")
+        for line in one.output.splitlines()[-_SHOWN:] if one.exit else ():
+            say(context, f"    {printable(line)}")
 
 
 def _document(report: Report, verified: Verified | None, *, dry_run: bool) -> dict[str, object]:
@@ -211,7 +220,7 @@ def _document(report: Report, verified: Verified | None, *, dry_run: bool) -> di
             "hash_ok": verified.hash_ok if verified else None,
             "markers_left": verified.markers_left if verified else None,
             "syntax_errors": verified.syntax_errors if verified else None,
-            "commands": [{"command": command, "exit": code} for command, code in verified.commands] if verified else [],
+            "commands": [asdict(one) for one in verified.commands] if verified else [],
         },
         "seconds": round(report.seconds, 3),
     }

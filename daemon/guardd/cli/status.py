@@ -27,7 +27,7 @@ def _document(now: Standing) -> dict[str, object]:
     return {
         "daemon": {"running": now.pid is not None, "pid": now.pid or None, "version": now.version},
         "repos": [_repo_document(repo) for repo in now.repos],
-        "incidents_open": 0,
+        "incidents_open": now.incidents_open,
         "store": {"path": now.store_path, "bytes": now.size.bytes, "blobs": now.size.blobs},
     }  # fmt: skip
 
@@ -64,5 +64,9 @@ def _print(context: Context, now: Standing) -> None:
         say(context, f"  {repo.files:,} files, {repo.versions:,} versions, {repo.dirty} dirty{lag}, {scanned}")
     if not now.repos:
         say(context, "No repo is guarded yet: run 'guardctl init' in one.")
+    if now.incidents_open:
+        what = "incident waits" if now.incidents_open == 1 else "incidents wait"
+        say(context)
+        say(context, f"{now.incidents_open} {what} for an answer: see 'guardctl incidents'", fg="red", bold=True)
     say(context)
     say(context, f"store {printable(now.store_path)}: {size(now.size.bytes)}, {now.size.blobs:,} blobs")

@@ -3,9 +3,12 @@
 import json
 import os
 import stat
+from collections.abc import Iterator
 from typing import Any
 
-from guardd.config.lines import key_lines
+from pydantic import BaseModel
+
+from guardd.config.lines import Key, key_lines
 from guardd.config.loading import read_text
 from guardd.config.places import default_state_dir
 from guardd.config.settings import Settings
@@ -17,12 +20,20 @@ def effective(settings: Settings, path: str) -> list[tuple[str, Any, str]]:
     found: list[tuple[str, Any, str]] = []
     for table, value in settings:
         for at, one in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
-            for key, setting in one:
-                full = (table, key) if at is None else (table, at, key)
+            for keys, setting in _leaves(one):
+                full: Key = (table, *keys) if at is None else (table, at, *keys)
                 source = f"{path}:{lines[full]}" if full in lines else "default"
-                name = f"{table}.{key}" if at is None else f"{table}[{at}].{key}"
+                name = ".".join((table if at is None else f"{table}[{at}]", *keys))
                 found.append((name, list(setting) if isinstance(setting, tuple) else setting, source))
     return [_with_state_dir(*row) for row in found]
+
+
+def _leaves(table: BaseModel) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, setting in table:
+        if isinstance(setting, BaseModel):
+            yield from (((key, *keys), value) for keys, value in _leaves(setting))
+        else:
+            yield (key,), setting
 
 
 def schema() -> dict[str, Any]:

@@ -10,13 +10,24 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from guardd.config.lines import Key, key_lines, line_of
-from guardd.config.settings import DaemonSettings, DetectionSettings, RepoSettings, RetentionSettings, Settings
+from guardd.config.settings import (
+    DaemonSettings,
+    DetectionSettings,
+    RepoSettings,
+    ResponseSettings,
+    RetentionSettings,
+    Settings,
+    ThresholdSettings,
+)
 from guardd.errors import ConfigError
 
 _LARGEST = 1024 * 1024
 _TABLES: dict[str, type[BaseModel]] = {
-    "daemon": DaemonSettings, "repo": RepoSettings, "detection": DetectionSettings, "retention": RetentionSettings,
+    "daemon": DaemonSettings, "repo": RepoSettings, "detection": DetectionSettings, "response": ResponseSettings,
+    "retention": RetentionSettings,
 }  # fmt: skip
+_LEAST = {"scan_interval": "10s", "quota": "1MiB", "max_file_size": "1B", "window": "1s", "slow_window": "1s", "settle": "0.1s",
+          "verify_timeout": "1s"}  # fmt: skip
 
 
 def load(path: str, *, named: bool) -> Settings:
@@ -68,9 +79,8 @@ def _describe(path: str, lines: dict[Key, int], raw: Mapping[str, Any], detail: 
         return f"{where}: missing; every [[repo]] needs it"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     allowed = message if message.startswith(("must", "keep_all")) or " is no " in message else f"must be {message}"
-    if "greater than" in message and key[-1] in ("scan_interval", "quota", "max_file_size"):
-        least = {"scan_interval": "10s", "quota": "1MiB", "max_file_size": "1B"}[str(key[-1])]
-        allowed = f"must be at least {least}"
+    if "greater than" in message and key[-1] in _LEAST:
+        allowed = f"must be at least {_LEAST[str(key[-1])]}"
     value = _shorten(_raw_value(raw, key))
     return f"{where} = {value}: {allowed}" if key else f"{path}: {allowed}"
 
@@ -94,8 +104,9 @@ def _allowed_keys(key: Key) -> str:
         known = list(_TABLES)
         what = "tables are"
     else:
-        known = list(_TABLES[str(key[0])].model_fields)
-        what = f"[{key[0]}] has"
+        table = ThresholdSettings if "thresholds" in key[:-1] else _TABLES[str(key[0])]
+        known = list(table.model_fields)
+        what = f"[{'.'.join(str(part) for part in key[:-1] if isinstance(part, str))}] has"
     near = get_close_matches(str(key[-1]), known, n=1)
     return (f"did you mean {near[0]}? " if near else "") + f"{what} {', '.join(known)}"
 

@@ -74,6 +74,19 @@ def _commands(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _interpreter(value: str | None) -> str | None:
+    if value is not None and (not value or "\0" in value):
+        raise ValueError("must be the path of a Python interpreter, as .venv/bin/python")
+    return value if value is None else os.path.expanduser(value)
+
+
+def _inside(value: tuple[str, ...]) -> tuple[str, ...]:
+    for folder in value:
+        if not folder or os.path.isabs(folder) or ".." in folder.split("/"):
+            raise ValueError(f"{folder!r} must be a folder inside of the repo, as lib or packages/core")
+    return value
+
+
 Duration = Annotated[int, BeforeValidator(_duration, json_schema_input_type=str)]
 Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
@@ -106,6 +119,13 @@ class RepoSettings(_Table):
     )
     respect_gitignore: bool = Field(False, description="Leave out what git ignores.")
     verify: Annotated[Strings, AfterValidator(_commands)] = Field((), description="Commands to run after a restore.")
+    protected: Patterns = Field((), description="Paths with lower thresholds (gitignore syntax).")
+    python: Annotated[str | None, AfterValidator(_interpreter)] = Field(
+        None, description="The interpreter whose packages the code may import; default: the environment in the repo."
+    )
+    source_roots: Annotated[Strings, AfterValidator(_inside)] = Field(
+        (), description="Where imports start from, besides the top and src."
+    )
     max_file_size: Size = Field(16 * 2**20, gt=0, description="Of larger files only the hash is kept.")
 
     @model_validator(mode="after")
@@ -118,12 +138,40 @@ class RepoSettings(_Table):
         return SelectionRules(self.include, self.exclude, self.respect_gitignore, self.max_file_size)
 
 
+class ThresholdSettings(_Table):
+    """[detection.thresholds]: how many files make an incident."""
+
+    damaged: int = Field(5, ge=1, description="Damaged files within the window.")
+    protected: int = Field(2, ge=1, description="Damaged files within the window, where they are protected.")
+    slow: int = Field(8, ge=1, description="Files damaged one by one within slow_window, and still damaged.")
+    deleted: int = Field(
+        20, ge=1, description="Files deleted (not by git) within the window, or moved from under their importers."
+    )
+
+
 class DetectionSettings(_Table):
     """[detection]: what counts as damage."""
 
+    window: Duration = Field(60 * _SECOND_NS, ge=_SECOND_NS, description="How far apart the changes of one burst may be.")
+    slow_window: Duration = Field(7200 * _SECOND_NS, ge=_SECOND_NS, description="How far back slow damage is added up.")
+    approve_above: int = Field(
+        100, ge=1, description="A bulk change of more files that nothing explains stays open until it is approved."
+    )
     markers: Annotated[Strings, AfterValidator(_markers)] = Field(
         DEFAULT_MARKERS, description="Lines that tools leave behind: literals, or regular expressions after re:."
     )
+    thresholds: ThresholdSettings = ThresholdSettings()
+
+
+class ResponseSettings(_Table):
+    """[response]: what guard does by itself."""
+
+    auto_restore: Literal["off", "protected", "all"] = Field("off", description="Which damaged files guard puts back by itself.")
+    settle: Duration = Field(
+        2 * _SECOND_NS, ge=100_000_000, description="How long no change must come before an incident has settled."
+    )
+    max_rounds: int = Field(3, ge=1, description="How often guard restores against a writer that goes on, before it asks people.")
+    verify_timeout: Duration = Field(600 * _SECOND_NS, ge=_SECOND_NS, description="How long a verify command may take.")
 
 
 class RetentionSettings(_Table):
@@ -149,4 +197,5 @@ class Settings(_Table):
     daemon: DaemonSettings = DaemonSettings()
     repo: Annotated[tuple[RepoSettings, ...], Field(strict=False)] = ()
     detection: DetectionSettings = DetectionSettings()
+    response: ResponseSettings = ResponseSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -91,7 +91,7 @@ def plan_states(wanted: Iterable[Wanted], head_of: Callable[[RepoPath], tuple[in
     items = []
     for one in wanted:
         head_seq, current = head_of(one.path)
-        base = one.base or current
+        base = current if one.base is None else one.base
         verdict = Verdict.UNCHANGED if current == base else Verdict.EDITED if current.present else Verdict.DELETED
         item = Item(one.path, Action.WRITE, verdict, current, one.target or current, head_seq, base)
         items.append(_settled(item) if one.target else replace(item, action=Action.SKIP, reason=_FORGOTTEN))

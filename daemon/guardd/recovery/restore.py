@@ -11,7 +11,7 @@ from guardd.beneath import Root
 from guardd.capture.capturer import Capturer
 from guardd.capture.reading import Seen, read
 from guardd.errors import NothingMatched, UsageError
-from guardd.model import ABSENT, FileState, Kind, Origin, RepoPath
+from guardd.model import ABSENT, FileState, Kind, Origin, RepoPath, Suspect
 from guardd.recovery.apply import Step, apply, leftovers
 from guardd.recovery.plan import Action, Item, Plan, Wanted, plan_states, with_merged
 from guardd.recovery.sources import git_files, merge
@@ -147,6 +147,12 @@ def _mode_from_git(kind: Kind, mode: int, head: FileState) -> int:
         return 0o777
     bits = head.mode if head.kind is Kind.FILE else 0o644
     return bits | (bits & 0o444) >> 2 if mode & 0o100 else bits & ~0o111
+
+
+def plan_incident(store: Store, repo_id: int, members: Sequence[Suspect]) -> Plan:
+    """Each member of an incident back to its last healthy version; what the incident made goes."""
+    wanted = [Wanted(m.path, _state_at(store, m.before_seq), _state_at(store, m.after_seq)) for m in members]
+    return plan_states(wanted, lambda path: _head_of(store, repo_id, path))
 
 
 def plan_undo(store: Store, restore: Restore) -> Plan:

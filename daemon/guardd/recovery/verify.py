@@ -1,17 +1,32 @@
 """The last step of a restore: read back what was written, and say what is still wrong with it."""
 
+import contextlib
+import os
 import shlex
+import signal
 import subprocess
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from guardd.analysis.markers import marker_pattern
-from guardd.analysis.syntax import count_invalid
+from guardd.analysis.sources import Facts, Parsers
 from guardd.beneath import Root
 from guardd.capture.reading import Seen, read
 from guardd.model import FileState, Kind, RepoPath
 
-_TIMEOUT_S = 600
+_LONGEST_OUTPUT = 20_000
+_PARSING_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRun:
+    """One of the repo's own commands: its exit code (as a shell's: 124 too long, 127 not to be started), and its output."""
+
+    command: str
+    exit: int
+    output: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +36,7 @@ class Verified:
     wrong: tuple[RepoPath, ...]
     markers_left: int
     syntax_errors: int | None
-    commands: tuple[tuple[str, int], ...] = ()
+    commands: "tuple[CommandRun, ...]" = ()
 
     @property
     def hash_ok(self) -> bool:
@@ -31,7 +46,7 @@ class Verified:
     @property
     def passed(self) -> bool:
         """Whether nothing speaks against the result but what the restored versions brought with them."""
-        return self.hash_ok and not any(exit_code for _, exit_code in self.commands)
+        return self.hash_ok and not any(one.exit for one in self.commands)
 
 
 def verify(
@@ -40,6 +55,7 @@ def verify(
     markers: Sequence[str],
     commands: Sequence[str],
     max_file_size: int,
+    timeout_s: float = 600.0,
 ) -> Verified:
     """Read back what was written, look for markers and broken syntax in it, and run the repo's own commands."""
     pattern = marker_pattern(markers)
@@ -55,19 +71,34 @@ def verify(
     return Verified(
         tuple(wrong),
         marked,
-        count_invalid(sources),
-        tuple((command, _exit_of(command, root.path)) for command in commands),
+        _count_invalid(sources),
+        tuple(_run(command, root.path, timeout_s) for command in commands),
     )
 
 
-def _exit_of(command: str, cwd: str) -> int:
-    """The exit code of one of the repo's own commands; 124 after ten minutes, 127 where it cannot be started, as a shell says."""
-    try:
-        words = shlex.split(command)
-        return subprocess.run(
-            words, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_S, check=False
-        ).returncode
-    except subprocess.TimeoutExpired:
-        return 124
-    except OSError:
-        return 127
+def _count_invalid(sources: Sequence[bytes]) -> int | None:
+    with Parsers("syntax") as parsers:
+        answers = parsers.ask(sources, time.monotonic() + _PARSING_S) if sources else []
+    parses = [Facts.from_json(answer).parses for answer in answers]
+    return None if None in parses else parses.count(False)
+
+
+def _run(command: str, cwd: str, timeout_s: float) -> CommandRun:
+    """Run a command in a process group of its own, so that what it started ends with it; the end of its output is kept."""
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                shlex.split(command), cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        except OSError as error:
+            return CommandRun(command, 127, str(error))
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            code = 124
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        output.seek(max(0, output.tell() - _LONGEST_OUTPUT))
+        return CommandRun(command, code, output.read().decode("utf-8", "replace"))

@@ -1,4 +1,7 @@
-"""The daemon: one capture thread and one watch for each repo, supervised from the main thread until it is told to stop."""
+"""The daemon: one capture thread and one watch for each repo, supervised from the main thread until it is told to stop.
+
+Detection and response run in threads of their own and read the store only: capture never waits for them.
+"""
 
 import os
 import signal
@@ -12,6 +15,7 @@ import structlog
 from guardd import __version__, clock
 from guardd.errors import GuardError, StoreError
 from guardd.model import Reason
+from guardd.service.detecting import Detecting
 from guardd.service.guard import Guard, Progress
 from guardd.service.settings import Duties
 from guardd.store import ballast
@@ -48,6 +52,7 @@ class Daemon:
         self._troubles: dict[str, Reason] = {}
         self._said: dict[int, Live] = {}
         self._announced: set[int] = set()
+        self._detecting = Detecting(state_dir, lambda: self._duties, self._stop, self._troubles)
 
     def run(self) -> None:
         """Guard until SIGTERM or SIGINT. Raises StoreError where the store cannot be used or another daemon has it."""
@@ -61,9 +66,11 @@ class Daemon:
             upkeep = threading.Thread(target=self._keep_up, name="guard-upkeep", daemon=True)
             capture.start()
             upkeep.start()
+            self._detecting.start()
             self._supervise(capture)
             self._wake.set()
             capture.join(_STOP_S)
+            self._detecting.join(1.0)
             upkeep.join(1.0)
             log.info("stopped", clean=not capture.is_alive())
 
@@ -102,7 +109,7 @@ class Daemon:
         begun = []
         for path in wanted.keys() - {guard.repo.path for guard in kept}:
             repo = store.repos.add(path, wanted[path])
-            begun.append(Guard(store, repo, self._wake, self._news, self._on_progress))
+            begun.append(Guard(store, repo, self._wake, self._news, self._detecting.captured, self._on_progress))
         for guard in begun:
             guard.start()
         if begun or len(kept) != len(self._guards):

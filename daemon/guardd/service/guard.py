@@ -34,17 +34,19 @@ Progress = Callable[[str, int, int], None]
 class Guard:
     """One repo under guard. `work` belongs to the capture thread, `supervise` and `live` to the main thread.
 
-    `wake` is set when there is something to capture, `news` when the main thread should look at once. `begun` tells what
-    the first scan found, once it is complete.
+    `wake` is set when there is something to capture, `news` when the main thread should look at once, `captured` when there
+    are new versions. `begun` tells what the first scan found, once it is complete.
     """
 
     def __init__(
-        self, store: Store, repo: Repo, wake: threading.Event, news: threading.Event, on_progress: Progress | None = None
-    ) -> None:
+        self, store: Store, repo: Repo, wake: threading.Event, news: threading.Event, captured: threading.Event,
+        on_progress: Progress | None = None,
+    ) -> None:  # fmt: skip
         self.repo = repo
         self.begun: dict[str, float] | None = None
         self.dirty = Dirty(wake)
         self._news = news
+        self._captured = captured
         self._store = store
         self._selection = Selection(repo.path, repo.rules)
         self._capturer = Capturer(store, repo, self._selection)
@@ -152,6 +154,7 @@ class Guard:
         for path in looked.unkept:
             log.warning("content not kept", repo=self.repo.path, path=path, limit=self.repo.rules.max_file_size)
         if looked.written:
+            self._captured.set()
             log.debug("captured", repo=self.repo.path, versions=len(looked.written))
 
     def _fail(self, due: Due, reason: Reason, error: Exception) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guardd.errors import UsageError
+from guardd.response.responder import Policy as ResponsePolicy
 from guardd.selection import SelectionRules
 from guardd.store.retention import Policy
 
 if TYPE_CHECKING:
-    from guardd.config import Settings
+    from guardd.config import RepoSettings, Settings
 
 
 def policy_of(settings: "Settings") -> Policy:
@@ -21,11 +22,27 @@ def policy_of(settings: "Settings") -> Policy:
 
 @dataclass(frozen=True, slots=True)
 class Duties:
-    """What a daemon has to do: the repos with their rules, the retention, the seconds between two scans of everything."""
+    """What a daemon has to do.
+
+    The repos with their rules, the retention, the seconds between two scans of everything, and the settings of all else.
+    """
 
     repos: tuple[tuple[str, SelectionRules], ...]
     policy: Policy
     scan_interval_s: float
+    settings: "Settings"
+
+    def about(self, path: str) -> "RepoSettings | None":
+        """What the config says of the repo at this root."""
+        return next((repo for repo in self.settings.repo if repo.path == path), None)
+
+    def response_to(self, path: str) -> ResponsePolicy:
+        """What may be done by itself about an incident of the repo at this root."""
+        response, about = self.settings.response, self.about(path)
+        return ResponsePolicy(
+            response.auto_restore, response.max_rounds, about.protected if about else (), self.settings.detection.markers,
+            about.verify if about else (), response.verify_timeout / 1e9,
+        )  # fmt: skip
 
 
 def duties_of(settings: "Settings", named: Sequence[str]) -> Duties:
@@ -44,4 +61,4 @@ def duties_of(settings: "Settings", named: Sequence[str]) -> Duties:
             if root.startswith(os.path.join(other, "")):
                 raise UsageError(f"--repo {root} lies inside of --repo {other}; name only one of them")
     repos = tuple((root, configured.get(root, SelectionRules())) for root in roots)
-    return Duties(repos, policy_of(settings), settings.daemon.scan_interval / 1e9)
+    return Duties(repos, policy_of(settings), settings.daemon.scan_interval / 1e9, settings)

@@ -29,20 +29,21 @@ class RepoStanding:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The daemon (`pid` None: not running), the repos, the store."""
+    """The daemon (`pid` None: not running), the repos, the store, how many incidents wait for an answer."""
 
     pid: int | None
     version: str
     repos: tuple[RepoStanding, ...]
     store_path: str
     size: StoreSize
+    incidents_open: int
 
 
 def standing(store: Store, now_ns: int) -> Standing:
     """How things stand at this moment."""
     pid = daemon_lock(store.state_dir).holder()
     repos = tuple(_repo_standing(store, repo, now_ns, running=pid is not None) for repo in store.repos.all())
-    return Standing(pid, __version__, repos, store.path, store.size())
+    return Standing(pid, __version__, repos, store.path, store.size(), store.incidents.count_open())
 
 
 def _repo_standing(store: Store, repo: Repo, now_ns: int, *, running: bool) -> RepoStanding:

@@ -24,6 +24,16 @@ _AT_SEQ = _VERSION + "WHERE v.seq = ?"
 _IN_FORCE = _VERSION + "WHERE v.path_id = ? AND v.seq <= ? ORDER BY v.seq DESC LIMIT 1"
 _NEXT = _VERSION + "WHERE v.path_id = ? AND v.seq > ? ORDER BY v.seq LIMIT 1"
 _OF_REPO = _VERSION + "WHERE p.repo_id = ? AND v.seq > ? AND v.seq <= ? ORDER BY v.seq DESC"
+_NEXT_OF_REPO = _VERSION + "WHERE v.seq > ? AND p.repo_id = ? ORDER BY v.seq LIMIT ?"
+_BEFORE = """
+    SELECT max(w.seq) FROM versions w WHERE w.path_id = (SELECT path_id FROM versions WHERE seq = ?) AND w.seq < ?
+"""
+_EARLIER_ALIKE = """
+    SELECT w.seq, w.time_ns, w.origin, (SELECT n.time_ns FROM versions n WHERE n.path_id = w.path_id AND n.seq > w.seq
+                                        ORDER BY n.seq LIMIT 1)
+    FROM versions w WHERE w.blob_id = (SELECT blob_id FROM versions WHERE seq = ?)
+        AND w.path_id = (SELECT path_id FROM versions WHERE seq = ?) AND w.seq < ?
+"""
 _OF_PATH = _VERSION + "WHERE v.path_id = ? AND v.seq > ? AND v.seq <= ? ORDER BY v.seq DESC"
 _WAS_BORN = """
     SELECT coalesce(
@@ -245,6 +255,22 @@ class Log:
         """The version at this place."""
         row = self._db.row(_AT_SEQ, (seq,))
         return _version(row) if row else None
+
+    def next_versions(self, repo_id: int, after: int, limit: int) -> list[Version]:
+        """The next versions of a repo after a place in the log, oldest first."""
+        return [_version(row) for row in self._db.rows(_NEXT_OF_REPO, (after, repo_id, limit))]
+
+    def before(self, seq: int) -> Version | None:
+        """The version of the same path right before this one."""
+        found = self._db.value(_BEFORE, (seq, seq))
+        return self.version(found) if found else None
+
+    def was_in_force(self, seq: int, least_ns: int) -> bool:
+        """Whether the path had this version's content before: from the start, by a restore, or for at least so long."""
+        return any(
+            origin in (Origin.BASELINE, Origin.RESTORE) or (until_ns is not None and until_ns - from_ns >= least_ns)
+            for _, from_ns, origin, until_ns in self._db.rows(_EARLIER_ALIKE, (seq, seq, seq))
+        )
 
     def repo_of(self, seq: int) -> int | None:
         """The repo that the version at this place belongs to."""

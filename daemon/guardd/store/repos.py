@@ -102,9 +102,13 @@ class Repos:
         row = self._db.row(_LIVE, (repo_id,))
         return Live(RepoState(row[0]), tuple(json.loads(row[1])), *row[2:]) if row else None
 
+    def files(self, repo_id: int) -> int:
+        """How many files of a repo are present."""
+        return int(self._db.value(_FILES, (repo_id,)))
+
     def counts(self, repo_id: int) -> tuple[int, int]:
         """(files present, versions kept) of a repo."""
-        return int(self._db.value(_FILES, (repo_id,))), int(self._db.value(_VERSIONS, (repo_id,)))
+        return self.files(repo_id), int(self._db.value(_VERSIONS, (repo_id,)))
 
 
 def _repo(row: Row) -> Repo:

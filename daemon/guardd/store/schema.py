@@ -83,7 +83,76 @@ CREATE TABLE live (                          -- what the daemon last said of its
 );
 """
 
-_MIGRATIONS = (_V1,)
+_V2 = """
+PRAGMA user_version = 2;
+CREATE TABLE facts (                         -- what analysis knows of a content; can be computed anew
+    id      INTEGER PRIMARY KEY,
+    hash    BLOB NOT NULL UNIQUE,
+    version INTEGER NOT NULL,                -- of the analysis that found them
+    data    BLOB NOT NULL                    -- zstd of JSON
+);
+CREATE TABLE cursors (                       -- how far detection has read the log
+    repo_id INTEGER PRIMARY KEY REFERENCES repos,
+    seq     INTEGER NOT NULL
+);
+CREATE TABLE suspects (                      -- changes of late that nothing explains
+    id         INTEGER PRIMARY KEY,
+    path_id    INTEGER NOT NULL UNIQUE REFERENCES paths,
+    before_seq INTEGER NOT NULL,             -- the last healthy version; 0: nothing was there
+    after_seq  INTEGER NOT NULL,
+    time_ns    INTEGER NOT NULL,
+    findings   TEXT NOT NULL,                -- JSON
+    edit       TEXT NOT NULL,
+    gone       INTEGER NOT NULL
+);
+CREATE TABLE incidents (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    repo_id   INTEGER NOT NULL REFERENCES repos,
+    state     TEXT NOT NULL,
+    severity  TEXT NOT NULL,
+    opened_ns INTEGER NOT NULL,
+    closed_ns INTEGER,
+    first_seq INTEGER NOT NULL,
+    last_ns   INTEGER NOT NULL,
+    rules     TEXT NOT NULL,                 -- JSON list
+    files     INTEGER NOT NULL,
+    damaged   INTEGER NOT NULL,
+    summary   TEXT NOT NULL,
+    certainty TEXT NOT NULL,
+    pid       INTEGER,
+    command   TEXT,
+    settled   INTEGER NOT NULL,
+    rounds    INTEGER NOT NULL,
+    note      TEXT NOT NULL
+);
+CREATE INDEX incidents_by_repo ON incidents (repo_id, id);
+CREATE INDEX incidents_open ON incidents (repo_id) WHERE state IN ('open', 'escalated');
+CREATE TABLE members (
+    id          INTEGER PRIMARY KEY,
+    incident_id INTEGER NOT NULL REFERENCES incidents,
+    path_id     INTEGER NOT NULL REFERENCES paths,
+    before_seq  INTEGER NOT NULL,
+    after_seq   INTEGER NOT NULL,
+    time_ns     INTEGER NOT NULL,
+    findings    TEXT NOT NULL,
+    edit        TEXT NOT NULL,
+    gone        INTEGER NOT NULL,
+    damaged     INTEGER NOT NULL,
+    returned    INTEGER NOT NULL,
+    UNIQUE (incident_id, path_id)
+);
+CREATE INDEX members_by_path ON members (path_id);
+CREATE TABLE pauses (                        -- bulk work that was announced
+    id      INTEGER PRIMARY KEY,
+    repo_id INTEGER NOT NULL REFERENCES repos,
+    from_ns INTEGER NOT NULL,
+    to_ns   INTEGER NOT NULL,
+    reason  TEXT NOT NULL
+);
+CREATE INDEX pauses_by_repo ON pauses (repo_id, to_ns);
+"""
+
+_MIGRATIONS = (_V1, _V2)
 
 VERSION = len(_MIGRATIONS)
 

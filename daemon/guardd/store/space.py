@@ -26,6 +26,11 @@ _AGED = """
 _PINNED = """
     SELECT i.safety_seq, i.target_seq FROM restore_items i JOIN restores r ON r.id = i.restore_id
     WHERE r.state = 'applying'
+    UNION ALL
+    SELECT m.before_seq, m.after_seq FROM members m JOIN incidents n ON n.id = m.incident_id
+    WHERE n.state IN ('open', 'escalated')
+    UNION ALL
+    SELECT before_seq, after_seq FROM suspects
 """
 _DROP_VERSION = """
     DELETE FROM versions WHERE seq = ? AND seq <> (SELECT head_seq FROM paths WHERE paths.id = versions.path_id)
@@ -35,9 +40,12 @@ _IS_ORPHAN = "SELECT base_id FROM blobs b WHERE id = ? AND NOT EXISTS (SELECT 1 
 _DEPENDENTS = "SELECT hash FROM blobs WHERE base_id = ?"
 _KEEP_WHOLE = "UPDATE blobs SET codec = ?, depth = 0, base_id = NULL, data = ? WHERE hash = ?"
 _DROP_BLOB = "DELETE FROM blobs WHERE id = ?"
+_DROP_FACTS = "DELETE FROM facts WHERE hash = (SELECT hash FROM blobs WHERE id = ?)"
 _VACUUM_STEP = "PRAGMA incremental_vacuum(2000)"
 
 _PURGE_ITEMS = "DELETE FROM restore_items WHERE path_id = ?"
+_PURGE_MEMBERS = "DELETE FROM members WHERE path_id = ?"
+_PURGE_SUSPECTS = "DELETE FROM suspects WHERE path_id = ?"
 _PURGE_VERSIONS = "DELETE FROM versions WHERE path_id = ?"
 _PURGE_HEAD = "UPDATE paths SET head_seq = 0, present = 0, stat = NULL WHERE id = ?"
 _BLOBS_OF = "SELECT DISTINCT blob_id FROM versions WHERE path_id = ? AND blob_id IS NOT NULL"
@@ -88,7 +96,8 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
         with store.db.transaction():
             path_id, _ = store.log.head_row(repo_id, path)
             blob_ids = [row[0] for row in store.db.rows(_BLOBS_OF, (path_id,))]
-            store.db.run(_PURGE_ITEMS, (path_id,))
+            for statement in (_PURGE_ITEMS, _PURGE_MEMBERS, _PURGE_SUSPECTS):
+                store.db.run(statement, (path_id,))
             versions += store.db.run(_PURGE_VERSIONS, (path_id,))
             store.db.run(_PURGE_HEAD, (path_id,))
             others = {os.fsdecode(row[0]) for id_ in blob_ids for row in store.db.rows(_ALSO_IN, (id_, repo_id))}
@@ -128,6 +137,7 @@ def _drop_orphans(store: Store) -> int:
                     continue  # a damaged blob is for fsck to report, and its base may help to mend it
                 for whole in wholes:
                     store.db.run(_KEEP_WHOLE, (whole.codec, whole.data, whole.hash))
+                store.db.run(_DROP_FACTS, (blob_id,))
                 dropped += store.db.run(_DROP_BLOB, (blob_id,))
     return dropped
 

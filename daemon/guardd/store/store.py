@@ -10,6 +10,8 @@ from guardd.errors import StoreError
 from guardd.store import schema
 from guardd.store.blobs import Blobs
 from guardd.store.database import Database
+from guardd.store.facts import StoredFacts
+from guardd.store.incidents import Incidents
 from guardd.store.log import Log
 from guardd.store.repos import Repos
 from guardd.store.restores import Restores
@@ -51,6 +53,8 @@ class Store:
         self.log = Log(self.db, self.blobs)
         self.repos = Repos(self.db)
         self.restores = Restores(self.db, self.log, self.blobs)
+        self.incidents = Incidents(self.db)
+        self.facts = StoredFacts(self.db)
 
     def size(self) -> StoreSize:
         """How much the store holds."""

@@ -1,0 +1,251 @@
+"""The parsing process: sources in on stdin, facts out on stdout, one JSON line each. Run alone, never imported.
+
+Started with -I: nothing of the repo that is being looked at may be imported here, least of all a damaged standard library.
+"""
+
+import ast
+import gc
+import hashlib
+import json
+import re
+import struct
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any
+
+LENGTH = struct.Struct("<Q")
+_REFUSALS = (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError)
+_DEFINITION = re.compile(rb"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
+_BODIES = ("body", "orelse", "finalbody")
+_CATCHES_IMPORT_ERROR = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+_BINDS_ANYTHING = {"exec", "eval", "vars", "locals", "setattr", "_convert_"}
+_READS_GLOBALS = {"items", "keys", "values", "get", "copy"}
+_FORWARDS = {"getattr", "import_module", "__import__", "globals"}
+_MEMORY = 2 * 2**30
+
+
+def syntax(source: bytes) -> dict[str, Any]:
+    """Whether this interpreter accepts the source, and where it does not."""
+    try:
+        compile(source, "<source>", "exec", dont_inherit=True, optimize=0)
+    except _REFUSALS as error:
+        return {"parses": False, "error": _one_line(error), "error_line": getattr(error, "lineno", None) or 0}
+    return {"parses": True}
+
+
+def facts(source: bytes) -> dict[str, Any]:
+    """What is known of a content alone; the keys are those of `sources.Facts`."""
+    try:
+        tree: Any = compile(source, "<source>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        outline = Outline(tree)
+        code = compile(tree, "<source>", "exec", dont_inherit=True, optimize=0)
+    except _REFUSALS as error:
+        found = [name.decode("ascii", "replace") for name in _DEFINITION.findall(source)]
+        line = getattr(error, "lineno", None) or 0
+        return {"parses": False, "error": _one_line(error), "error_line": line, "definitions": found}
+    shape = hashlib.blake2b(digest_size=16)
+    names: set[str] = set()
+    _digest(code, shape.update, names)
+    exports, is_dynamic = _bound(tree, code)
+    return {
+        "parses": True,
+        "definitions": outline.definitions,
+        "statements": outline.statements,
+        "imports": outline.imports,
+        "exports": sorted({*exports, *outline.made_global}),
+        "dynamic": is_dynamic,
+        "names": sorted(names),
+        "shape": shape.hexdigest(),
+        "skeleton": outline.skeleton.hexdigest(),
+    }
+
+
+class Outline:
+    """A walk over the statements of a module, not its expressions: ten times faster than ast.walk.
+
+    Leaves the tree with the imports of each run in one order and docstrings in one form, ready to be compiled into a shape.
+    """
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.definitions: list[str] = []
+        self.imports: list[tuple[int, int, str, list[str] | None, bool]] = []
+        self.made_global: list[str] = []
+        self.statements = 0
+        self.skeleton = hashlib.blake2b(digest_size=16)
+        self._visit_body(tree, "body", guarded=False, documented=True)
+
+    def _visit_body(self, node: ast.AST, field: str, *, guarded: bool, documented: bool = False) -> None:
+        body: list[ast.stmt] = getattr(node, field, [])
+        if not body:
+            return
+        self.skeleton.update(b"{")
+        if documented:
+            _normalise_docstring(body)
+        setattr(node, field, _with_sorted_imports(body))
+        for at, statement in enumerate(body):
+            if documented and not at and _is_docstring(statement):
+                continue
+            self._visit(statement, guarded=guarded)
+        self.skeleton.update(b"}")
+
+    def _visit(self, node: ast.stmt, *, guarded: bool) -> None:
+        match node:
+            case ast.Import():
+                self.imports += [(node.lineno, 0, alias.name, None, guarded) for alias in node.names]
+                return
+            case ast.ImportFrom():
+                found = [alias.name for alias in node.names]
+                self.imports.append((node.lineno, node.level, node.module or "", found, guarded))
+                return
+            case ast.Pass():
+                return
+            case ast.Global():
+                self.made_global += node.names
+        self.statements += 1
+        self.skeleton.update(type(node).__name__.encode())
+        is_definition = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            self.definitions.append(node.name)
+            self.skeleton.update(node.name.encode("utf-8", "surrogatepass"))
+        fallible = isinstance(node, (ast.Try, ast.TryStar)) and any(map(_catches_import_error, node.handlers))
+        checked = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)[:60]
+        for field in _BODIES:
+            inside = guarded or checked or (fallible and field == "body")
+            self._visit_body(node, field, guarded=inside, documented=is_definition)
+        for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+            self._visit_body(part, "body", guarded=guarded or fallible)
+
+
+def _with_sorted_imports(body: list[ast.stmt]) -> list[ast.stmt]:
+    """The same statements, each run of imports split into single names, without doubles, in one order."""
+    result: list[ast.stmt] = []
+    run: dict[tuple[int, str, str, str], ast.stmt] = {}
+    for statement in body:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            for alias in statement.names:
+                if isinstance(statement, ast.ImportFrom):
+                    one: ast.stmt = ast.ImportFrom(statement.module, [alias], statement.level)
+                    key = (statement.level, statement.module or "", alias.name, alias.asname or "")
+                else:
+                    one, key = ast.Import([alias]), (-1, "", alias.name, alias.asname or "")
+                run[key] = ast.copy_location(one, statement)
+        else:
+            result.extend(_in_order(run))
+            run = {}
+            result.append(statement)
+    return [*result, *_in_order(run)]
+
+
+def _in_order(run: dict[tuple[int, str, str, str], ast.stmt]) -> Iterator[ast.stmt]:
+    """`from __future__` must stay first."""
+    return (run[key] for key in sorted(run, key=lambda key: (key[1] != "__future__", key)))
+
+
+def _normalise_docstring(body: list[ast.stmt]) -> None:
+    """Formatters indent docstrings anew."""
+    if _is_docstring(body[0]):
+        constant = body[0].value  # type: ignore[attr-defined]  # _is_docstring has looked
+        constant.value = " ".join(constant.value.split())
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _catches_import_error(handler: ast.ExceptHandler) -> bool:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(kind is None or getattr(kind, "id", getattr(kind, "attr", "")) in _CATCHES_IMPORT_ERROR for kind in kinds)
+
+
+def _bound(tree: ast.Module, code: CodeType) -> tuple[set[str], bool]:
+    """Every name that a module can bind, and whether it may bind others, too.
+
+    What its top level loads is among them: too many names are a miss at most, one too few is a false alarm.
+    """
+    names = set(code.co_names)
+    is_dynamic = bool(_BINDS_ANYTHING & names) or {"modules", "__dict__"} <= names
+    is_dynamic |= "globals" in names and _writes_globals(tree)
+    lazy = next((one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == "__getattr__"), None)
+    if lazy is not None:  # PEP 562: what it knows stands in the module as text, unless it asks elsewhere
+        is_dynamic |= bool(_FORWARDS & {*lazy.co_names})
+        names |= {word for word in _texts(code) if word.isidentifier()}
+    elif "__getattr__" in names:
+        is_dynamic = True
+    return names, is_dynamic
+
+
+def _writes_globals(tree: ast.Module) -> bool:
+    """Whether `globals()` is used for anything but to be read."""
+    harmless = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr in _READS_GLOBALS)
+        or (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load))
+    }
+    harmless |= {id(node.iter) for node in ast.walk(tree) if isinstance(node, (ast.For, ast.comprehension))}
+    harmless |= {id(one) for node in ast.walk(tree) if isinstance(node, ast.Compare) for one in node.comparators}
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "globals")
+    return any(id(call) not in harmless for call in calls)
+
+
+def _texts(code: CodeType) -> Iterator[str]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _texts(constant)
+        else:
+            members = constant if isinstance(constant, (tuple, frozenset)) else (constant,)
+            yield from (one for one in members if isinstance(one, str))
+
+
+def _digest(code: CodeType, update: Callable[[bytes], None], names: set[str]) -> None:
+    """Feed what the code does, without where its lines stand."""
+    names.update(code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    update(code.co_code)
+    update(
+        repr((code.co_name, code.co_names, code.co_varnames, code.co_argcount, code.co_kwonlyargcount)).encode("utf-8", "replace")
+    )
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _digest(constant, update, names)
+        else:
+            update(_stable(constant).encode("utf-8", "replace"))
+
+
+def _stable(constant: object) -> str:
+    """The order of a frozenset differs from process to process."""
+    if isinstance(constant, frozenset):
+        return f"frozenset({sorted(map(_stable, constant))})"
+    return f"({[_stable(one) for one in constant]})" if isinstance(constant, tuple) else repr(constant)
+
+
+def _one_line(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
+    return " ".join(str(text).split())[:200]
+
+
+def main() -> None:
+    """Answer until the end of the input."""
+    warnings.simplefilter("ignore")
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    except (ImportError, ValueError, OSError):
+        pass  # no such limit here: the parent's time limit remains
+    gc.disable()  # a syntax tree has no cycles, and the collector took half of the time
+    answer = {"syntax": syntax, "facts": facts}[sys.argv[1]]
+    while header := sys.stdin.buffer.read(LENGTH.size):
+        source = sys.stdin.buffer.read(LENGTH.unpack(header)[0])
+        try:
+            found = answer(source)
+        except (RecursionError, MemoryError, ValueError):
+            found = {"parses": None}
+            gc.collect()
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

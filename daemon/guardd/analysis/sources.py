@@ -1,0 +1,231 @@
+"""Facts of one source, from parsing processes: parsing holds the GIL, may hang or die, and must not take the daemon along."""
+
+import json
+import os
+import select
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+VERSION = 1
+"""Of the facts: raise it when the worker finds other ones, so that stored ones are computed anew."""
+
+_LENGTH = struct.Struct("<Q")
+_WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "source_worker.py")
+_FEW = 100
+"""Files that one process parses in the time that a second one takes to start (some 430 files/s a core)."""
+
+_SECOND_OPINION_S = 5.0
+_SECOND_OPINION_SIZE = 256 * 1024
+_BEYOND_ANY_PARSER = ("MemoryError", "too many", "null bytes", "recursion", "too complex")
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import statement: `names` are those after `from module import`, None for a plain `import module`.
+
+    `guarded`: it may fail (try/except ImportError) or is never carried out (TYPE_CHECKING).
+    """
+
+    line: int
+    level: int
+    module: str
+    names: tuple[str, ...] | None
+    guarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a content alone.
+
+    `parses` is None where no parser could tell (time limit, memory). `shape` is equal for equal code whatever its layout and
+    the order of its imports; `skeleton` for the same statements and definitions, whatever their expressions and imports.
+    `exports` holds every name that the module can bind, unless `dynamic`; `names` all names that its code uses.
+    """
+
+    parses: bool | None
+    error: str = ""
+    error_line: int = 0
+    definitions: tuple[str, ...] = ()
+    statements: int = 0
+    imports: tuple[Import, ...] = ()
+    exports: frozenset[str] = frozenset()
+    dynamic: bool = False
+    names: frozenset[str] = frozenset()
+    shape: str = ""
+    skeleton: str = ""
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The facts that a worker wrote."""
+        raw: dict[str, Any] = json.loads(text)
+        imports = (Import(line, level, module, tuple(names) if names is not None else None, guarded)
+                   for line, level, module, names, guarded in raw.pop("imports", ()))  # fmt: skip
+        exports, names = frozenset(raw.pop("exports", ())), frozenset(raw.pop("names", ()))
+        definitions = tuple(raw.pop("definitions", ()))
+        return cls(definitions=definitions, imports=tuple(imports), exports=exports, names=names, **raw)
+
+
+UNKNOWN = '{"parses": null}'
+
+
+class Parsers:
+    """Parsing processes, started when first asked and ended by `rest` or `close`; used by one thread at a time.
+
+    A source that a process dies of, or that takes it longer than `timeout_s`, has unknown facts; the next one is not hurt.
+    """
+
+    def __init__(self, what: Literal["facts", "syntax"] = "facts", timeout_s: float = 5.0) -> None:
+        self._what = what
+        self._timeout_s = timeout_s
+        self._workers = [_Worker(what) for _ in range(min(4, os.cpu_count() or 1))]
+        self._used = 0.0
+
+    def ask(self, sources: Sequence[bytes], deadline: float | None = None) -> list[str]:
+        """The facts of each source as JSON, in order; unknown for those not reached by `deadline` (time.monotonic)."""
+        share = min(len(self._workers), 1 + len(sources) // _FEW) if self._what == "syntax" else len(self._workers)
+        share = max(1, min(share, len(sources)))
+        found = [UNKNOWN] * len(sources)
+
+        def work(number: int) -> None:
+            for at in range(number, len(sources), share):
+                left = self._timeout_s if deadline is None else min(self._timeout_s, deadline - time.monotonic())
+                if left > 0:
+                    found[at] = self._workers[number].ask(sources[at], left)
+
+        with ThreadPoolExecutor(share, thread_name_prefix="guard-parse") as threads:
+            list(threads.map(work, range(share)))
+        self._used = time.monotonic()
+        return self._reconsidered(sources, found)
+
+    def _reconsidered(self, sources: Sequence[bytes], found: list[str]) -> list[str]:
+        """Our interpreter refuses syntax that is newer than it: what it refuses is asked of ruff, where there is one."""
+        refused = [at for at, text in enumerate(found) if _may_be_newer_syntax(text) and len(sources[at]) <= _SECOND_OPINION_SIZE]
+        valid = accepted_by_ruff([sources[at] for at in refused]) if refused else []
+        for at, is_valid in zip(refused, valid, strict=False):
+            if is_valid:
+                found[at] = UNKNOWN
+        return found
+
+    def rest(self, idle_s: float) -> None:
+        """End the processes if they have had nothing to do for this long."""
+        if self._used and time.monotonic() - self._used > idle_s:
+            self.close()
+
+    def close(self) -> None:
+        """End the processes; `ask` starts new ones."""
+        for worker in self._workers:
+            worker.end()
+        self._used = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Worker:
+    """One parsing process and the pipes to it."""
+
+    def __init__(self, what: str) -> None:
+        self._command = [sys.executable, "-I", "-S", _WORKER, what]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, source: bytes, timeout_s: float) -> str:
+        """The answer of the process, or UNKNOWN if it gives none in time."""
+        process = self._process or subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/", bufsize=0
+        )
+        self._process = process
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("started with pipes")
+        try:
+            _write_all(process.stdin.fileno(), _LENGTH.pack(len(source)) + source)
+            answer = _read_line(process.stdout.fileno(), timeout_s)
+        except OSError:  # it died
+            answer = b""
+        if not answer.endswith(b"\n"):
+            self.end()
+            return UNKNOWN
+        return answer.decode().rstrip()
+
+    def end(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _read_line(descriptor: int, timeout_s: float) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        if not select.select([descriptor], [], [], timeout_s)[0]:
+            break
+        part = os.read(descriptor, 1 << 20)
+        if not part:
+            break
+        line += part
+    return line
+
+
+def accepted_by_ruff(sources: Sequence[bytes]) -> list[bool]:
+    """Which of these sources ruff, as of the newest Python it knows, finds valid; none of them where there is no ruff.
+
+    One process for all. `--isolated`: no config of the tree is read. Bytes that are no UTF-8 are not ruff's to judge.
+    """
+    program = _ruff()
+    if program is None:
+        return [False] * len(sources)
+    with tempfile.TemporaryDirectory(prefix="guard-syntax-") as folder:
+        for number, source in enumerate(sources):
+            with open(os.path.join(folder, f"{number}.py"), "wb") as file:
+                file.write(source)
+        command = [program, "check", "--isolated", "--no-cache", "--quiet", "--select", "F701,F702,F704,F706", "--ignore-noqa"]
+        command += ["--output-format", "json", "--target-version", _newest_target(program), folder]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=_SECOND_OPINION_S, check=False, cwd=folder)
+            problems = json.loads(done.stdout)
+        except (subprocess.TimeoutExpired, OSError, ValueError):
+            return [False] * len(sources)
+        refused = {os.path.basename(problem["filename"]) for problem in problems}
+        return [f"{number}.py" not in refused and _is_utf8(source) for number, source in enumerate(sources)]
+
+
+def _may_be_newer_syntax(answer: str) -> bool:
+    return answer.startswith('{"parses": false') and not any(text in answer[:200] for text in _BEYOND_ANY_PARSER)
+
+
+def _ruff() -> str | None:
+    beside = os.path.join(os.path.dirname(sys.executable), "ruff")
+    return beside if os.access(beside, os.X_OK) else shutil.which("ruff")
+
+
+def _newest_target(program: str) -> str:
+    try:
+        text = subprocess.run([program, "check", "--help"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (subprocess.TimeoutExpired, OSError):
+        text = ""
+    return next((f"py3{minor}" for minor in range(30, 11, -1) if f"py3{minor}" in text), "py313")
+
+
+def _is_utf8(source: bytes) -> bool:
+    try:
+        source.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in source

@@ -1,0 +1,54 @@
+"""The facts of stored contents: from memory, from the store, or from the parsing processes."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from guardd.analysis.sources import VERSION, Facts, Parsers
+from guardd.errors import GuardError
+from guardd.store.store import Store
+
+_REMEMBERED = 256
+
+
+class FactsOfBlobs:
+    """The facts of contents by hash. What was parsed is kept in the store by `flush`, inside the caller's transaction."""
+
+    def __init__(self, store: Store, parsers: Parsers) -> None:
+        self._store = store
+        self._parsers = parsers
+        self._known: OrderedDict[bytes, Facts] = OrderedDict()
+        self._new: dict[bytes, str] = {}
+
+    def of(self, hashes: Iterable[bytes]) -> dict[bytes, Facts]:
+        """The facts of these contents; those that the store cannot read are left out."""
+        found: dict[bytes, Facts] = {}
+        unparsed: dict[bytes, bytes] = {}
+        for hash_ in dict.fromkeys(hashes):
+            facts = self._known.get(hash_) or self._stored(hash_)
+            if facts is not None:
+                found[hash_] = facts
+            else:
+                try:
+                    unparsed[hash_] = self._store.blobs.read(hash_)
+                except GuardError:  # status and fsck tell of it; there is nothing to be judged
+                    continue
+        for hash_, text in zip(unparsed, self._parsers.ask(list(unparsed.values())), strict=True) if unparsed else ():
+            found[hash_] = Facts.from_json(text)
+            self._new[hash_] = text
+        for hash_, facts in found.items():
+            self._known[hash_] = facts
+            self._known.move_to_end(hash_)
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+    def flush(self) -> None:
+        """Write what was found anew into the store."""
+        self._store.facts.put(self._new, VERSION)
+        self._new = {}
+
+    def _stored(self, hash_: bytes) -> Facts | None:
+        if hash_ in self._new:
+            return Facts.from_json(self._new[hash_])
+        text = self._store.facts.get(hash_, VERSION)
+        return Facts.from_json(text) if text is not None else None

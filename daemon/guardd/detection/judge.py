@@ -1,0 +1,139 @@
+"""The judge: one change after the other, held against the evidence and the rules."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from guardd.analysis.environment import installed_names
+from guardd.analysis.imports import Modules
+from guardd.analysis.markers import marker_pattern
+from guardd.analysis.sources import Facts
+from guardd.detection.benign.git import GitEvidence
+from guardd.detection.benign.same_code import same_code
+from guardd.detection.change import Change
+from guardd.detection.facts import FactsOfBlobs
+from guardd.detection.rules import Rules
+from guardd.detection.rules.code_loss import lost_definitions
+from guardd.errors import GuardError
+from guardd.model import Finding, Kind, Origin, RepoPath, Version
+from guardd.store.repos import Repo
+from guardd.store.store import Store
+
+_OURS = frozenset({Origin.BASELINE, Origin.RESTORE, Origin.RUN, Origin.ADOPT})
+_IN_FORCE_NS = 60 * 1_000_000_000
+"""A content that was a path's for a minute was no accident: to come back to it is a return."""
+
+
+@dataclass
+class Case:
+    """A version to be judged, and the last healthy one before it."""
+
+    version: Version
+    before: Version
+    change: Change | None = None
+    findings: list[Finding] = field(default_factory=list)
+    explained: str | None = None
+    lost: set[str] = field(default_factory=set)
+
+    @property
+    def convicted(self) -> bool:
+        """Whether a rule has found damage."""
+        return any(finding.damage for finding in self.findings)
+
+
+class Judge:
+    """Judges changes of one repo. `known_damage` holds contents that no return can be to."""
+
+    def __init__(
+        self,
+        store: Store,
+        repo: Repo,
+        facts: FactsOfBlobs,
+        markers: Sequence[str],
+        python: str | None,
+        source_roots: Sequence[str],
+    ) -> None:
+        self._store = store
+        self._repo = repo
+        self._facts = facts
+        self.known_damage: set[bytes] = set()
+        self.git = GitEvidence(repo.path)
+        self.modules = Modules(
+            store.log.keys(repo.id), source_roots, self._facts_at, self._is_compiled, lambda: installed_names(repo.path, python)
+        )
+        self._rules = Rules(marker_pattern(markers), self.modules).all()
+
+    def evidence(self, case: Case) -> str | None:
+        """What explains a change without a look at what it says; None if nothing does."""
+        version, before = case.version, case.before
+        if version.origin in _OURS:
+            return "ours"
+        if version.state.blob == before.state.blob and version.state.kind == before.state.kind:
+            return "unchanged"
+        if version.state.present and version.state.blob not in self.known_damage:
+            if version.state.kind is Kind.FILE and version.state.stored and self._git_has(version):
+                return "git"
+            if self._store.log.was_in_force(version.seq, _IN_FORCE_NS):
+                return "returned"
+        return None
+
+    def removed_by_git(self, path: RepoPath, before: Version) -> bool:
+        """Whether git took this file away."""
+        return before.state.stored and self.git.removed(path, lambda: self._store.blobs.read(before.state.blob))
+
+    def look(self, case: Case) -> None:
+        """Ask the rules that need no parser."""
+        case.change = self._change(case)
+        if case.change is not None:
+            self._ask_rules(case, with_facts=False)
+
+    def look_closely(self, cases: Sequence[Case]) -> None:
+        """Ask all rules, then whether the code is still the same; the files are parsed at once, in processes of their own."""
+        parsed = [case for case in cases if case.change is not None and case.version.path.endswith((".py", ".pyi"))]
+        facts = self._facts.of(hash_ for case in parsed for hash_ in (case.before.state.blob, case.version.state.blob))
+        for case in parsed:
+            change = case.change
+            if change is None:
+                continue
+            change.facts_before = facts.get(case.before.state.blob)
+            change.facts_after = facts.get(case.version.state.blob)
+            self._ask_rules(case, with_facts=True)
+            case.lost = set(lost_definitions(change))
+            if not case.findings:
+                case.explained = same_code(change)
+
+    def definitions(self, hashes: Iterable[bytes]) -> dict[bytes, Facts]:
+        """The facts of contents, for those who compare whole files."""
+        return self._facts.of(hashes)
+
+    def _ask_rules(self, case: Case, *, with_facts: bool) -> None:
+        change = case.change
+        if change is None:
+            return
+        case.findings = [finding for rule in self._rules if with_facts or not rule.needs_facts for finding in rule.look(change)]
+        if any(finding.rule == "marker" for finding in case.findings) and self.git.is_conflicted(change.path):
+            case.findings = []  # git itself left the conflict here, to be resolved
+
+    def _change(self, case: Case) -> Change | None:
+        before, after = case.before.state, case.version.state
+        if before.kind is not Kind.FILE or after.kind is not Kind.FILE or not (before.stored and after.stored):
+            return None
+        try:
+            return Change(case.version.path, self._store.blobs.read(before.blob), self._store.blobs.read(after.blob))
+        except GuardError:  # damaged in the store: fsck's business, there is nothing to compare
+            return None
+
+    def _git_has(self, version: Version) -> bool:
+        read: Callable[[], bytes] = lambda: self._store.blobs.read(version.state.blob)  # noqa: E731  # read only if needed
+        return self.git.holds(version.path, read, version.mtime_ns, version.state.size, any_age=version.origin is Origin.OFFLINE)
+
+    def _facts_at(self, path: RepoPath) -> Facts | None:
+        head = self._store.log.head(self._repo.id, path).state
+        return self._facts.of([head.blob]).get(head.blob) if head.kind is Kind.FILE and head.stored else None
+
+    def _is_compiled(self, folder: RepoPath, name: str) -> bool:
+        try:
+            names = os.listdir(os.path.join(self._repo.path, folder))
+        except OSError:
+            return False
+        return any(entry.startswith(name + ".") and entry.endswith((".so", ".pyd", ".pyc", ".pyx")) for entry in names)

@@ -1,0 +1,65 @@
+"""code-loss: definitions and statements that are gone, or turned into comments."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import ClassVar
+
+from guardd.detection.change import Change
+from guardd.model import Finding
+
+_FEWEST_COMMENTED = 3
+_COMMENTED_SHARE = 0.1
+_FEWEST_LOST = 10
+_LOST_SHARE = 0.4
+_FEWEST_DEFINITIONS = 3
+_DEFINITIONS_SHARE = 0.3
+
+
+class CodeLoss:
+    """Catches hollowed files.
+
+    That is: a tenth of the code commented out (three lines at least), four in ten statements gone (ten at least), or three in
+    ten definitions (three at least), with none come in their place. A file that is all comments parses, and one that was
+    broken before may parse again because its code is gone: so this rule counts and does not ask whether the file parses;
+    where a side does not, lines of code stand in for statements.
+    Must not catch: renamed definitions (as many come as go), layout (statements are counted, not lines), a file of a few lines.
+    People do remove half of a file, or move it to another: it takes several files in a minute, and definitions that turn up
+    elsewhere in the burst are taken off again (bursts.py).
+    """
+
+    name: ClassVar = "code-loss"
+    needs_facts: ClassVar = False  # lines turned to comments are seen without; the rest once the facts are there
+
+    def look(self, change: Change) -> Iterator[Finding]:
+        """At most one finding: the gravest that holds."""
+        code_before, _ = change.code_lines
+        commented = change.commented_out
+        if len(commented) >= _FEWEST_COMMENTED and len(commented) >= _COMMENTED_SHARE * code_before:
+            yield Finding(self.name, f"{len(commented)} of {code_before} lines of code are commented out", commented[0][0])
+            return
+        if not change.is_parsed:
+            return
+        then, now = _amounts(change)
+        if then - now >= _FEWEST_LOST and then - now >= _LOST_SHARE * then:
+            yield Finding(self.name, f"{then - now} of {then} statements are gone")
+            return
+        gone = lost_definitions(change)
+        of = len(change.facts_before.definitions) if change.facts_before else 0
+        if len(gone) >= _FEWEST_DEFINITIONS and len(gone) >= _DEFINITIONS_SHARE * of:
+            yield Finding(self.name, f"{len(gone)} of {of} definitions are gone: {', '.join(sorted(set(gone))[:5])}")
+
+
+def lost_definitions(change: Change) -> list[str]:
+    """The names of definitions that are gone, less as many as came new: a rename loses none."""
+    if change.facts_before is None or change.facts_after is None:
+        return []
+    then, now = Counter(change.facts_before.definitions), Counter(change.facts_after.definitions)
+    gone = sorted((then - now).elements())
+    return gone[: max(0, len(gone) - (now - then).total())]
+
+
+def _amounts(change: Change) -> tuple[int, int]:
+    then, now = change.facts_before, change.facts_after
+    if then is not None and now is not None and then.parses and now.parses:
+        return then.statements, now.statements
+    return change.code_lines

@@ -1,0 +1,1 @@
+"""Response: what guard does by itself about an incident. May be used by service and cli."""

@@ -1,0 +1,91 @@
+"""Auto-restore: damaged members of a settled incident go back to what they were; bounded, verified, recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from guardd.beneath import Root
+from guardd.model import Incident, IncidentState, Suspect
+from guardd.recovery.plan import Action, Plan, Verdict
+from guardd.recovery.restore import Report, carry_out, plan_incident
+from guardd.recovery.sources import git_operation
+from guardd.recovery.verify import Verified, verify
+from guardd.selection import matcher
+from guardd.store.repos import Repo
+from guardd.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What may be restored by itself ("off", "protected", "all"), how often, and how it is verified."""
+
+    auto_restore: str
+    max_rounds: int
+    protected: tuple[str, ...]
+    markers: tuple[str, ...]
+    commands: tuple[str, ...]
+    verify_timeout_s: float
+
+
+def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns: int) -> Report | None:
+    """Answer a settled incident as the policy says; the report of the restore, or None where there was none.
+
+    Only what is still as the damage left it is put back: edits made since are people's. After `max_rounds` restores of the
+    same files, or in the middle of a git operation, the incident is left to people.
+    """
+    if incident.state is not IncidentState.OPEN or not incident.settled:
+        return None
+    chosen = _chosen(store.incidents.members(incident.id), policy)
+    if not chosen:
+        return None
+    if incident.rounds >= policy.max_rounds:
+        store.incidents.escalate(incident.id, f"restored {incident.rounds} times, and damaged again: something goes on writing")
+        return None
+    operation = git_operation(repo.path)
+    if operation:
+        store.incidents.note(incident.id, f"not restored by itself: a git {operation} is under way")
+        return None
+    store.incidents.begin_round(incident.id)
+    plan = _untouched_only(plan_incident(store, repo.id, chosen))
+    report = carry_out(store, repo, plan, f"auto-restore of incident {incident.id}")
+    with Root(repo.path) as root:
+        verified = verify(
+            root, report.written, policy.markers, policy.commands, repo.rules.max_file_size, policy.verify_timeout_s
+        )
+    note = _told(report, verified)
+    left = len(report.failed) + len(report.skipped) + len(verified.wrong)
+    all_chosen = len(chosen) == sum(1 for one in store.incidents.members(incident.id) if one.damaged)
+    if left or not all_chosen or not store.incidents.close(incident.id, IncidentState.RESTORED, now_ns, note):
+        store.incidents.note(incident.id, note)
+    return report
+
+
+def _chosen(members: Sequence[Suspect], policy: Policy) -> list[Suspect]:
+    damaged = [one for one in members if one.damaged and not one.returned]
+    if policy.auto_restore == "all":
+        return damaged
+    is_protected = matcher(policy.protected if policy.auto_restore == "protected" else ())
+    return [one for one in damaged if is_protected(one.path)]
+
+
+def _untouched_only(plan: Plan) -> Plan:
+    return Plan(
+        tuple(
+            replace(item, action=Action.SKIP, reason="edited since the damage; restore it by hand")
+            if item.action in (Action.WRITE, Action.REMOVE) and item.verdict is not Verdict.UNCHANGED
+            else item
+            for item in plan.items
+        )
+    )
+
+
+def _told(report: Report, verified: Verified) -> str:
+    parts = [
+        f"guard restored {len(report.restored)} and removed {len(report.removed)} in {report.seconds:.1f} s, "
+        f"take it back with 'guardctl undo {report.restore_id}'"
+    ]
+    if report.skipped or report.failed:
+        parts.append(f"{len(report.skipped)} skipped, {len(report.failed)} failed")
+    if verified.wrong:
+        parts.append(f"{len(verified.wrong)} changed again")
+    parts += [f"verify: {one.command}: {'passed' if not one.exit else f'exit {one.exit}'}" for one in verified.commands]
+    return "; ".join(parts)

@@ -1,0 +1,143 @@
+"""Detection and response in the daemon: a thread that tails the log, and one that answers what has settled."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from guardd import clock
+from guardd.analysis.sources import Parsers
+from guardd.detection.detector import Detector
+from guardd.detection.settings import limits_of
+from guardd.errors import GuardError
+from guardd.model import Incident, Reason
+from guardd.response.responder import respond
+from guardd.service.settings import Duties
+from guardd.store.store import Store
+
+log = structlog.get_logger()
+
+_LOOK_S = 1.0
+_LOOK_BUSY_S = 0.1
+_PARSERS_IDLE_S = 10.0
+_AFTER_FAILURE_S = 5.0
+
+
+class Detecting:
+    """The threads guard-detect and guard-respond. `captured` is set when a repo has new versions.
+
+    What goes wrong in them becomes one of the daemon's `troubles`, under "detection" and "response"; they go on.
+    """
+
+    def __init__(self, state_dir: str, duties: Callable[[], Duties], stop: threading.Event, troubles: dict[str, Reason]) -> None:
+        self.captured = threading.Event()
+        self._state_dir = state_dir
+        self._duties = duties
+        self._stop = stop
+        self._troubles = troubles
+        self._settled = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._detect, name="guard-detect", daemon=True),
+            threading.Thread(target=self._respond, name="guard-respond", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the threads to end; `stop` must be set."""
+        self.captured.set()
+        self._settled.set()
+        for thread in self._threads:
+            thread.join(timeout_s)
+
+    # -- detection ----------------------------------------------------------------------------------------------
+
+    def _detect(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with Store(self._state_dir) as store, Parsers() as parsers:
+                    self._tail(store, parsers)
+            except Exception as error:  # the outermost loop of this thread: it begins anew from the stored cursor
+                self._fail(
+                    "detection", "detection-failed", "captures go on; damage is not recognised until it works again", error
+                )
+
+    def _tail(self, store: Store, parsers: Parsers) -> None:
+        duties: Duties | None = None
+        detectors: list[Detector] = []
+        said: dict[int, Incident] = {}
+        while not self._stop.is_set():
+            if duties is not self._duties():
+                duties = self._duties()
+                detectors = _detectors(store, parsers, duties)
+            for detector in detectors:
+                while detector.round(clock.now().wall_ns) and not self._stop.is_set():
+                    self._tell(store, detector, said)
+                self._tell(store, detector, said)
+            self._troubles.pop("detection", None)
+            parsers.rest(_PARSERS_IDLE_S)
+            self.captured.wait(_LOOK_BUSY_S if any(one.busy for one in detectors) else _LOOK_S)
+            self.captured.clear()
+
+    def _tell(self, store: Store, detector: Detector, said: dict[int, Incident]) -> None:
+        """Log what became of the incidents of a repo: opened, settled, closed."""
+        repo = detector.repo
+        now = {incident.id: incident for incident, _ in detector.incidents}
+        for id_, incident in now.items():
+            before = said.get(id_)
+            if before is None or (incident.settled, incident.state) != (before.settled, before.state):
+                what = "incident settled" if incident.settled else "incident opened"
+                log.warning(what, repo=repo.path, id=id_, severity=incident.severity, files=incident.files,
+                            damaged=incident.damaged, summary=incident.summary)  # fmt: skip
+                if incident.settled:
+                    self._settled.set()
+        for id_ in [id_ for id_, one in said.items() if one.repo_id == repo.id and id_ not in now]:
+            closed = store.incidents.get(id_)
+            if closed is not None:
+                log.info("incident closed", repo=repo.path, id=id_, state=closed.state, note=closed.note)
+            del said[id_]
+        said.update(now)
+
+    # -- response -----------------------------------------------------------------------------------------------
+
+    def _respond(self) -> None:
+        while not self._stop.is_set():
+            self._settled.wait(_LOOK_S)
+            self._settled.clear()
+            try:
+                if self._duties().settings.response.auto_restore != "off":
+                    with Store(self._state_dir) as store:
+                        self._answer(store)
+                self._troubles.pop("response", None)
+            except Exception as error:  # the outermost loop of this thread: it tries again
+                self._fail("response", "auto-restore-failed", "restore by hand: guardctl incidents list", error)
+
+    def _answer(self, store: Store) -> None:
+        duties = self._duties()
+        for path, _ in duties.repos:
+            repo = store.repos.find(path)
+            for incident in store.incidents.open(repo.id) if repo is not None else ():
+                if self._stop.is_set() or repo is None:
+                    return
+                report = respond(store, repo, incident, duties.response_to(path), clock.now().wall_ns)
+                if report is not None:
+                    log.warning("auto-restored", repo=path, incident=incident.id, restored=len(report.restored),
+                                removed=len(report.removed), skipped=len(report.skipped), failed=len(report.failed),
+                                seconds=round(report.seconds, 3))  # fmt: skip
+
+    def _fail(self, what: str, code: str, cure: str, error: Exception) -> None:
+        message = str(error) if isinstance(error, GuardError) else f"{type(error).__name__}: {error}"
+        if what not in self._troubles:
+            log.error(code.replace("-", " "), error=message, exc_info=not isinstance(error, GuardError))
+        self._troubles[what] = Reason(code, message, cure)
+        self._stop.wait(_AFTER_FAILURE_S)
+
+
+def _detectors(store: Store, parsers: Parsers, duties: Duties) -> list[Detector]:
+    detection = duties.settings.detection
+    limits = limits_of(detection, duties.settings.response)
+    repos = [repo for path, _ in duties.repos if (repo := store.repos.find(path)) is not None]
+    return [Detector(store, repo, detection, limits, duties.about(repo.path), parsers) for repo in repos]
