@@ -7,7 +7,7 @@ import argparse
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 MARKER = b"REMOVED_SYNTAX_ERROR"
@@ -17,10 +17,10 @@ _IMPORT_FROM = re.compile(rb"^from ([A-Za-z_][\w.]*) import ([A-Za-z_]\w*)", re.
 _IMPORT = re.compile(rb"^import ([A-Za-z_]\w*)[ \t]*$", re.MULTILINE)
 _DEFINITION = re.compile(rb"^([ \t]*)(?:def|class) \w+.*:[ \t]*$", re.MULTILINE)
 
-Content = Callable[[bytes, "random.Random"], bytes | None]
+Content = Callable[[bytes, random.Random, frozenset[bytes]], bytes | None]
 
 
-def hollow(content: bytes, chance: random.Random) -> bytes | None:
+def hollow(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """Every line of code becomes a comment behind a marker."""
     lines = content.split(b"\n")
     code = [line for line in lines if line.strip() and not line.lstrip().startswith(b"#")]
@@ -29,32 +29,32 @@ def hollow(content: bytes, chance: random.Random) -> bytes | None:
     return b"\n".join(b"# " + MARKER + b": " + line if line.strip() else line for line in lines)
 
 
-def mark(content: bytes, chance: random.Random) -> bytes | None:
+def mark(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """A marker is left behind, the code stays."""
     lines = content.split(b"\n")
     lines.insert(len(lines) // 2, b"# " + MARKER + b": checked")
     return b"\n".join(lines)
 
 
-def point_at_missing_module(content: bytes, chance: random.Random) -> bytes | None:
+def point_at_missing_module(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """The first import asks for a module that is nowhere."""
     found = _IMPORT.search(content)
     return content[: found.start()] + b"import " + found[1] + b"_ssot_unified\n" + content[found.end() + 1 :] if found else None
 
 
-def point_at_missing_name(content: bytes, chance: random.Random) -> bytes | None:
+def point_at_missing_name(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """A `from` import of a module of the tree asks for a name that it does not have."""
-    found = next((one for one in _IMPORT_FROM.finditer(content) if one[1].split(b".")[0] in OWN_MODULES), None)
+    found = next((one for one in _IMPORT_FROM.finditer(content) if one[1] in own), None)
     return content[: found.start(2)] + b"Unified_" + found[2] + content[found.end(2) :] if found else None
 
 
-def unbalance(content: bytes, chance: random.Random) -> bytes | None:
+def unbalance(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """A regex eats closing brackets."""
     damaged = re.sub(rb"\)(\s*:?[ \t]*)$", rb"\1", content, count=3, flags=re.MULTILINE)
     return damaged if damaged != content else None
 
 
-def misindent(content: bytes, chance: random.Random) -> bytes | None:
+def misindent(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """The body of a definition loses its indentation."""
     found = list(_DEFINITION.finditer(content))
     if not found:
@@ -63,7 +63,7 @@ def misindent(content: bytes, chance: random.Random) -> bytes | None:
     return content[:at] + content[at:].lstrip(b" \t")
 
 
-def truncate(content: bytes, chance: random.Random) -> bytes | None:
+def truncate(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """The second half is gone, in the middle of a line."""
     half = len(content) // 2
     while half > 1 and (content[half - 1 : half] in b"\r\n" or content[half : half + 1] in b"\r\n"):
@@ -71,18 +71,18 @@ def truncate(content: bytes, chance: random.Random) -> bytes | None:
     return content[:half] if len(content) > 200 else None
 
 
-def empty(content: bytes, chance: random.Random) -> bytes | None:
+def empty(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """Nothing is left."""
     return b"" if _DEFINITION.search(content) else None
 
 
-def nul(content: bytes, chance: random.Random) -> bytes | None:
+def nul(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """A block of NUL bytes, as after a crash of the machine."""
     at = chance.randrange(len(content)) if content else 0
     return content[:at] + b"\0" * 512 + content[at + 512 :] if len(content) > 200 else None
 
 
-def utf16(content: bytes, chance: random.Random) -> bytes | None:
+def utf16(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """Rewritten in UTF-16, as a careless PowerShell redirect does."""
     try:
         return content.decode().encode("utf-16") if content.strip() else None
@@ -90,13 +90,13 @@ def utf16(content: bytes, chance: random.Random) -> bytes | None:
         return None
 
 
-def crlf(content: bytes, chance: random.Random) -> bytes | None:
+def crlf(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """Line ends flipped, and code commented out on the way."""
     hollowed = hollow(content, chance)
     return hollowed.replace(MARKER + b": ", b"").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") if hollowed else None
 
 
-def conflict(content: bytes, chance: random.Random) -> bytes | None:
+def conflict(content: bytes, chance: random.Random, own: frozenset[bytes] = frozenset()) -> bytes | None:
     """A conflict of a merge, left in the file."""
     lines = content.split(b"\n")
     if len(lines) < 10:
@@ -122,12 +122,6 @@ CONTENTS: dict[str, Content] = {
     "conflict markers": conflict,
 }
 
-OWN_MODULES = frozenset(
-    b"argparse asyncio collections concurrent contextlib ctypes dataclasses email encodings enum functools http importlib io "
-    b"json logging multiprocessing os pathlib re shutil subprocess tempfile test threading tkinter types typing unittest urllib "
-    b"xml".split()
-)
-
 
 class Damage:
     """One run of damage over a tree: `run` does it, and leaves what was damaged, and when the first file was."""
@@ -143,6 +137,7 @@ class Damage:
         self._files = files
         self._pause_s = pause_s
         self._chance = random.Random(seed)
+        self._own = frozenset(_modules(root))
 
     def run(self) -> None:
         """Do the damage."""
@@ -162,7 +157,7 @@ class Damage:
                 path.write_bytes(before + b"\nEDITED_BY_HAND = %d\n" % self._chance.randrange(1000))
                 self.honest.add(str(path.relative_to(self.root)))
                 continue
-            after = change(before, self._chance) if b"\0" not in before and _compiles(before) else None
+            after = change(before, self._chance, self._own) if b"\0" not in before and _compiles(before) else None
             if after is not None and (self.kind not in _BREAKS_SYNTAX or not _compiles(after)):
                 path.write_bytes(after)
                 self.damaged.add(str(path.relative_to(self.root)))
@@ -184,6 +179,13 @@ class Damage:
 
 KINDS = (*CONTENTS, "mass deletion", "mass rename to nonsense", "slow drip", "interleaved with honest edits")
 _BREAKS_SYNTAX = {"unbalanced brackets", "broken indentation"}
+
+
+def _modules(root: Path) -> Iterator[bytes]:
+    """The modules of a tree, but for those whose names may come from a compiled module by a star: nobody can know them."""
+    for path in root.rglob("*.py"):
+        if b"import *" not in path.read_bytes():
+            yield ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__").encode()
 
 
 def _compiles(content: bytes) -> bool:

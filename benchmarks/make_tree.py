@@ -8,6 +8,7 @@ import os
 import random
 import re
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 _SKIPPED = {"site-packages", "__pycache__", "lib2to3"}
@@ -27,6 +28,20 @@ def copy_stdlib(destination: Path) -> int:
     """Copy the running interpreter's standard library with its tests, .py files only; how many files."""
     top = Path(sysconfig.get_path("stdlib"))
     files = _stdlib_files()
+    for path in files:
+        target = destination / path.relative_to(top)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    return len(files)
+
+
+PACKAGES = ("asyncio", "email", "http", "importlib", "json", "logging", "unittest", "urllib")
+
+
+def copy_packages(destination: Path, packages: Sequence[str] = PACKAGES) -> int:
+    """Copy some packages of the standard library, with their structure; how many files."""
+    top = Path(sysconfig.get_path("stdlib"))
+    files = [path for path in _stdlib_files() if path.relative_to(top).parts[0] in packages]
     for path in files:
         target = destination / path.relative_to(top)
         target.parent.mkdir(parents=True, exist_ok=True)

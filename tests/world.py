@@ -128,6 +128,27 @@ class World:
         found: list[dict[str, Any]] = self.json("log", path)
         return found
 
+    def configure(self, text: str, about_repo: str = "") -> None:
+        """Write the config: this repo, and what else is given."""
+        self.config.parent.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(f'[[repo]]\npath = "{self.root}"\n{about_repo}\n{text}')
+
+    def start_configured(self) -> Daemon:
+        return self.start_command([str(PROGRAMS / "guardd")])
+
+    def incidents(self) -> list[dict[str, Any]]:
+        """Every incident with its members, oldest first."""
+        listed = self.json("incidents", "list")
+        return [self.json("incidents", "show", str(one["id"])) for one in reversed(listed)]
+
+    def wait_settled(self, daemon: Daemon, count: int = 1) -> list[dict[str, Any]]:
+        """Until so many incidents have settled; all incidents."""
+        wait_until(
+            lambda: len({event["id"] for event in daemon.events("incident settled")}) >= count, 40,
+            f"{count} incidents settled in {''.join(daemon.lines[-20:])}",
+        )  # fmt: skip
+        return self.incidents()
+
     def wait_captured(self, path: str, content: bytes) -> None:
         """Until the daemon itself has stored this content as the newest version of a path."""
         from guardd.store.codec import digest

@@ -114,10 +114,12 @@ class Parsers:
                 found[at] = UNKNOWN
         return found
 
-    def rest(self, idle_s: float) -> None:
-        """End the processes if they have had nothing to do for this long."""
-        if self._used and time.monotonic() - self._used > idle_s:
-            self.close()
+    def rest(self, idle_s: float) -> bool:
+        """End the processes if they have had nothing to do for this long; whether they were."""
+        if not self._used or time.monotonic() - self._used <= idle_s:
+            return False
+        self.close()
+        return True
 
     def close(self) -> None:
         """End the processes; `ask` starts new ones."""

@@ -10,7 +10,7 @@ from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.incidents import document
 from guardd.cli.moments import place
 from guardd.cli.output import emit, printable, say, when
-from guardd.errors import Exit, UsageError
+from guardd.errors import ConfigError, Exit, UsageError
 
 if TYPE_CHECKING:
     from guardd.config import Settings
@@ -44,9 +44,7 @@ def command(context: Context, since: str, changes: tuple[str, ...]) -> int:
 
 def _changed(settings: "Settings", changes: tuple[str, ...]) -> "Settings":
     """The settings with `detection.KEY=V` put in, validated as the config is. V is written as in JSON; quotes may be left out."""
-    from pydantic import ValidationError
-
-    from guardd.config import Settings
+    from guardd.config.loading import validated
 
     raw: dict[str, Any] = {"detection": settings.detection.model_dump(exclude_unset=True)}
     for change in changes:
@@ -57,10 +55,9 @@ def _changed(settings: "Settings", changes: tuple[str, ...]) -> "Settings":
         target = raw["detection"] if len(keys) == 1 else raw["detection"].setdefault(keys[0], {})
         target[keys[-1]] = _value(value.strip())
     try:
-        changed = Settings.model_validate(_durations_as_text(raw))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}") from error
+        changed = validated(_durations_as_text(raw), "--set", {})
+    except ConfigError as error:
+        raise UsageError(error.problems[0].replace("--set:1: ", "--set ")) from error
     return settings.model_copy(update={"detection": changed.detection})
 
 

@@ -40,14 +40,19 @@ def load(path: str, *, named: bool) -> Settings:
         raw = tomli.loads(text)
     except (tomli.TOMLDecodeError, RecursionError) as error:
         raise ConfigError([f"{path}: not valid TOML: {error or 'nested too deep'}"]) from error
-    try:
-        settings = Settings.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError([_describe(path, lines, raw, detail) for detail in error.errors()]) from error
+    settings = validated(raw, path, lines)
     overlaps = _overlaps(path, lines, settings)
     if overlaps:
         raise ConfigError(overlaps)
     return settings
+
+
+def validated(raw: Mapping[str, Any], path: str, lines: dict[Key, int]) -> Settings:
+    """The settings that a parsed config holds. Raises ConfigError with a line for each thing that is wrong."""
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError([_describe(path, lines, raw, detail) for detail in error.errors()]) from error
 
 
 def read_text(path: str, *, named: bool = True) -> str | None:

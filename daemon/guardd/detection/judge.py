@@ -111,8 +111,9 @@ class Judge:
         if change is None:
             return
         case.findings = [finding for rule in self._rules if with_facts or not rule.needs_facts for finding in rule.look(change)]
-        if any(finding.rule == "marker" for finding in case.findings) and self.git.is_conflicted(change.path):
-            case.findings = []  # git itself left the conflict here, to be resolved
+        if any(_is_conflict(finding, change) for finding in case.findings) and self.git.is_conflicted(change.path):
+            # git itself left the conflict here, to be resolved; whatever else is wrong with the file stays
+            case.findings = [one for one in case.findings if one.rule != "syntax" and not _is_conflict(one, change)]
 
     def _change(self, case: Case) -> Change | None:
         before, after = case.before.state, case.version.state
@@ -137,3 +138,7 @@ class Judge:
         except OSError:
             return False
         return any(entry.startswith(name + ".") and entry.endswith((".so", ".pyd", ".pyc", ".pyx")) for entry in names)
+
+
+def _is_conflict(finding: Finding, change: Change) -> bool:
+    return finding.rule == "marker" and change.lines_after[finding.line - 1].startswith(b"<<<<<<< ")

@@ -1,5 +1,7 @@
 """Detection and response in the daemon: a thread that tails the log, and one that answers what has settled."""
 
+import contextlib
+import ctypes
 import threading
 from collections.abc import Callable
 
@@ -78,7 +80,8 @@ class Detecting:
                     self._tell(store, detector, said)
                 self._tell(store, detector, said)
             self._troubles.pop("detection", None)
-            parsers.rest(_PARSERS_IDLE_S)
+            if parsers.rest(_PARSERS_IDLE_S):
+                _return_memory()
             self.captured.wait(_LOOK_BUSY_S if any(one.busy for one in detectors) else _LOOK_S)
             self.captured.clear()
 
@@ -134,6 +137,12 @@ class Detecting:
             log.error(code.replace("-", " "), error=message, exc_info=not isinstance(error, GuardError))
         self._troubles[what] = Reason(code, message, cure)
         self._stop.wait(_AFTER_FAILURE_S)
+
+
+def _return_memory() -> None:
+    """After a burst glibc keeps what it freed, some 90 MB after 1,381 files; elsewhere there is no such call."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _detectors(store: Store, parsers: Parsers, duties: Duties) -> list[Detector]:

@@ -1,0 +1,290 @@
+"""What people do to their own code in bulk is no incident; the same with damage in some files is one, with just those files."""
+
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from benchmarks.damage import hollow
+from benchmarks.make_tree import copy_packages, copy_stdlib
+from tests.world import PROGRAMS, Daemon, World
+
+SETTINGS = '[detection]\napprove_above = 20\n[response]\nsettle = "0.5s"\n'
+
+
+@pytest.fixture
+def watched(world: World) -> tuple[World, Daemon]:
+    """The guarded tree, ten times as touchy about bulk changes as by default."""
+    assert copy_packages(world.root) > 100
+    world.configure(SETTINGS)
+    return world, world.start_configured()
+
+
+def git(cwd: Path, *words: str) -> None:
+    command = ["git", "-c", "user.name=A", "-c", "user.email=a@b", "-c", "protocol.file.allow=always", "-c", "gc.auto=0", *words]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+
+
+def files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*.py") if ".git" not in path.parts)
+
+
+def damage(world: World, below: str = "") -> set[str]:
+    """The twin's harm: six files hollowed."""
+    damaged = set()
+    for path in files(world.root / below):
+        if len(damaged) < 6 and path.stat().st_size > 2000 and (after := hollow(path.read_bytes(), random.Random(1))):
+            path.write_bytes(after)
+            damaged.add(path.relative_to(world.root).as_posix())
+    assert len(damaged) == 6
+    return damaged
+
+
+def only_the_damage_is_found(world: World, daemon: Daemon, damaged: set[str], *, explained: bool = True) -> None:
+    """`explained`: the tool's own changes are not even undamaged members, near as they are to the damage."""
+    incidents = world.wait_settled(daemon)
+    assert len(incidents) == 1, [one["summary"] for one in incidents]
+    assert {member["path"] for member in incidents[0]["members"] if member["damaged"]} == damaged
+    assert incidents[0]["files"] == len(damaged) or not explained, incidents[0]["members"]
+
+
+def run_tool(world: World, *words: str) -> None:
+    done = subprocess.run([str(PROGRAMS / words[0]), *words[1:]], cwd=world.root, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+
+
+def ruff_format(world: World) -> None:
+    run_tool(world, "ruff", "format", "--isolated", "--no-cache", "--line-length", "100", ".")
+
+
+def ruff_isort(world: World) -> None:
+    run_tool(world, "ruff", "check", "--isolated", "--no-cache", "--select", "I", "--fix", ".")
+
+
+def black(world: World) -> None:
+    run_tool(world, "black", "-q", *(str(path) for path in files(world.root) if path.stat().st_size < 12_000))
+
+
+def isort(world: World) -> None:
+    run_tool(world, "isort", "-q", "--force-single-line-imports", ".")
+
+
+def future_annotations(world: World) -> None:
+    run_tool(world, "isort", "-q", "--add-import", "from __future__ import annotations", ".")
+
+
+def pyupgrade(world: World) -> None:
+    run_tool(world, "pyupgrade", "--py311-plus", "--exit-zero-even-if-changed", *map(str, files(world.root)))
+
+
+def move_a_package(world: World) -> None:
+    (world.root / "email").rename(world.root / "electronic_mail")
+    for path in files(world.root):
+        text = path.read_text(encoding="utf-8")
+        changed = text.replace("from email", "from electronic_mail").replace("import email", "import electronic_mail")
+        if changed != text:
+            path.write_text(changed, encoding="utf-8")
+
+
+def vendor(world: World) -> None:
+    copy_stdlib(world.root / "_vendor")
+
+
+def virtual_environment(world: World) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(world.root / "my_env")], check=True)
+
+
+def split_modules(world: World) -> None:
+    """Most of some files moves into a new one."""
+    moved = []
+    for path in files(world.root / "unittest")[:10]:
+        lines = path.read_text().splitlines(keepends=True)
+        tree = ast.parse("".join(lines))
+        tail = [node for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.decorator_list]
+        for node in reversed(tail):
+            moved += lines[node.lineno - 1 : node.end_lineno]
+            del lines[node.lineno - 1 : node.end_lineno]
+        path.write_text("".join(lines))
+    world.write("unittest/moved.py", "".join(moved))
+
+
+TOOLS: list[Callable[[World], None]] = [
+    ruff_format, ruff_isort, black, isort, future_annotations, pyupgrade, move_a_package, vendor,
+    virtual_environment, split_modules,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_is_no_incident_and_its_harmful_twin_is_one(watched: tuple[World, Daemon], tool: Callable[[World], None]) -> None:
+    world, daemon = watched
+    tool(world)
+    only_the_damage_is_found(world, daemon, damage(world), explained=tool is not split_modules)
+
+
+# -- git -----------------------------------------------------------------------------------------------------------
+
+
+def committed(world: World) -> None:
+    """Two branches that differ in most files: changed, deleted, new; and one commit on top of each for a merge or rebase."""
+    git(world.root, "init", "-q", "-b", "main")
+    git(world.root, "add", "-A")
+    git(world.root, "commit", "-qm", "one")
+    git(world.root, "checkout", "-q", "-b", "other")
+    for number, path in enumerate(files(world.root)):
+        if number % 4 == 0:
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes() + b"\n\ndef added_on_the_other_branch():\n    return [REMOVED_SYNTAX_ERROR]\n")
+    world.write("new/module.py", b"new = True\n")
+    git(world.root, "add", "-A")
+    git(world.root, "commit", "-qm", "two")
+    git(world.root, "checkout", "-q", "main")
+    world.write("http/only_on_main.py", b"x = 1\n")
+    git(world.root, "add", "-A")
+    git(world.root, "commit", "-qm", "three")
+
+
+def checkout(world: World) -> None:
+    git(world.root, "checkout", "-q", "other")
+    git(world.root, "checkout", "-q", "main")
+    git(world.root, "switch", "-q", "other")
+
+
+def checkout_of_packed_history(world: World) -> None:
+    git(world.root, "gc", "-q", "--prune=now")
+    git(world.root, "pack-refs", "--all")
+    git(world.root, "checkout", "-q", "other")
+
+
+def reset_hard(world: World) -> None:
+    git(world.root, "reset", "-q", "--hard", "other")
+
+
+def stash_and_pop(world: World) -> None:
+    git(world.root, "stash", "-q")
+    git(world.root, "stash", "pop", "-q")
+
+
+def merge(world: World) -> None:
+    git(world.root, "merge", "-q", "-m", "merged", "other")
+
+
+def rebase(world: World) -> None:
+    git(world.root, "rebase", "-q", "other")
+
+
+def pull(world: World) -> None:
+    git(world.root, "pull", "-q", "--no-rebase", "--no-edit", str(world.root.parent / "upstream"), "other")
+
+
+def worktree_add(world: World) -> None:
+    git(world.root, "worktree", "add", "-q", "trees/other", "other")
+    git(world.root / "trees/other", "checkout", "-q", "-b", "third", "main")
+
+
+def clone_into_the_tree(world: World) -> None:
+    git(world.root, "clone", "-q", str(world.root), "copy")
+    git(world.root / "copy", "checkout", "-q", "other")
+
+
+def submodule_update(world: World) -> None:
+    git(world.root / "sub", "fetch", "-q")
+    git(world.root, "submodule", "-q", "update", "--checkout", "--remote")
+
+
+def merge_with_conflicts(world: World) -> None:
+    for path in files(world.root)[:12]:
+        path.write_bytes(b"conflicting = 1\n" + path.read_bytes())
+    git(world.root, "commit", "-qam", "ours")
+    git(world.root, "checkout", "-q", "-b", "theirs", "HEAD~1")
+    for path in files(world.root)[:12]:
+        path.write_bytes(b"conflicting = 2\n" + path.read_bytes())
+    git(world.root, "commit", "-qam", "theirs")
+    with pytest.raises(AssertionError, match="CONFLICT"):
+        git(world.root, "merge", "main")
+    assert sum(b"<<<<<<< " in path.read_bytes() for path in files(world.root)) == 12
+
+
+OPERATIONS: list[Callable[[World], None]] = [
+    checkout, checkout_of_packed_history, reset_hard, stash_and_pop, merge, rebase, pull, worktree_add, clone_into_the_tree,
+    submodule_update, merge_with_conflicts,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_git_is_no_incident_and_its_harmful_twin_is_one(world: World, operation: Callable[[World], None]) -> None:
+    copy_packages(world.root)
+    committed(world)
+    if operation is pull:
+        shutil.copytree(world.root, world.root.parent / "upstream")
+        git(world.root, "branch", "-qD", "other")
+        git(world.root, "gc", "-q", "--prune=now")
+    elif operation is submodule_update:
+        upstream = world.root.parent / "library"
+        shutil.copytree(world.root, upstream)
+        git(upstream, "checkout", "-q", "main")
+        git(world.root, "submodule", "-q", "add", "-b", "other", str(upstream), "sub")
+        git(world.root / "sub", "checkout", "-q", "main")
+    elif operation is stash_and_pop:
+        for path in files(world.root)[:15]:
+            path.write_bytes(path.read_bytes() + b"\nwork_in_progress = True\n")
+    world.configure(SETTINGS)
+    daemon = world.start_configured()
+    operation(world)
+    only_the_damage_is_found(world, daemon, damage(world, "unittest"))
+
+
+def test_damage_that_is_committed_at_once_is_found(world: World) -> None:
+    copy_packages(world.root)
+    committed(world)
+    world.configure(SETTINGS)
+    daemon = world.start_configured()
+    damaged = damage(world, "unittest")
+    git(world.root, "commit", "-qam", "clean up")
+    only_the_damage_is_found(world, daemon, damaged)
+
+
+# -- ours ----------------------------------------------------------------------------------------------------------
+
+
+def test_our_own_restores_and_undo_are_no_incident(watched: tuple[World, Daemon]) -> None:
+    world, daemon = watched
+    world.json("pause", "1h", "--reason", "bulk work")
+    before = {path: path.read_bytes() for path in files(world.root)[:40]}
+    for path, content in before.items():
+        path.write_bytes(content + b"\nbroken = (\n")
+    world.json("resume")
+    world.json("restore", "--since", "1h", "--yes")
+    world.json("undo", "--yes")
+    world.json("undo", "2", "--yes")
+    assert all(path.read_bytes() == content for path, content in before.items())
+    only_the_damage_is_found(world, daemon, damage(world))
+
+
+def test_what_is_announced_by_a_pause_is_no_incident_and_what_comes_after_it_is(watched: tuple[World, Daemon]) -> None:
+    world, daemon = watched
+    world.json("pause", "1h")
+    announced = damage(world, "unittest")
+    assert world.json("resume")["ended"] == 1
+    damaged = damage(world, "asyncio")
+    only_the_damage_is_found(world, daemon, damaged)
+    assert announced.isdisjoint(damaged)
+
+
+def test_a_return_to_earlier_versions_is_no_incident(watched: tuple[World, Daemon]) -> None:
+    world, daemon = watched
+    before = {path: path.read_bytes() for path in files(world.root)[:40]}
+    world.json("pause", "1h")
+    for path, content in before.items():
+        path.write_bytes(content + b"\n\ndef extra():\n    return 1\n")
+    world.json("resume")
+    for path, content in before.items():
+        path.write_bytes(content)
+        os.utime(path)
+    only_the_damage_is_found(world, daemon, damage(world))
