@@ -50,10 +50,14 @@ class CodeLoss:
 
 
 def lost_definitions(change: Change) -> list[str]:
-    """The names of definitions that are gone, less as many as came new: a rename loses none."""
-    if change.facts_before is None or change.facts_after is None:
+    """The names of definitions that are gone, less as many as came new: a rename loses none.
+
+    None where a side is beyond the parsers: that tells nothing of what is in it.
+    """
+    before, after = change.facts_before, change.facts_after
+    if before is None or after is None or before.parses is None or after.parses is None:
         return []
-    then, now = Counter(change.facts_before.definitions), Counter(change.facts_after.definitions)
+    then, now = Counter(before.definitions), Counter(after.definitions)
     gone = sorted((then - now).elements())
     return gone[: max(0, len(gone) - (now - then).total())]
 
