@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check bench lock clean
+.PHONY: help run test test-long check bench bench-detection lock clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ check: $(VENV)/.dev  ## Lint, format, types, layers
 
 bench: $(VENV)/.dev  ## Measure against peers
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+bench-detection: $(VENV)/.dev  ## Measure how soon damage is recognised, and write the table
+	$(BIN)/python -m benchmarks.detection --write
 
 lock: $(VENV)/.dev  ## Resolve the dependencies anew into the lock files
 	$(BIN)/uv pip compile $(LOCKING) --group build pyproject.toml -o requirements.lock

@@ -124,7 +124,7 @@ CONTENTS: dict[str, Content] = {
 
 
 class Damage:
-    """One run of damage over a tree: `run` does it, and leaves what was damaged, and when the first file was."""
+    """One run of damage over a tree: `run` does it, and leaves what was damaged, and when each file was (`times`)."""
 
     def __init__(self, root: Path, kind: str, files: int, seed: int = 1, pause_s: float = 0.0) -> None:
         self.root = root
@@ -132,8 +132,7 @@ class Damage:
         self.damaged: set[str] = set()
         self.honest: set[str] = set()
         self.born: set[str] = set()
-        self.first_s = 0.0
-        self.last_s = 0.0
+        self.times: list[float] = []
         self._files = files
         self._pause_s = pause_s
         self._chance = random.Random(seed)
@@ -143,9 +142,23 @@ class Damage:
         """Do the damage."""
         paths = sorted(self.root.rglob("*.py"))
         self._chance.shuffle(paths)
-        self.first_s = time.time()
         {"mass deletion": self._delete, "mass rename to nonsense": self._rename}.get(self.kind, self._rewrite)(paths)
-        self.last_s = time.time()
+
+    @property
+    def first_s(self) -> float:
+        """When the first file was damaged (time.time)."""
+        return self.times[0]
+
+    @property
+    def last_s(self) -> float:
+        """When the last file was."""
+        return self.times[-1]
+
+    def _hit(self, path: Path) -> None:
+        self.damaged.add(str(path.relative_to(self.root)))
+        self.times.append(time.time())
+        if self._pause_s:
+            time.sleep(self._pause_s)
 
     def _rewrite(self, paths: list[Path]) -> None:
         change = {"slow drip": hollow, "interleaved with honest edits": hollow}.get(self.kind) or CONTENTS[self.kind]
@@ -160,20 +173,18 @@ class Damage:
             after = change(before, self._chance, self._own) if b"\0" not in before and _compiles(before) else None
             if after is not None and (self.kind not in _BREAKS_SYNTAX or not _compiles(after)):
                 path.write_bytes(after)
-                self.damaged.add(str(path.relative_to(self.root)))
-                if self._pause_s:
-                    time.sleep(self._pause_s)
+                self._hit(path)
 
     def _delete(self, paths: list[Path]) -> None:
         for path in paths[: self._files]:
             path.unlink()
-            self.damaged.add(str(path.relative_to(self.root)))
+            self._hit(path)
 
     def _rename(self, paths: list[Path]) -> None:
         for number, path in enumerate(paths[: self._files]):
             target = path.with_name(f"zq{self._chance.randrange(16**6):06x}_{number}.py")
             path.rename(target)
-            self.damaged.add(str(path.relative_to(self.root)))
+            self._hit(path)
             self.born.add(str(target.relative_to(self.root)))
 
 
