@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.make_tree import copy_stdlib
 from tests.world import PROGRAMS, World, snapshot, wait_until
 
 from guardd.store.codec import digest
@@ -46,10 +47,10 @@ def test_a_daemon_killed_in_its_baseline_goes_on_where_it_was(world: World) -> N
     assert world.heads() == snapshot(world.root)
 
 
-def test_status_tells_starting_protected_desynced_and_stopped(world: World) -> None:
+def test_status_tells_protected_and_stopped(world: World) -> None:
     world.write("a.py")
     daemon = world.start()
-    wait_until(lambda: world.status()["state"] == "protected")
+    assert world.status()["state"] == "protected", "from the moment on that guardd says it is ready"
     document = world.json("status")
     assert document["daemon"] == {"running": True, "pid": daemon.process.pid, "version": document["daemon"]["version"]}
     assert document["store"]["blobs"] == 1
@@ -63,6 +64,20 @@ def test_status_tells_starting_protected_desynced_and_stopped(world: World) -> N
     assert stopped["daemon"]["pid"] is None
     assert stopped["repos"][0]["state"] == "stopped"
     assert stopped["repos"][0]["reasons"]
+
+
+def test_status_tells_starting_until_the_baseline_is_complete(world: World) -> None:
+    copy_stdlib(world.root)
+    daemon = world.start(ready=False)
+    states = []
+    while not daemon.events("ready"):
+        done = world.ctl("status", "--json", check=None)  # 4: there is no store yet
+        repos = json.loads(done.stdout)["repos"] if done.returncode == 0 else []
+        states += [repo["state"] for repo in repos if not daemon.events("ready")]
+    assert states
+    assert set(states[:-1]) <= {"starting", "stopped"}, "stopped: it has not said anything so far"
+    assert "starting" in states
+    assert world.status()["state"] == "protected"
 
 
 def test_a_root_that_is_moved_away_degrades_and_loses_nothing(world: World, tmp_path: Path) -> None:

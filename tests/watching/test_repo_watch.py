@@ -48,10 +48,10 @@ class Watched:
     def __init__(self, base: Path, rules: SelectionRules | None = None) -> None:
         self.root = base / "repo"
         self.root.mkdir()
-        (base / "beat").mkdir()
+        self.beat_dir = base / "beat"
         self.sink = Sink()
         self.watch = RepoWatch(
-            str(self.root), Selection(str(self.root), rules or SelectionRules()), self.sink, str(base / "beat")
+            str(self.root), Selection(str(self.root), rules or SelectionRules()), self.sink, str(self.beat_dir)
         )
 
     def write(self, path: str, content: str = "x = 1\n") -> None:
@@ -66,10 +66,19 @@ class Watched:
         """Until everything that happened so far has come through: a heartbeat sent now comes after it."""
         sent = time.monotonic_ns()
         self.watch.beat()
-        wait_until(lambda: self.watch.heard_ns() > sent, 15)
+        wait_until(lambda: (self.watch.pulse.heard_ns or 0) > sent, 15)
 
     def codes(self) -> set[str]:
         return {reason.code for reason in self.watch.problems()}
+
+
+def test_a_watch_has_no_pulse_until_a_beat_comes_back(watched: Watched) -> None:
+    watched.watch.stop()
+    shutil.rmtree(watched.beat_dir, ignore_errors=True)
+    watched.watch.start()
+    assert watched.watch.pulse.heard_ns is None
+    watched.wait_quiet()
+    assert watched.watch.pulse.heard_ns is not None
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """guardctl doctor: every check that explains a degraded state, with its cure."""
 
+import os
+
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, printable, say
-from guardd.errors import Exit
-from guardd.service.checkup import check_up
+from guardd.config import locate
+from guardd.errors import ConfigError, Exit
+from guardd.service.checkup import Check, check_up
 
 
 @click.command()
@@ -13,7 +16,7 @@ from guardd.service.checkup import check_up
 @pass_context
 def command(context: Context) -> int:
     """Check everything that protection needs, and name the cure; exit 1 if one check fails."""
-    checks = check_up(context.store, context.now.wall_ns)
+    checks = [_check_config(context), *check_up(context.store, context.now.wall_ns)]
     if context.json:
         emit(
             context,
@@ -28,3 +31,12 @@ def command(context: Context) -> int:
         if not one.ok:
             say(context, f"      cure: {printable(one.cure)}")
     return Exit.DONE if all(one.ok for one in checks) else Exit.PARTIAL
+
+
+def _check_config(context: Context) -> Check:
+    path = locate(context.config)
+    try:
+        _ = context.settings
+    except ConfigError as error:
+        return Check("config", False, "; ".join(error.problems), f"mend {path}; guardd does not start with it")
+    return Check("config", True, path if os.path.exists(path) else f"defaults: there is no {path}")

@@ -13,6 +13,10 @@ from guardd.store.database import SOUND_SQLITE, sqlite_version
 from guardd.store.store import Store
 
 _WATCH_LIMIT = "/proc/sys/fs/inotify/max_user_watches"
+_INSTANCE_LIMIT = "/proc/sys/fs/inotify/max_user_instances"
+_INSTANCES = 128
+"""The kernel's default; editors and their language servers take some 20 of them."""
+
 _ENOUGH_BYTES = 100 * 1024 * 1024
 _BEGIN_OF_TIME = 1_700_000_000
 """Before guard existed: a clock that says so is wrong."""
@@ -71,6 +75,7 @@ def check_up(store: Store, now_ns: int) -> list[Check]:
             "run 'pip install -U apsw'",
         ),
         _check_store(store),
+        _check_privacy(store),
         _check_disk(store),
         Check("clock", time.time() > _BEGIN_OF_TIME, time.strftime("%Y-%m-%d %H:%M:%S %z"), "set the system's clock"),
         Check("git", True, shutil.which("git") or "not found: --merge and --from git:REV need it"),
@@ -81,6 +86,8 @@ def check_up(store: Store, now_ns: int) -> list[Check]:
             "start 'guardd'",
         ),
     ]
+    if sys.platform == "linux":
+        checks.append(_check_instances(len(now.repos)))
     for repo, standing_ in zip(store.repos.all(), now.repos, strict=True):
         checks.append(_check_repo(standing_))
         if os.path.isdir(repo.path):
@@ -95,9 +102,27 @@ def _check_store(store: Store) -> Check:
     return Check("store", verdict == "ok", f"{store.path}: {verdict}", "run 'guardctl fsck --repair'")
 
 
+def _check_privacy(store: Store) -> Check:
+    """Whether others can look into the copies of someone's source."""
+    open_to_others = [path for path in (store.state_dir, store.path) if os.stat(path).st_mode & 0o077]
+    seen = f"others can read {open_to_others[0]}" if open_to_others else f"{store.state_dir} is closed to others"
+    return Check("privacy", not open_to_others, seen, f"run 'chmod -R go= {store.state_dir}'")
+
+
 def _check_disk(store: Store) -> Check:
     free = shutil.disk_usage(store.state_dir).free
     return Check("disk", free > _ENOUGH_BYTES, f"{free // 2**20:,} MiB free for the store", "free some space, or lower 'quota'")
+
+
+def _check_instances(repos: int) -> Check:
+    try:
+        with open(_INSTANCE_LIMIT, encoding="ascii") as file:
+            limit = int(file.read())
+    except OSError as error:
+        return Check("watch instances", True, f"not known: {_INSTANCE_LIMIT}: {error.strerror}")
+    seen = f"the kernel allows {limit:,} for all programs of this user, guardd takes one a repo"
+    cure = f"run 'sudo sysctl fs.inotify.max_user_instances={max(1024, 2 * limit)}'"
+    return Check("watch instances", limit >= _INSTANCES + repos - 1, seen, cure)
 
 
 def _check_repo(repo: RepoStanding) -> Check:

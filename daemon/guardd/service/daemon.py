@@ -14,9 +14,10 @@ import structlog
 
 from guardd import __version__, clock
 from guardd.errors import GuardError, StoreError
-from guardd.model import Reason
+from guardd.model import Reason, RepoState
 from guardd.service.detecting import Detecting
 from guardd.service.guard import Guard, Progress
+from guardd.service.memory import give_back
 from guardd.service.settings import Duties
 from guardd.store import ballast
 from guardd.store.lock import acquire_daemon_lock
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 
 _BEAT_S = 10.0
 _LOOK_S = 1.0
+_REST_AFTER_S = 5.0
 _FIRST_UPKEEP_S = 60.0
 _UPKEEP_S = 3600.0
 _STOP_S = 8.0
@@ -52,7 +54,7 @@ class Daemon:
         self._troubles: dict[str, Reason] = {}
         self._said: dict[int, Live] = {}
         self._announced: set[int] = set()
-        self._detecting = Detecting(state_dir, lambda: self._duties, self._stop, self._troubles)
+        self._detecting = Detecting(state_dir, lambda: self._duties, self._stop, self._troubles, self._is_behind)
 
     def run(self) -> None:
         """Guard until SIGTERM or SIGINT. Raises StoreError where the store cannot be used or another daemon has it."""
@@ -84,8 +86,14 @@ class Daemon:
     def _capture(self) -> None:
         with Store(self._state_dir) as store:
             self._take_up(store, self._duties)
+            rested = False
             while not self._stop.is_set():
-                self._wake.wait(self._until_due())
+                due = self._until_due()
+                if not self._wake.wait(_REST_AFTER_S if due is None and not rested else due) and due is None:
+                    rested = True
+                    self._rest(store)
+                    continue
+                rested = False
                 self._wake.clear()
                 for guard in self._guards:
                     guard.work()
@@ -98,6 +106,12 @@ class Daemon:
             for guard in self._guards:
                 guard.work()  # what was already hinted is still captured
                 guard.stop()
+
+    def _rest(self, store: Store) -> None:
+        for guard in self._guards:
+            guard.rest()
+        store.db.shrink()
+        give_back()
 
     def _take_up(self, store: Store, duties: Duties) -> None:
         """Begin to guard what is to be guarded from now on, and end what is not."""
@@ -115,6 +129,9 @@ class Daemon:
         if begun or len(kept) != len(self._guards):
             self._guards = [*kept, *begun]  # a new list: the main thread may be going through the old one
             self._news.set()
+
+    def _is_behind(self) -> bool:
+        return any(guard.is_behind for guard in self._guards)
 
     def _until_due(self) -> float | None:
         due = min((at for guard in self._guards if (at := guard.dirty.next_due()) is not None), default=None)
@@ -169,16 +186,16 @@ class Daemon:
         for guard in guards:
             if beat:
                 guard.supervise()
-            self._say(store, guard, beat=beat)
-            if guard.begun is not None and guard.repo.id not in self._announced:
+            state = self._say(store, guard, beat=beat)
+            if guard.begun is not None and state is not RepoState.STARTING and guard.repo.id not in self._announced:
                 self._announced.add(guard.repo.id)
                 log.info("ready", repo=guard.repo.path, **guard.begun)
 
-    def _say(self, store: Store, guard: Guard, *, beat: bool) -> None:
+    def _say(self, store: Store, guard: Guard, *, beat: bool) -> RepoState:
         live = guard.live(list(self._troubles.values()))
         before = self._said.get(guard.repo.id)
         if before and not beat and (before.state, before.reasons, before.dirty) == (live.state, live.reasons, live.dirty):
-            return
+            return live.state
         if before is None or (before.state, before.reasons) != (live.state, live.reasons):
             log.info("state", repo=guard.repo.path, state=live.state, reasons=list(live.reasons))
         self._said[guard.repo.id] = live
@@ -186,6 +203,7 @@ class Daemon:
             store.repos.say(guard.repo.id, live)
         except StoreError as error:  # the capture thread makes it a state; status sees the beat go stale
             log.warning("state not written", error=str(error))
+        return live.state
 
     # -- upkeep thread ------------------------------------------------------------------------------------------
 

@@ -25,9 +25,6 @@ log = structlog.get_logger()
 _RETRY_S = 5.0
 _UNSTEADY_S = 0.2
 _STUCK_S = 60.0
-_SILENT_NS = 35 * 1_000_000_000
-"""Three heartbeats (10 s each) may be late before events are taken to arrive no more."""
-
 Progress = Callable[[str, int, int], None]
 
 
@@ -52,10 +49,8 @@ class Guard:
         self._capturer = Capturer(store, repo, self._selection)
         self._on_progress = on_progress
         beat_dir = os.path.join(store.state_dir, "beat", str(repo.id))
-        os.makedirs(beat_dir, mode=0o700, exist_ok=True)
         self._watch = RepoWatch(repo.path, self._selection, self.dirty, beat_dir)
         self._ready = False
-        self._silent = False
         self._doubt = ""
         self._failure: Reason | None = None
         self._busy_since: float | None = None
@@ -66,12 +61,23 @@ class Guard:
     def start(self) -> None:
         """Watch first, then scan: what changes in between is hinted, what changed before is found."""
         self._watch.start()
+        self._beat()
         self.dirty.rescan("", "")
 
     def stop(self) -> None:
         """End the watch; hints that are left are for the scan of the next start."""
         self._watch.stop()
         self._capturer.close()
+
+    def rest(self) -> None:
+        """Nothing is to be captured for now: end the reading threads. Belongs to the capture thread."""
+        self._capturer.close()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is being captured, or is due to be. Safe for any thread."""
+        due = self.dirty.next_due()
+        return self._busy_since is not None or (due is not None and due <= time.monotonic())
 
     # -- the capture thread -------------------------------------------------------------------------------------
 
@@ -180,12 +186,18 @@ class Guard:
 
     def supervise(self) -> None:
         """Send a heartbeat through the watch; begin the watch anew where nothing has come back for too long."""
-        self._silent = not self._watch.alive or time.monotonic_ns() - self._watch.heard_ns() > _SILENT_NS
-        if self._silent:
+        if not self._watch.alive or self._watch.pulse.overdue(time.monotonic_ns()):
             log.error("events stopped", repo=self.repo.path)
+            self._watch.pulse.lose()
             self._watch.stop()
-            self._watch.start()
+            try:
+                self._watch.start()
+            except OSError as error:  # it is tried again with the next beat
+                log.error("watch not begun", repo=self.repo.path, error=str(error))
             self.dirty.rescan("", "events had stopped")
+        self._beat()
+
+    def _beat(self) -> None:
         try:
             self._watch.beat()
         except OSError as error:  # events that do not come back will say so soon
@@ -193,16 +205,18 @@ class Guard:
 
     def live(self, troubles: Sequence[Reason] = ()) -> Live:
         """How the repo is at this moment; `troubles` are those of the whole daemon."""
-        reasons = [*self._reasons(), *troubles]
-        if self._silent:
+        silent = self._watch.pulse.silent(time.monotonic_ns())
+        reasons = [*self._reasons(silent=silent), *troubles]
+        is_proven = self._watch.pulse.heard_ns is not None or self._watch.problems()
+        if silent:
             state = RepoState.DESYNCED
-        elif not self._ready and self._failure is None:
+        elif not (self._ready and is_proven) and self._failure is None:
             state = RepoState.STARTING
         else:
             state = RepoState.DEGRADED if reasons else RepoState.PROTECTED
         return Live(state, tuple(map(str, reasons)), len(self.dirty), self.dirty.lag_ns(), clock.now().wall_ns)
 
-    def _reasons(self) -> list[Reason]:
+    def _reasons(self, *, silent: bool) -> list[Reason]:
         reasons = [*self._watch.problems(), *list(self._hidden.values())]
         if self._failure:
             reasons.append(self._failure)
@@ -210,7 +224,7 @@ class Guard:
         if self._ready and busy_since is not None and time.monotonic() - busy_since > _STUCK_S:
             cure = "look whether its disk (or network file system) answers"
             reasons.append(Reason("capture-stuck", f"the present capture takes more than {_STUCK_S:.0f} s", cure))
-        if self._silent:
+        if silent:
             reasons.append(Reason("events-stopped", "no file event came through for 35 s", "the watch begins anew by itself"))
         reasons += [Reason("rescan", why, "wait: a scan is under way") for why in {self._doubt, *self.dirty.doubts()} if why]
         if troubled := list(self._troubled.items()):

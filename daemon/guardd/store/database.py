@@ -72,6 +72,10 @@ class Database:
         with _as_store_errors(self.path):
             self._db.executemany(sql, rows)
 
+    def shrink(self) -> None:
+        """Give back the memory of the page cache; the next query fills it again."""
+        self.run("PRAGMA shrink_memory")
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """An IMMEDIATE transaction: what is read in it stays true until it commits; an exception rolls it back."""

@@ -42,7 +42,9 @@ class Store:
         self.path = os.path.join(state_dir, "guard.db")
         _check_state_dir(state_dir, create=create)
         if create:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            os.fchmod(fd, 0o600)
+            os.close(fd)
         elif not os.path.exists(self.path):
             raise StoreError(f"there is no store in {state_dir}; run 'guardctl init' in a repo, then 'guardd'")
         self.db = Database(self.path)
@@ -89,3 +91,5 @@ def _check_state_dir(path: str, *, create: bool) -> None:
         raise StoreError(f"the state dir {path} belongs to another user; set GUARD_STATE_DIR to one of yours")
     if found.st_mode & 0o022:
         raise StoreError(f"others may write to the state dir {path}; run 'chmod 700 {path}'")
+    if found.st_mode & 0o077 and create:  # made by hand, with the umask of every day
+        os.chmod(path, 0o700)

@@ -11,6 +11,7 @@ from watchdog.observers.api import BaseObserver
 from guardd.model import Reason, RepoPath
 from guardd.selection import Selection
 from guardd.watching.events import BeatEvent, RescanEvent
+from guardd.watching.pulse import Pulse
 
 _THREAD_WAKE_S = 1.0
 
@@ -35,13 +36,15 @@ class RepoWatch:
     def __init__(self, root: str, selection: Selection, sink: HintSink, beat_dir: str) -> None:
         self._root = root
         self._selection = selection
-        self.handler = _Handler(sink)
+        self.pulse = Pulse()
+        self.handler = _Handler(sink, self.pulse)
         self._beat_dir = beat_dir
         self._observer: BaseObserver | None = None
 
     def start(self) -> None:
         """Set every watch that can be set; what changes after the return is hinted. Scan after this, not before."""
-        self.handler.heard_ns = time.monotonic_ns()
+        os.makedirs(self._beat_dir, mode=0o700, exist_ok=True)
+        self.pulse.begin(time.monotonic_ns())
         self._observer = self._new_observer()
         self._observer.start()
 
@@ -65,13 +68,9 @@ class RepoWatch:
         return [reason for one in emitters if hasattr(one, "problems") for reason in one.problems()]
 
     def beat(self) -> None:
-        """Send a heartbeat; `heard_ns` tells when one came back. OSError where the beat dir cannot be written."""
+        """Send a heartbeat; `pulse` hears it when it comes back. OSError where the beat dir cannot be written."""
         with open(os.path.join(self._beat_dir, "beat"), "ab"):
             pass  # closing it is the event, also on a full disk
-
-    def heard_ns(self) -> int:
-        """When the last heartbeat came through kernel, emitter, queue and handler (monotonic, ns); at first the start."""
-        return self.handler.heard_ns
 
     def _new_observer(self) -> BaseObserver:
         if sys.platform == "linux":
@@ -86,15 +85,15 @@ class RepoWatch:
 
 
 class _Handler(FileSystemEventHandler):
-    def __init__(self, sink: HintSink) -> None:
+    def __init__(self, sink: HintSink, pulse: Pulse) -> None:
         self._sink = sink
-        self.heard_ns = 0
+        self._pulse = pulse
 
     def dispatch(self, event: FileSystemEvent) -> None:
         """Turn an event into a hint."""
         if isinstance(event, RescanEvent):
             self._sink.rescan(os.fsdecode(event.src_path), event.why)
         elif isinstance(event, BeatEvent):
-            self.heard_ns = time.monotonic_ns()
+            self._pulse.hear(time.monotonic_ns())
         else:
             self._sink.changed(os.fsdecode(event.src_path), settled=isinstance(event, FileClosedEvent))
