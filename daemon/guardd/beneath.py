@@ -7,6 +7,7 @@ a path opened in turn with O_NOFOLLOW, which holds as well but costs a system ca
 import ctypes
 import errno
 import os
+import stat
 import struct
 import sys
 from contextlib import suppress
@@ -61,9 +62,14 @@ class Root:
         parent, _, name = path.rpartition("/")
         above = self.open_dir(parent, create=True)
         try:
+            made = False
             with suppress(FileExistsError):
                 os.mkdir(name, dir_fd=above)
-            return os.open(name, _DIRECTORY, dir_fd=above)
+                made = True
+            fd = os.open(name, _DIRECTORY, dir_fd=above)
+            if made:
+                _be_like(fd, os.fstat(above))
+            return fd
         finally:
             os.close(above)
 
@@ -98,6 +104,14 @@ class Root:
     def _open(self, path: RepoPath, flags: int) -> int:
         encoded = _clean(path)
         return _step_by_step(self.fd, encoded, flags) if self._by_steps else _openat2(self.fd, encoded, flags)
+
+
+def _be_like(fd: int, above: os.stat_result) -> None:
+    """A directory made anew is as open as the one above it, whatever our umask; and root's directories would help no one."""
+    with suppress(OSError):  # a file system without modes or owners
+        os.fchmod(fd, stat.S_IMODE(above.st_mode) & 0o777)
+        if os.geteuid() == 0:
+            os.fchown(fd, above.st_uid, above.st_gid)
 
 
 def exchange(folder: int, one: str, other: str) -> None:

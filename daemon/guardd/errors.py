@@ -32,6 +32,12 @@ class NothingMatched(GuardError):
     exit_code = Exit.NOTHING
 
 
+class Interrupted(GuardError):
+    """Someone pressed the interrupt key in the middle; the message says how to go on, or back."""
+
+    exit_code = Exit.INTERRUPTED
+
+
 class ConfigError(GuardError):
     """The config cannot be used; `problems` holds one line for each thing that is wrong."""
 

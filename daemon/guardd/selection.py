@@ -24,6 +24,9 @@ BUILTIN_EXCLUDE = (
 NEVER = frozenset({".git", ".hg", ".svn", ".jj", ".bzr"})
 """Version control's own directories: never kept, never written, whatever the config says."""
 
+TEMPORARY = ".guardd-"
+"""How the names of files begin that a restore has in hand: never kept themselves."""
+
 ENVIRONMENT_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
 """A directory that holds one of these names is an environment (PEP 405, conda), whatever it is called."""
 
@@ -71,7 +74,7 @@ class Selection:
         if self._suffixes is not None:
             if not path.endswith(self._suffixes):
                 return False
-        elif self._include is not None and not self._include.match_file(path):
+        elif path.startswith(TEMPORARY, path.rfind("/") + 1) or not self._includes(path):
             return False
         if self._exclude is not None and self._exclude.match_file(path):
             return False
@@ -86,6 +89,9 @@ class Selection:
         self._dirs = {"": True}
         if self._gitignore is not None:
             self._gitignore.forget()
+
+    def _includes(self, path: RepoPath) -> bool:
+        return self._include is None or self._include.match_file(path)
 
     def _admits_dir(self, path: RepoPath, name: str) -> bool:
         if name in NEVER:

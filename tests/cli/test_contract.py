@@ -7,6 +7,7 @@ import pty
 import select
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from tests.world import PROGRAMS, World
@@ -178,7 +179,10 @@ def answer(world: World, words: list[str], typed: bytes | None) -> tuple[int, st
     """Run guardctl on a real terminal and answer its question (None: interrupt it); the exit code and what was shown."""
     master, slave = pty.openpty()
     env = {**world.env, "TERM": "xterm"}
-    process = subprocess.Popen([PROGRAMS / "guardctl", *words], env=env, cwd=world.root, stdin=slave, stdout=slave, stderr=slave)
+    process = subprocess.Popen(
+        [PROGRAMS / "guardctl", *words], env=env, cwd=world.root, stdin=slave, stdout=slave, stderr=slave,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # a shell's background job is born deaf to it
+    )  # fmt: skip
     os.close(slave)
     shown = b""
     asked = False
@@ -216,3 +220,122 @@ def test_an_interrupt_at_the_question_is_exit_130_and_changes_nothing(guarded: W
     code, _ = answer(guarded, ["restore", "--since", "1h"], None)
     assert code == 130
     assert (guarded.root / "a.py").read_bytes() == b"a = 2\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "a.py", "--version", "9" * 20], ["restore", "--version", "9" * 20, "--yes"], ["undo", "9" * 20, "--yes"],
+        ["log", "--incident", "9" * 20], ["log", "no\nsuch\x1bfile.py"], ["nonsense\nhere"],
+    ],
+)  # fmt: skip
+def test_numbers_beyond_all_bounds_and_names_with_line_ends_are_errors_in_one_line(guarded: World, words: list[str]) -> None:
+    done = guarded.ctl(*words, check=None)
+    assert done.returncode in (2, 3)
+    assert done.stderr.count("\n") == 1
+    assert "\x1b" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_from_a_directory_that_is_gone_help_is_given_and_commands_say_so(guarded: World) -> None:
+    gone = guarded.root.parent / "gone"
+    for words, code in ((["--help"], 0), (["status"], 0), (["log"], 2)):
+        script = f'mkdir -p {gone}; cd {gone}; rmdir {gone}; exec "$0" "$@"'
+        done = subprocess.run(
+            ["sh", "-c", script, PROGRAMS / "guardctl", *words], env=guarded.env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_piped_diff_is_a_patch_for_contents_of_any_kind(guarded: World, tmp_path: Path) -> None:
+    contents = [
+        (b"one\r\ntwo\r\n", b"one\r\n2\r\n"), (b"\xef\xbb\xbfbom\nx\n", b"\xef\xbb\xbfbom\ny\n"),
+        (b"caf\xe9\n\x0cfeed\n", b"th\xe9\n\x0cfeed\n"), (b"no end", b"no end either"),
+        (b"back\\slash\n", b"back\\slash\nx\x1b[31m\n"),
+    ]  # fmt: skip
+    for number, (before, _) in enumerate(contents):
+        guarded.write(f"f{number}.py", before)
+        (tmp_path / f"f{number}.py").write_bytes(before)
+    guarded.ctl("log")
+    for number, (_, after) in enumerate(contents):
+        guarded.write(f"f{number}.py", after)
+    patch = guarded.ctl_bytes("diff", *(f"f{number}.py" for number in range(len(contents))))
+    subprocess.run(["git", "apply", "-p1"], cwd=tmp_path, input=patch, check=True)
+    for number, (_, after) in enumerate(contents):
+        assert (tmp_path / f"f{number}.py").read_bytes() == after
+
+
+def test_purge_names_other_repos_that_keep_the_content_and_exclude_holds_while_no_daemon_runs(
+    guarded: World, tmp_path: Path
+) -> None:
+    other = World(tmp_path / "other")
+    secret = b"password = 'hunter2'\n"
+    for root in (guarded.root, other.root):
+        (root / "secret.py").write_bytes(secret)
+    guarded.start("--repo", str(guarded.root), "--repo", str(other.root), ready=False).wait_ready(2)
+    guarded.daemons[-1].stop()
+    done = guarded.json("purge", "secret.py", "--yes")
+    assert done["also_in"] == {"secret.py": [str(other.root / "secret.py")]}
+    guarded.configure("", 'exclude = ["secret.py"]')
+    assert {entry["path"] for entry in guarded.json("log")} == {"a.py"}
+    assert "no version" in guarded.ctl("show", "secret.py", check=3).stderr
+
+
+def test_with_json_a_restore_must_be_told_yes_also_on_a_terminal(guarded: World) -> None:
+    code, shown = answer(guarded, ["restore", "--since", "1h", "--json"], b"y\n")
+    assert code == 2
+    assert "add --yes" in shown
+    assert (guarded.root / "a.py").read_bytes() == b"a = 2\n"
+
+
+def test_history_can_be_read_while_the_tree_is_gone(guarded: World, tmp_path: Path) -> None:
+    guarded.ctl("log")
+    guarded.root.rename(tmp_path / "away")
+    cwd = guarded.root.parent
+    repo = ["--repo", str(guarded.root)]
+    assert "is not there" in guarded.ctl("log", *repo, cwd=cwd).stderr
+    guarded.ctl("export", str(tmp_path / "out"), "--at", "0s", *repo, cwd=cwd)
+    assert (tmp_path / "out" / "a.py").read_bytes() == b"a = 2\n"
+    guarded.ctl("restore", "--since", "1h", "--yes", *repo, cwd=cwd, check=2)
+
+
+def test_colours_are_off_with_no_color_on_a_terminal_too(guarded: World) -> None:
+    for variable, coloured in (("NO_COLOR", False), ("UNRELATED", True)):
+        guarded.env[variable] = "1"
+        code, shown = answer(guarded, ["restore", "--since", "1h"], b"n\n")
+        assert code == 2
+        assert ("\x1b[3" in shown) is coloured
+        del guarded.env[variable]
+
+
+def test_an_export_is_refused_where_it_cannot_go_and_knows_incidents(guarded: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "is no directory" in guarded.ctl("export", str(tmp_path / "file"), "--at", "1h", check=2).stderr
+    assert "--incident" in guarded.ctl("export", str(tmp_path / "out"), check=2).stderr
+    assert "there is no incident 7" in guarded.ctl("export", str(tmp_path / "out"), "--incident", "7", check=2).stderr
+
+
+def test_a_state_dir_that_others_can_read_is_closed_by_the_daemon_and_named_by_doctor(guarded: World) -> None:
+    guarded.state.chmod(0o755)
+    (guarded.state / "guard.db").chmod(0o644)
+    failed = {check["name"] for check in guarded.json("doctor", check=1) if not check["ok"]}
+    assert "privacy" in failed
+    guarded.start()
+    assert guarded.state.stat().st_mode & 0o777 == 0o700
+    assert (guarded.state / "guard.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_init_of_a_tree_around_a_guarded_one_is_refused_and_changes_nothing(guarded: World) -> None:
+    guarded.configure("")
+    before = guarded.config.read_text()
+    refused = guarded.ctl("init", str(guarded.root.parent), check=2)
+    assert "overlaps" in refused.stderr
+    assert guarded.config.read_text() == before
+    guarded.config.write_bytes(b"\xef\xbb\xbf[daemon]\nstate_dir = '/somewhere'\n")
+    guarded.ctl("config", "check")
+    guarded.ctl("status")
+    del guarded.env["GUARD_STATE_DIR"]
+    for wrong in ("state_dir = 3", "state_dir = 'relative'"):
+        guarded.config.write_text(f"[daemon]\n{wrong}\n")
+        assert "must be an absolute path" in guarded.ctl("status", check=4).stderr

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from guardd.config import add_repo, load, locate, locate_state
 from guardd.config.describing import effective, oddities, schema
 from guardd.config.settings import Settings
-from guardd.errors import ConfigError
+from guardd.errors import ConfigError, UsageError
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
@@ -38,7 +38,8 @@ def test_every_error_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         ':11: repo[1].max_file_size = 5: must be a size in quotes, as "512KiB", "16MiB" or "1GiB"',
         ":10: repo[1].exlude: unknown key; did you mean exclude? [repo] has path, include, exclude, respect_gitignore, verify, "
         "protected, python, source_roots, max_file_size",
-        ":14: detection.markers = ['re:(']: 're:(' is no regular expression (missing ), unterminated subpattern at position 0)",
+        ":14: detection.markers = ['re:(']: 're:(' is no regular expression (as RE2 has them, without look-around and "
+        "back-references): missing ): (",
         ":16: retention.keep_all = 'forever': must be a duration, as 90s, 10m, 2h30m, 3d, 1w",
         ":17: wat: unknown key; tables are daemon, repo, detection, response, retention",
     ]
@@ -127,7 +128,7 @@ def test_adding_a_repo_keeps_every_byte_and_is_done_once(tmp_path: Path) -> None
     assert path.stat().st_mode & 0o777 == 0o640
     assert load(str(path)).repo[0].path == '/two "quoted"'
     before = path.read_text()
-    with pytest.raises(ConfigError, match="overlaps"):
+    with pytest.raises(UsageError, match="overlaps"):
         add_repo(str(path), '/two "quoted"/inner')
     assert path.read_text() == before
 

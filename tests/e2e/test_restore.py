@@ -417,3 +417,148 @@ def test_export_writes_the_tree_of_a_moment_into_an_empty_directory(guarded: Wor
     assert snapshot(tmp_path / "out") == before
     assert "not empty" in guarded.ctl("export", str(tmp_path / "out"), "--at", "10m", check=2).stderr
     assert "inside of the repo" in guarded.ctl("export", str(guarded.root / "x"), "--at", "10m", check=2).stderr
+
+
+def test_a_moment_is_looked_up_after_what_changed_while_the_daemon_was_off(guarded: World, tmp_path: Path) -> None:
+    guarded.write("a.py", b"edited before the moment\n")
+    time.sleep(0.05)  # the kernel's clock for inodes ticks every few ms
+    moment = f"@{time.time():.6f}"
+    time.sleep(0.05)
+    guarded.write("sub/b.py", b"damaged after it\n")
+    assert [one["path"] for one in guarded.json("diff", "--at", moment)] == ["sub/b.py"]
+    guarded.ctl("export", str(tmp_path / "then"), "--at", moment)
+    assert (tmp_path / "then" / "a.py").read_bytes() == b"edited before the moment\n"
+    report = guarded.json("restore", "--at", moment, "--yes")
+    assert report["restored"] == ["sub/b.py"]
+    assert report["at"]
+    assert (guarded.root / "a.py").read_bytes() == b"edited before the moment\n"
+
+
+def test_a_broken_config_is_refused_before_the_first_write_unless_nothing_is_to_be_verified(guarded: World) -> None:
+    guarded.configure("[daemon\n")
+    guarded.write("a.py", b"damaged\n")
+    refused = guarded.ctl("restore", "--since", "10m", "--yes", check=4)
+    assert "--no-verify" in refused.stderr
+    assert (guarded.root / "a.py").read_bytes() == b"damaged\n"
+    report = guarded.json("restore", "--since", "10m", "--yes", "--no-verify")
+    assert report["restored"] == ["a.py"]
+    assert guarded.json("doctor", check=1)[0]["cure"]
+
+
+def test_verify_counts_what_is_broken_beside_what_is_only_newer_than_our_python(world: World) -> None:
+    world.write("newer.py", b"type Alias[T] = list[T]\nvalue = t'{Alias}'\n")
+    world.write("broken.py", b"def f(:\n")
+    world.start().stop()
+    age(world, 3600)
+    for path in ("newer.py", "broken.py"):
+        world.write(path, b"fine = 1\n")
+    assert world.json("restore", "--since", "10m", "--yes")["verify"]["syntax_errors"] == 1
+
+
+def test_nothing_is_verified_where_nothing_was_written(guarded: World) -> None:
+    guarded.configure("", f'verify = ["touch {guarded.root}/was_run"]')
+    guarded.ctl("restore", "a.py", "--since", "10m", "--yes", check=None)
+    assert not (guarded.root / "was_run").exists()
+
+
+def test_a_rebase_of_the_git_repo_around_ours_is_under_way_here_too(world: World) -> None:
+    top = world.root.parent / "around"
+    world.root.rename(top)
+    world.root = top / "pkg"
+    world.write("a.py", b"a = 1\n")
+    git(top, "init", "-q", "-b", "main")
+    git(top, "add", "-A")
+    git(top, "commit", "-qm", "one")
+    git(top, "checkout", "-qb", "other")
+    world.write("a.py", b"a = 2\n")
+    git(top, "commit", "-qam", "two")
+    git(top, "checkout", "-q", "main")
+    world.write("a.py", b"a = 3\n")
+    git(top, "commit", "-qam", "three")
+    world.start().stop()
+    with pytest.raises(subprocess.CalledProcessError):
+        git(top, "rebase", "other")
+    assert "rebase is under way" in world.ctl("restore", "--since", "1s", "--yes", check=2).stderr
+    git(top, "rebase", "--abort")
+    world.ctl("restore", "--since", "1s", "--yes", check=None)
+
+
+def test_what_is_no_file_in_the_way_is_named_so(guarded: World) -> None:
+    (guarded.root / "a.py").unlink()
+    os.mkfifo(guarded.root / "a.py")
+    report = guarded.json("restore", "--since", "10m", "--yes", check=1)
+    assert [(one["path"], "in the way" in one["reason"]) for one in report["failed"]] == [("a.py", True)]
+
+
+def test_directories_made_anew_are_as_open_as_the_one_above(guarded: World) -> None:
+    guarded.root.chmod(0o755)
+    (guarded.root / "sub" / "b.py").unlink()
+    (guarded.root / "sub" / "c.py").unlink()
+    (guarded.root / "sub").rmdir()
+    subprocess.run(
+        ["sh", "-c", 'umask 077; exec "$0" restore --since 10m --yes', PROGRAMS / "guardctl"],
+        env=guarded.env, cwd=guarded.root, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert (guarded.root / "sub").stat().st_mode & 0o777 == 0o755
+
+
+def test_what_a_restore_has_in_hand_is_no_version_of_anything(world: World) -> None:
+    for number in range(100):
+        world.write(f"m{number}.txt", b"good\n")
+    world.configure("", 'include = ["*"]')
+    world.start_configured().wait_ready()
+    before = world.json("log")[0]["seq"]
+    world.json("pause", "1h")
+    for number in range(100):
+        world.write(f"m{number}.txt", b"damaged\n")
+    world.ctl("log")
+    world.ctl("restore", "--at", f"@{world_epoch(world, before)}", "--yes")
+    world.write("last.txt", b"last\n")
+    world.wait_captured("last.txt", b"last\n")
+    assert {entry["path"] for entry in world.json("log")} == {*(f"m{number}.txt" for number in range(100)), "last.txt"}
+
+
+def world_epoch(world: World, seq: int) -> str:
+    """The time of a version, as an @EPOCH expression takes it, rounded up."""
+    from datetime import datetime
+
+    moment = next(entry["time"] for entry in world.json("log") if entry["seq"] == seq)
+    return f"{datetime.fromisoformat(moment).timestamp() + 0.000_002:.6f}"
+
+
+def without_overrides(*words: str | Path) -> list[str | Path]:
+    """A command that runs as people's do, bound by permissions, also where the tests run as root."""
+    if os.geteuid() != 0:
+        return [*words]
+    dropped = "-dac_override,-dac_read_search,-fowner"
+    return ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}", *words]
+
+
+def test_what_may_not_be_read_degrades_and_what_may_not_be_written_fails_alone(world: World) -> None:
+    world.write("open/a.py", b"a = 1\n")
+    world.write("closed/b.py", b"b = 1\n")
+    secret = world.write("open/secret.py", b"secret = 1\n")
+    secret.chmod(0)
+    daemon = world.start_command(without_overrides(PROGRAMS / "guardd", "--repo", world.root))  # type: ignore[arg-type]  # paths
+    wait_until(lambda: world.status()["state"] == "degraded")
+    assert any(reason.startswith("unreadable-file: open/secret.py") for reason in world.status()["reasons"])
+    secret.chmod(0o644)
+    world.wait_captured("open/secret.py", b"secret = 1\n")
+    wait_until(lambda: world.status()["state"] == "protected")
+    (world.root / "closed").chmod(0)
+    wait_until(lambda: any(reason.startswith("unreadable-directory: closed") for reason in world.status()["reasons"]))
+    (world.root / "closed").chmod(0o755)
+    wait_until(lambda: world.status()["state"] == "protected")
+    assert world.status()["files"] == 3
+    daemon.stop()
+    age(world, 3600)
+    for path in ("open/a.py", "closed/b.py"):
+        world.write(path, b"damaged\n")
+    (world.root / "closed").chmod(0o555)
+    words = without_overrides(PROGRAMS / "guardctl", "restore", "--since", "10m", "--yes")
+    done = subprocess.run(words, env=world.env, cwd=world.root, capture_output=True, text=True, check=False)
+    (world.root / "closed").chmod(0o755)
+    assert done.returncode == 1
+    assert "closed/b.py: no permission; make the directory writable" in done.stderr
+    assert (world.root / "open/a.py").read_bytes() == b"a = 1\n"
+    assert (world.root / "closed/b.py").read_bytes() == b"damaged\n"

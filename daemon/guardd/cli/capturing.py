@@ -11,19 +11,25 @@ from guardd.model import Origin, RepoPath
 from guardd.store.lock import daemon_lock
 
 
-def capture(context: Context, paths: list[RepoPath] | None = None) -> None:
+def capture(context: Context, paths: list[RepoPath] | None = None, *, must_be_there: bool = True) -> None:
     """Capture the repo (or just these paths) now, as the daemon would. Says on stderr what could not be read.
 
-    Raises UsageError where the repo is an empty mount point.
+    Raises UsageError where the repo is an empty mount point, or is gone and must be there.
     """
     running = daemon_lock(context.state_dir).holder() is not None
     root = context.repo.path
     if not os.path.isdir(root) or os.path.islink(root):
-        raise UsageError(f"{root} is not there; bring it back (move, mount), or make it to restore into it: mkdir {root}")
+        if must_be_there:
+            raise UsageError(f"{root} is not there; bring it back (move, mount), or make it to restore into it: mkdir {root}")
+        warn(context, f"{printable(root)} is not there; this is what was kept of it")
+        return
+    if not running:
+        context.take_rules_from_config()
     capturer = Capturer(context.store, context.repo)
     try:
         if paths is not None:
-            looked = capturer.look(paths, Origin.SCAN if running else Origin.OFFLINE)
+            wanted = [path for path in paths if capturer.selection.wants(path)]
+            looked = capturer.look(wanted, Origin.SCAN if running else Origin.OFFLINE)
             hidden: dict[RepoPath, str] = {}
         else:
             with bar(context, "capturing") as progress:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from guardd.store.store import Store
 
 
+NUMBER = click.IntRange(1, 2**63 - 1)
+"""The numbers of versions, incidents and restores: what SQLite can hold."""
+
+
 @dataclass
 class Context:
     """The common options, and what they lead to, opened when first asked for."""
@@ -28,7 +32,14 @@ class Context:
     quiet: bool = False
     verbose: int = 0
     color: bool | None = None
-    cwd: str = field(default_factory=os.getcwd)
+
+    @cached_property
+    def cwd(self) -> str:
+        """The working directory. Raises UsageError where it is gone."""
+        try:
+            return os.getcwd()
+        except FileNotFoundError as error:
+            raise UsageError("the working directory is not there any more; cd to one that is") from error
 
     @cached_property
     def now(self) -> Moment:
@@ -74,6 +85,20 @@ class Context:
         if self.repo_option is not None:
             raise UsageError(f"{start} is not guarded; run 'guardctl init {start}', or see 'guardctl status'")
         raise UsageError(f"no guarded repo at or above {start}; run 'guardctl init' there, or name one with --repo PATH")
+
+    def take_rules_from_config(self) -> None:
+        """Keep what the config says of the repo by now, as a daemon does when it starts; a config that is broken waits.
+
+        For commands that capture while no daemon runs: what was excluded since must not be stored again.
+        """
+        from guardd.errors import ConfigError
+
+        try:
+            about = next((one for one in self.settings.repo if one.path == self.repo.path), None)
+        except ConfigError:
+            return
+        if about is not None and about.selection_rules() != self.repo.rules:
+            self.repo = self.store.repos.add(self.repo.path, about.selection_rules())
 
     @property
     def on_terminal(self) -> bool:

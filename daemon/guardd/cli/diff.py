@@ -1,12 +1,14 @@
 """guardctl diff: what changed since a moment, as a unified diff."""
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 
 import click
 
 from guardd.cli.capturing import capture
-from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.moments import before_incident, place
+from guardd.cli.context import NUMBER, Context, common_options, pass_context
+from guardd.cli.moments import before_incident, moment, place
 from guardd.cli.output import emit, page, say, when
 from guardd.cli.patches import Patch, patch
 from guardd.cli.paths import choose
@@ -18,33 +20,38 @@ from guardd.store.log import Knowledge, Passage
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--since", metavar="T", help="From this moment to now.")
 @click.option("--at", metavar="T", help="The same as --since.")
-@click.option("--incident", type=click.IntRange(min=1), metavar="ID", help="What an incident did to its files.")
+@click.option("--incident", type=NUMBER, metavar="ID", help="What an incident did to its files.")
 @common_options
 @pass_context
 def command(context: Context, paths: tuple[str, ...], since: str | None, at: str | None, incident: int | None) -> int:
     """Unified diff from then to now; without a moment, the last change of each given file."""
     if sum(1 for one in (since, at, incident) if one) > 1:
         raise UsageError("--since, --at and --incident each say from when; give one of them")
-    moment = since or at
-    if moment is None and incident is None and not paths:
+    words = since or at
+    if words is None and incident is None and not paths:
         raise UsageError("say since when: 'guardctl diff --since 10m', or name files to see their last change")
-    then = place(context, moment) if moment else None
-    capture(context)
+    spec = moment(context, words) if words else None
+    capture(context, must_be_there=False)
     log, repo = context.store.log, context.repo
     if incident is not None:
         passages = _of_incident(context, incident, choose(context, paths, log.paths(repo.id)))
-    elif then is not None:
+    elif spec is not None:
+        then = place(context, spec)
         passages = log.passages(repo.id, then.seq)
         chosen = set(choose(context, paths, log.paths(repo.id)))
         passages = [passage for passage in passages if passage.path in chosen]
-        say(context, f"from {when(then.time_ns)} to now: {len(passages)} changed")
+        changed = sum(1 for one in passages if one.then is None or one.then.state != one.head.state)
+        say(context, f"from {when(then.time_ns)} to now: {changed} changed")
     else:
         passages = _last_changes(context, choose(context, paths, log.paths(repo.id)))
     patches = _patches(context, passages)
     if context.json:
         emit(context, [{"path": one.path, "diff": "".join(f"{line}\n" for line in one.lines)} for one in patches])
+    elif context.on_terminal:
+        page(context, (_colored(line) for one in patches for line in one.shown))
     else:
-        page(context, (_colored(line) for one in patches for line in one.lines))
+        for one in patches:
+            sys.stdout.buffer.write(b"".join(os.fsencode(line) + b"\n" for line in one.lines))
     return Exit.DONE
 
 

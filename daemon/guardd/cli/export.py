@@ -5,39 +5,47 @@ import os
 import click
 
 from guardd.cli.capturing import capture
-from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.moments import place
+from guardd.cli.context import NUMBER, Context, common_options, pass_context
+from guardd.cli.moments import moment, place
 from guardd.cli.output import emit, files, iso, printable, say, warn, when
 from guardd.cli.progress import bar
 from guardd.errors import Exit, NothingMatched, UsageError
 from guardd.recovery.export import export
+from guardd.timespec import BeforeIncident
 
 
 @click.command()
 @click.argument("directory", type=click.Path())
-@click.option("--at", metavar="T", required=True, help="The tree as it was at this moment.")
+@click.option("--at", metavar="T", help="The tree as it was at this moment.")
+@click.option("--incident", type=NUMBER, metavar="ID", help="The tree as it was before this incident.")
 @common_options
 @pass_context
-def command(context: Context, directory: str, at: str) -> int:
+def command(context: Context, directory: str, at: str | None, incident: int | None) -> int:
     """Write every kept file, as it was at a moment, into an empty DIRECTORY: usable without guard."""
-    moment = place(context, at)
-    capture(context)
-    target = os.path.realpath(directory)
+    if (at is None) == (incident is None):
+        raise UsageError("say as of when: --at 14:30, or --incident ID for the moment before it")
+    spec = moment(context, at) if at is not None else BeforeIncident(incident or 0)
+    capture(context, must_be_there=False)
+    then = place(context, spec)
+    target = os.path.realpath(os.path.join(context.cwd, directory))
     if target.startswith(context.repo.path.rstrip("/") + "/"):
         raise UsageError(f"{directory} is inside of the repo; export to a directory elsewhere")
-    os.makedirs(target, exist_ok=True)
+    try:
+        os.makedirs(target, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{directory} is no directory; name an empty directory or a new one") from error
     if os.listdir(target):
         raise UsageError(f"{directory} is not empty; name an empty directory or a new one")
     with bar(context, "exporting") as progress:
-        written, failed = export(context.store, context.repo, moment.seq, target, progress)
+        written, failed = export(context.store, context.repo, then.seq, target, progress)
     if context.json:
         emit(context, {
-            "directory": target, "at": iso(moment.time_ns), "files": written,
+            "directory": target, "at": iso(then.time_ns), "files": written,
             "failed": [{"path": path, "reason": reason} for path, reason in failed],
         })  # fmt: skip
     for path, reason in failed:
         warn(context, f"{printable(path)}: {reason}")
     if not written and not failed:
-        raise NothingMatched(f"guard knows of no file at {when(moment.time_ns)}; see 'guardctl log'")
-    say(context, f"exported {files(written)} as of {when(moment.time_ns)} to {printable(target)}")
+        raise NothingMatched(f"guard knows of no file at {when(then.time_ns)}; see 'guardctl log'")
+    say(context, f"exported {files(written)} as of {when(then.time_ns)} to {printable(target)}")
     return Exit.PARTIAL if failed else Exit.DONE

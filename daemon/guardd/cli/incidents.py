@@ -171,7 +171,7 @@ def _member_lines(member: Suspect) -> Iterator[str]:
 def _example(context: Context, member: Suspect) -> Iterator[str]:
     before = context.store.log.version(member.before_seq) if member.before_seq else None
     after = context.store.log.version(member.after_seq)
-    lines = patch(context.store.blobs, member.path, before.state if before else None, after.state if after else None).lines
+    lines = patch(context.store.blobs, member.path, before.state if before else None, after.state if after else None).shown
     yield from (f"    {line}" for line in lines[:_EXAMPLE_LINES])
     if len(lines) > _EXAMPLE_LINES:
         yield f"    ... {len(lines) - _EXAMPLE_LINES:,} more lines: guardctl diff --incident"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import click
 
 from guardd.cli.capturing import capture
-from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.moments import before_incident, place
+from guardd.cli.context import NUMBER, Context, common_options, pass_context
+from guardd.cli.moments import before_incident, moment, place
 from guardd.cli.output import emit, iso, page, printable, say, size, when
 from guardd.cli.paths import choose
 from guardd.errors import Exit
@@ -20,7 +20,7 @@ _SIGNS = {Change.CREATED: ("+", "green"), Change.MODIFIED: ("~", "yellow"), Chan
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--since", metavar="T", help="Only versions after this moment (10m, 14:30, yesterday, 2026-01-31T09:00).")
 @click.option("--until", metavar="T", help="Only versions up to this moment.")
-@click.option("--incident", type=click.IntRange(min=1), metavar="ID", help="Only versions that are part of this incident.")
+@click.option("--incident", type=NUMBER, metavar="ID", help="Only versions that are part of this incident.")
 @click.option("--limit", "-n", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @common_options
 @pass_context
@@ -28,9 +28,11 @@ def command(
     context: Context, paths: tuple[str, ...], since: str | None, until: str | None, incident: int | None, limit: int | None
 ) -> int:
     """The versions that were kept, newest first: of the given files, directories and globs, or of all."""
-    after = place(context, since) if since else None
-    upto = place(context, until) if until else None
-    capture(context)
+    begin = moment(context, since) if since else None
+    end = moment(context, until) if until else None
+    capture(context, must_be_there=False)
+    after = place(context, begin) if begin else None
+    upto = place(context, end) if end else None
     repo, log = context.repo, context.store.log
     chosen = set(choose(context, paths, log.paths(repo.id))) if paths else None
     if incident is not None:
@@ -45,8 +47,10 @@ def command(
     if context.json:
         emit(context, [_document(context, version) for version in shown])
         return Exit.DONE
-    if after:
-        say(context, f"since {when(after.time_ns)}:")
+    if after or upto:
+        span = [f"since {when(after.time_ns)}"] if after else []
+        span += [f"until {when(upto.time_ns)}"] if upto else []
+        say(context, f"{', '.join(span)}:")
     page(context, _lines(context, shown))
     return Exit.DONE
 

@@ -8,7 +8,8 @@ import click
 
 from guardd import __version__
 from guardd.cli.context import Context, common_options
-from guardd.errors import Exit, GuardError
+from guardd.cli.output import one_line
+from guardd.errors import ConfigError, Exit, GuardError
 
 COMMANDS = {
     "init": "Guard a repo: add it to the config.",
@@ -83,13 +84,15 @@ def run(args: list[str]) -> int:
     try:
         code = guardctl.main(args, prog_name="guardctl", standalone_mode=False, obj=context)
         sys.stdout.flush()
+    except ConfigError as error:  # one line for each thing that is wrong
+        return max(_complain(context, problem, error.exit_code) for problem in error.problems)
     except GuardError as error:
         return _complain(context, str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return Exit.USAGE
     except click.ClickException as error:
-        return _complain(context, error.format_message(), Exit.USAGE)
+        return _complain(context, " ".join(error.format_message().split("\n")), Exit.USAGE)
     except (KeyboardInterrupt, click.Abort):
         return _complain(context, "interrupted", Exit.INTERRUPTED)
     except BrokenPipeError:
@@ -105,6 +108,5 @@ def _complain(context: Context, message: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    for line in message.splitlines() or [""]:
-        click.echo(f"guardctl: {line}", err=True)
+    click.echo(f"guardctl: {one_line(message)}", err=True)
     return code

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from guardd.cli.context import Context
 from guardd.errors import UsageError
-from guardd.timespec import BeforeIncident, Elapsed, Instant, parse
+from guardd.timespec import BeforeIncident, Elapsed, Instant, TimeSpec, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,18 @@ def before_incident(context: Context, id_: int) -> Place:
     return Place(found.first_seq - 1, first.time_ns if first else found.opened_ns)
 
 
-def place(context: Context, text: str) -> Place:
-    """The place in the log that a time expression names. Raises UsageError."""
+def moment(context: Context, text: str) -> TimeSpec:
+    """What a time expression means, as of when the command was given. Raises UsageError."""
+    return parse(text, context.now.wall_ns)
+
+
+def place(context: Context, spec: TimeSpec) -> Place:
+    """The place in the log of a moment. Raises UsageError.
+
+    Capture first: what changed while the daemon was off takes its place in the log by when it changed, not by when we look.
+    """
     now = context.now
-    match parse(text, now.wall_ns):
+    match spec:
         case Elapsed(ns):
             return Place(context.store.log.place_before(ns, now), now.wall_ns - ns)
         case Instant(ns):

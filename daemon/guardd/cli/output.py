@@ -42,6 +42,11 @@ def printable(path: str) -> str:
     return "".join(c if c.isprintable() and c != "\\" else _escaped(c) for c in path)
 
 
+def one_line(message: str) -> str:
+    """A message that does nothing to a terminal and stays on its line, whatever path or argument it quotes."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in message)
+
+
 def when(time_ns: int) -> str:
     """A time for people: local, to the second."""
     return datetime.fromtimestamp(time_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")

@@ -1,4 +1,4 @@
-"""Unified diffs of two states of a path, safe to print on a terminal."""
+"""Unified diffs of two states of a path: as bytes for `patch`, and safe to print on a terminal."""
 
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -16,10 +16,15 @@ _TOO_LARGE = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The lines of one path's diff, without line ends."""
+    """The lines of one path's diff, without line ends, in surrogateescape text: `os.fsencode` gives the very bytes."""
 
     path: str
     lines: list[str]
+
+    @property
+    def shown(self) -> list[str]:
+        """The lines with nothing in them that could do something to a terminal."""
+        return [_shown(line) for line in self.lines]
 
 
 def patch(blobs: Blobs, path: str, before: FileState | None, after: FileState | None) -> Patch:
@@ -41,7 +46,7 @@ def patch(blobs: Blobs, path: str, before: FileState | None, after: FileState | 
     if any(text is None for text in texts):
         return Patch(path, [*head, "(binary, or too large to show)"])
     lines = unified_diff(texts[0] or [], texts[1] or [], lineterm="")
-    return Patch(path, [*head, *(_shown(part) for line in list(lines)[2:] for part in line.split("\n"))])
+    return Patch(path, [*head, *(part for line in list(lines)[2:] for part in line.split("\n"))])
 
 
 def _text(blobs: Blobs, state: FileState | None) -> list[str] | None:

@@ -8,7 +8,7 @@ import click
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.incidents import document
-from guardd.cli.moments import place
+from guardd.cli.moments import moment, place
 from guardd.cli.output import emit, printable, say, when
 from guardd.errors import ConfigError, Exit, UsageError
 
@@ -26,9 +26,10 @@ def command(context: Context, since: str, changes: tuple[str, ...]) -> int:
     from guardd.detection.replay import replay
     from guardd.detection.settings import limits_of
 
-    start = place(context, since)
+    begin = moment(context, since)
     settings = _changed(context.settings, changes)
     capture(context)
+    start = place(context, begin)
     repo = context.repo
     about = next((one for one in settings.repo if one.path == repo.path), None)
     limits = limits_of(settings.detection, settings.response)

@@ -3,19 +3,19 @@
 import functools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import click
 
 from guardd.cli.capturing import capture
-from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.incidents import choose_incident
-from guardd.cli.moments import place
-from guardd.cli.output import printable, when
+from guardd.cli.moments import moment, place
+from guardd.cli.output import files, printable, say, when
 from guardd.cli.paths import choose, chooser, relative
 from guardd.cli.settling import Choices, check_choices, settle, settling_options
 from guardd.errors import NothingMatched, UsageError
-from guardd.model import Incident, IncidentState
+from guardd.model import Incident, RepoPath
 from guardd.recovery.plan import Plan, plan_return, plan_version
 from guardd.recovery.restore import plan_git, plan_incident, plan_merged, plan_resume
 from guardd.selection import Selection
@@ -29,7 +29,7 @@ from guardd.store.codec import Encoded
 @click.option(
     "--version",
     "number",
-    type=click.IntRange(min=1),
+    type=NUMBER,
     metavar="N",
     help="The version with this number in 'guardctl log'.",
 )
@@ -57,11 +57,14 @@ def command(
         raise UsageError("--only-damaged needs to know of which incident: add --incident ID, or --incident last")
     check_choices(context, choices)
     meant = choose_incident(context, incident) if incident else None
-    moment = since or at
-    then = place(context, moment) if moment else None
+    words = since or at
+    spec = moment(context, words) if words else None
     capture(context)
     contents: list[Encoded] = []
-    if then is not None:
+    then_ns = None
+    if spec is not None:
+        then = place(context, spec)
+        then_ns = then.time_ns
         plan, title = _plan_place(context, paths, then.seq, keep_new=keep_new), f"back to {when(then.time_ns)}"
     elif number is not None:
         plan, title = _plan_number(context, paths, number)
@@ -75,9 +78,17 @@ def command(
     if merge:
         plan, merged = plan_merged(context.store, plan)
         contents += merged
-    on_success = functools.partial(_close, context, meant, only_damaged or not paths) if meant else None
-    words = shlex.join(["guardctl", *sys.argv[1:]])
-    return settle(context, plan, words, title, choices, blobs=contents, on_success=on_success)
+    on_success = functools.partial(_close, context, meant, {item.path for item in plan.items}) if meant else None
+    return settle(
+        context,
+        plan,
+        shlex.join(["guardctl", *sys.argv[1:]]),
+        title,
+        choices,
+        blobs=contents,
+        on_success=on_success,
+        then_ns=then_ns,
+    )
 
 
 def _plan_place(context: Context, paths: Sequence[str], seq: int, *, keep_new: bool) -> Plan:
@@ -98,10 +109,12 @@ def _plan_incident(context: Context, paths: Sequence[str], incident: Incident, *
     return plan_incident(context.store, context.repo.id, wanted)
 
 
-def _close(context: Context, incident: Incident, is_whole: bool, restore_id: int | None) -> None:
-    if is_whole and restore_id is not None:
+def _close(context: Context, incident: Incident, restored: Container[RepoPath], restore_id: int | None) -> None:
+    if restore_id is not None and incident.state.is_open:
         note = f"restored by hand, restore {restore_id}"
-        context.store.incidents.close(incident.id, IncidentState.RESTORED, context.now.wall_ns, note)
+        left = context.store.incidents.close_restored(incident.id, restored, context.now.wall_ns, note)
+        if left:
+            say(context, f"incident {incident.id} stays open: {files(left)} of it {'is' if left == 1 else 'are'} still damaged")
 
 
 def _plan_number(context: Context, paths: Sequence[str], number: int) -> tuple[Plan, str]:

@@ -11,10 +11,10 @@ import click
 
 from guardd.cli.asking import confirm
 from guardd.cli.context import Context
-from guardd.cli.output import emit, files, printable, say, when
+from guardd.cli.output import emit, files, iso, printable, say, when
 from guardd.cli.patches import patch
 from guardd.cli.progress import bar
-from guardd.errors import Exit, UsageError
+from guardd.errors import ConfigError, Exit, UsageError
 from guardd.recovery.plan import Action, Item, Plan
 from guardd.recovery.restore import Report, carry_out
 from guardd.recovery.sources import git_operation
@@ -59,11 +59,23 @@ def check_choices(context: Context, choices: Choices) -> None:
     """Refuse before any work what would be refused after it."""
     if choices.dry_run:
         return
-    if not choices.yes and not context.on_terminal:
-        raise UsageError("there is no terminal to ask on: add --yes to carry it out, or --dry-run to see the plan")
+    if not choices.yes and (context.json or context.quiet or not context.on_terminal):
+        where = "there is no terminal to ask on" if not context.on_terminal else "--json and --quiet show no plan to ask about"
+        raise UsageError(f"{where}: add --yes to carry it out, or --dry-run to see the plan")
+    if choices.check:
+        _check_config(context)
     operation = git_operation(context.repo.path)
     if operation and not choices.anyway:
         raise UsageError(f"a git {operation} is under way here; end it first, or add --anyway")
+
+
+def _check_config(context: Context) -> None:
+    """The config names the commands that verify a restore: it must be readable before the first file is written."""
+    try:
+        _ = context.settings
+    except ConfigError as error:
+        way_out = "mend the config, or add --no-verify to restore without the repo's own verify commands"
+        raise ConfigError([*error.problems, way_out]) from error
 
 
 def settle(
@@ -76,11 +88,15 @@ def settle(
     blobs: Sequence[Encoded] = (),
     undoes: int | None = None,
     on_success: Callable[[int | None], None] | None = None,
+    then_ns: int | None = None,
 ) -> int:
-    """Show the plan, ask, carry it out, verify, report; the exit code. `on_success` gets the restore's id."""
+    """Show the plan, ask, carry it out, verify, report; the exit code. `on_success` gets the restore's id.
+
+    `then_ns` is the moment that is gone back to, where it is one.
+    """
     _show(context, plan, title, choices)
     if choices.dry_run:
-        _report(context, _foreseen(plan), None, dry_run=True)
+        _report(context, _foreseen(plan), None, then_ns, dry_run=True)
         return Exit.DONE if plan.items else Exit.NOTHING
     if plan.items and not plan.work:
         say(context, "nothing to do")
@@ -101,8 +117,8 @@ def settle(
             blobs=blobs,
             on_progress=lambda done: progress(done, total),
         )
-    verified = _verify(context, report) if choices.check else None
-    _report(context, report, verified, dry_run=False)
+    verified = _verify(context, report) if choices.check and report.restore_id is not None else None
+    _report(context, report, verified, then_ns, dry_run=False)
     if not plan.items:
         return Exit.NOTHING
     if on_success is not None and not report.failed and not report.skipped:
@@ -152,7 +168,7 @@ def _show(context: Context, plan: Plan, title: str, choices: Choices) -> None:
     for item in shown:
         _show_item(context, item)
         if choices.show_diff:
-            for line in patch(context.store.blobs, item.path, item.current, item.target).lines:
+            for line in patch(context.store.blobs, item.path, item.current, item.target).shown:
                 say(context, f"      {line}")
     if len(shown) < len(listed):
         say(context, f"    and {len(listed) - len(shown)} more (-v shows all)")
@@ -168,9 +184,9 @@ def _show_item(context: Context, item: Item) -> None:
     say(context, f"    {click.style(f'{sign} {printable(item.path)}', fg=color)}  ({'; '.join(map(printable, about))})")
 
 
-def _report(context: Context, report: Report, verified: Verified | None, *, dry_run: bool) -> None:
+def _report(context: Context, report: Report, verified: Verified | None, then_ns: int | None, *, dry_run: bool) -> None:
     if context.json:
-        emit(context, _document(report, verified, dry_run=dry_run))
+        emit(context, {**_document(report, verified, dry_run=dry_run), "at": iso(then_ns) if then_ns is not None else None})
         return
     for path, reason in report.failed:
         click.echo(f"guardctl: {printable(path)}: {reason}", err=True)

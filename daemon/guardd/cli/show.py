@@ -5,8 +5,8 @@ import sys
 import click
 
 from guardd.cli.capturing import capture
-from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.moments import place
+from guardd.cli.context import NUMBER, Context, common_options, pass_context
+from guardd.cli.moments import moment, place
 from guardd.cli.output import iso, printable, when
 from guardd.cli.paths import relative
 from guardd.errors import Exit, NothingMatched, UsageError
@@ -20,7 +20,7 @@ from guardd.store.log import Knowledge
 @click.option(
     "--version",
     "number",
-    type=click.IntRange(min=1),
+    type=NUMBER,
     metavar="N",
     help="The version with this number in 'guardctl log'.",
 )
@@ -64,14 +64,17 @@ def _numbered(context: Context, name: str, number: int) -> Version:
 
 
 def _at(context: Context, name: str, at: str | None) -> Version:
-    capture(context, [name])
-    moment = place(context, at) if at else None
-    passage = context.store.log.passage(context.repo.id, name, moment.seq if moment else context.store.log.last_seq())
+    spec = moment(context, at) if at else None
+    capture(context, [name], must_be_there=False)
+    then = place(context, spec) if spec else None
+    passage = context.store.log.passage(context.repo.id, name, then.seq if then else context.store.log.last_seq())
     if passage is None:
         raise NothingMatched(f"guard has no version of {printable(name)}; see 'guardctl log'")
     if passage.knowledge is Knowledge.FORGOTTEN:
         raise NothingMatched(f"retention has removed what {printable(name)} was then; see 'guardctl log {printable(name)}'")
     if passage.then is None or not passage.then.state.present:
-        then = f"at {when(moment.time_ns)}" if moment else "any more"
-        raise NothingMatched(f"{printable(name)} was not there {then}; see 'guardctl log {printable(name)}'")
+        words = f"at {when(then.time_ns)}" if then else "any more"
+        raise NothingMatched(f"{printable(name)} was not there {words}; see 'guardctl log {printable(name)}'")
+    if then is not None and not context.json and not context.quiet:
+        click.echo(f"{printable(name)} at {when(then.time_ns)}: version {passage.then.seq}", err=True)
     return passage.then

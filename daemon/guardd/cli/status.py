@@ -59,7 +59,12 @@ def _print(context: Context, now: Standing) -> None:
             say(context, f"    {printable(reason)}", fg="red")
         lag = f" for {repo.lag_ns / 1e9:.1f} s" if repo.dirty and repo.lag_ns else ""
         if repo.interrupted:
-            say(context, f"    restore {repo.interrupted} was interrupted: run 'guardctl restore --resume'", fg="yellow")
+            say(
+                context,
+                f"    restore {repo.interrupted} was interrupted: finish it with 'guardctl restore --resume',"
+                f" or take it back with 'guardctl undo {repo.interrupted}'",
+                fg="yellow",
+            )
         scanned = f"scanned {when(repo.scan_ns)}" if repo.scan_ns else "not scanned yet"
         say(context, f"  {repo.files:,} files, {repo.versions:,} versions, {repo.dirty} dirty{lag}, {scanned}")
     if not now.repos:

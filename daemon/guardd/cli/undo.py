@@ -6,7 +6,7 @@ import sys
 import click
 
 from guardd.cli.capturing import capture
-from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.output import when
 from guardd.cli.settling import Choices, check_choices, settle, settling_options
 from guardd.errors import NothingMatched
@@ -15,7 +15,7 @@ from guardd.store.restores import Restore
 
 
 @click.command()
-@click.argument("restore_id", required=False, type=click.IntRange(min=1))
+@click.argument("restore_id", required=False, type=NUMBER)
 @settling_options
 @common_options
 @pass_context

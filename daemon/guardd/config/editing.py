@@ -5,30 +5,28 @@ import os
 import tempfile
 
 from guardd.config.loading import load, read_text
-from guardd.errors import ConfigError
+from guardd.errors import ConfigError, UsageError
 
 
 def add_repo(path: str, repo_path: str) -> bool:
-    """Append a `[[repo]]` for an absolute path, unless it is there; whether something was written. Raises ConfigError."""
+    """Append a `[[repo]]` for an absolute path, unless it is there; whether something was written.
+
+    Raises ConfigError, and UsageError where it overlaps with another.
+    """
     try:
         repo_path.encode()
     except UnicodeEncodeError as error:
         raise ConfigError([f"{repo_path!r} cannot be written in TOML: its name is not UTF-8; rename the directory"]) from error
     path = os.path.realpath(path)  # a config that is a link into someone's dotfiles stays one
     text = read_text(path, named=False) or ""
-    if any(repo.path == repo_path for repo in load(path, named=False).repo):
-        return False
+    for other in load(path, named=False).repo:
+        if other.path == repo_path:
+            return False
+        if other.path.startswith(os.path.join(repo_path, "")) or repo_path.startswith(os.path.join(other.path, "")):
+            raise UsageError(f"{repo_path} overlaps with {other.path}, which is guarded already; take that out of {path} first")
     separator = "" if not text or text.endswith("\n\n") else "\n" if text.endswith("\n") else "\n\n"
     addition = f"{separator}[[repo]]\npath = {json.dumps(repo_path, ensure_ascii=False)}\n"
     _replace(path, text + addition)
-    try:
-        load(path, named=True)
-    except ConfigError:
-        if text:
-            _replace(path, text)
-        else:
-            os.unlink(path)
-        raise
     return True
 
 

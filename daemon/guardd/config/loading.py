@@ -83,6 +83,10 @@ def _describe(path: str, lines: dict[Key, int], raw: Mapping[str, Any], detail: 
     if detail["type"] == "missing":
         return f"{where}: missing; every [[repo]] needs it"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        message = f"a table: [{_dotted(key)}] and its keys below"
+    elif detail["type"] in ("tuple_type", "list_type"):
+        message = f"a list of tables: write [[{_dotted(key)}]]" if key == ("repo",) else 'a list, as ["one", "two"]'
     allowed = message if message.startswith(("must", "keep_all")) or " is no " in message else f"must be {message}"
     if "greater than" in message and key[-1] in _LEAST:
         allowed = f"must be at least {_LEAST[str(key[-1])]}"

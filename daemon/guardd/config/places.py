@@ -48,10 +48,12 @@ def _configured_state_dir(config_path: str) -> str | None:
     import tomli
 
     try:
-        value = tomli.loads(text.decode()).get("daemon", {}).get("state_dir")
+        value = tomli.loads(text.decode("utf-8-sig")).get("daemon", {}).get("state_dir", "")
     except (ValueError, AttributeError):  # `config check` says what is wrong with it, and so does whoever loads it
         raise ConfigError([f"{config_path} cannot be read as TOML; run 'guardctl config check'"]) from None
-    return os.path.abspath(expand(value)) if isinstance(value, str) and value else None
+    if not isinstance(value, str) or (value and not os.path.isabs(expand(value))):
+        raise ConfigError([f"{config_path}: daemon.state_dir = {value!r}: must be an absolute path"])
+    return os.path.normpath(expand(value)) if value else None
 
 
 def _user_dir(kind: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from guardd.analysis.markers import DEFAULT_MARKERS
+from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
 from guardd.config.places import expand
 from guardd.errors import UsageError
 from guardd.selection import DEFAULT_INCLUDE, SelectionRules
@@ -57,9 +57,10 @@ def _markers(value: tuple[str, ...]) -> tuple[str, ...]:
         if not marker or marker == "re:":
             raise ValueError("a marker must not be empty: it would match every line")
         try:
-            re.compile(marker.removeprefix("re:") if marker.startswith("re:") else "")
-        except re.error as error:
-            raise ValueError(f"{marker!r} is no regular expression ({error})") from error
+            marker_pattern([marker])
+        except ValueError as error:
+            what = "regular expression (as RE2 has them, without look-around and back-references)"
+            raise ValueError(f"{marker!r} is no {what}: {error}") from error
     return value
 
 

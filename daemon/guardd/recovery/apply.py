@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from guardd.beneath import Root, exchange, move_to_free_name, sync_filesystem
 from guardd.errors import GuardError
 from guardd.model import FileState, Kind, RepoPath, StatKey
+from guardd.selection import TEMPORARY
 
 _CHUNK_FILES = 2_000
 _CHUNK_BYTES = 256 * 1024 * 1024
@@ -30,6 +31,7 @@ _ADVICE = {
     errno.EDQUOT: "the disk quota is used up; free some space and run the restore again",
     errno.ENAMETOOLONG: "the name is too long for this file system",
     errno.ELOOP: "a directory above it is a symlink now; guard never writes through one",
+    errno.EEXIST: "a FIFO, socket or device is in the way; move it away",
     errno.ENOTDIR: "a symlink or a file is where a directory above it was; move that away",
 }
 
@@ -225,9 +227,11 @@ class _Run:
         try:
             move_to_free_name(folder, temp, name)
         except FileExistsError as error:
-            if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), name) from error
-            raise _Changed from error
+            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+                raise _Changed from error
+            code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EEXIST
+            raise OSError(code, os.strerror(code), name) from error
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.EINVAL):
                 raise
@@ -333,7 +337,7 @@ def _chunks(steps: Sequence[Step]) -> Iterator[list[Step]]:
 
 
 def _prefix(tag: str) -> str:
-    return f".guardd-{tag}-"
+    return f"{TEMPORARY}{tag}-"
 
 
 def _split(path: RepoPath) -> tuple[RepoPath, str]:

@@ -2,7 +2,7 @@
 
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from guardd import clock
 from guardd.beneath import Root
 from guardd.capture.capturer import Capturer
 from guardd.capture.reading import Seen, read
-from guardd.errors import NothingMatched, UsageError
+from guardd.errors import Interrupted, NothingMatched, UsageError
 from guardd.model import ABSENT, FileState, Kind, Origin, RepoPath, Suspect
 from guardd.recovery.apply import Step, apply, leftovers
 from guardd.recovery.plan import Action, Item, Plan, Wanted, plan_states, with_merged
@@ -20,7 +20,7 @@ from guardd.store.codec import Encoded, digest, encode
 from guardd.store.lock import Lock, restore_lock
 from guardd.store.log import Observation
 from guardd.store.repos import Repo
-from guardd.store.restores import Restore
+from guardd.store.restores import Restore, RestoreItem
 from guardd.store.store import Store
 
 _LOCK_WAIT_S = 30.0
@@ -57,14 +57,14 @@ def carry_out(
     """
     started = time.monotonic()
     report = Report(unchanged=len(plan.of(Action.LEAVE)), skipped=[(item.path, item.reason) for item in plan.of(Action.SKIP)])
-    interrupted = store.restores.unfinished(repo.id)
-    if plan.work or interrupted:
+    if plan.work or store.restores.unfinished(repo.id):
         with _sole_writer(store, repo), Root(repo.path) as root:
+            interrupted = store.restores.unfinished(repo.id)  # we hold the lock: none of them is still at work
             report.skipped += _clear_leftovers(store, repo, root, interrupted)
             if plan.work:
                 _write_plan(store, repo, root, plan, command, report, undoes=undoes, blobs=blobs, on_progress=on_progress)
             for earlier in interrupted:
-                store.restores.finish(earlier.id)
+                _settle_interrupted(store, earlier, plan, report.restore_id, undoes)
     report.seconds = time.monotonic() - started
     return report
 
@@ -96,13 +96,44 @@ def _write_plan(
         report.skipped += [(path, "it cannot be read, so it could not be kept first") for path in sorted(unread)]
         report.skipped += [(path, "it changed while the restore was prepared; run it again") for path in moved]
         steps = [Step(item.path, item.target, keys[item.path]) for item in work if item.path not in set(moved)]
-        _write(store, repo, root, steps, report, on_progress)
+        try:
+            _write(store, repo, root, steps, report, on_progress)
+        except KeyboardInterrupt as error:
+            _clear_leftovers(store, repo, root, store.restores.unfinished(repo.id))
+            capturer.look([step.path for step in steps], Origin.SCAN)
+            ways = f"finish it with 'guardctl restore --resume', or take it back with 'guardctl undo {report.restore_id}'"
+            raise Interrupted(f"restore {report.restore_id} was interrupted in the middle; {ways}") from error
         # What did not get written is not what the log says by now: the disk has the last word.
         unwritten = {path for path, _ in report.failed + report.skipped} & {item.path for item in plan.work}
         capturer.look(sorted(unwritten), Origin.SCAN)
         store.restores.finish(report.restore_id)
     finally:
         capturer.close()
+
+
+def _settle_interrupted(store: Store, earlier: Restore, plan: Plan, restore_id: int | None, undoes: int | None) -> None:
+    """An interrupted restore is over once each of its files was decided on again, or is as it was to be; else it waits on."""
+    items = store.restores.items(earlier.id)
+    decided = {item.path for item in plan.items}
+    at_target = {one.path for one in items if _head_of(store, earlier.repo_id, one.path)[1] == _state_at(store, one.target_seq)}
+    if undoes == earlier.id or (restore_id is None and at_target >= {one.path for one in items}):
+        store.restores.finish(earlier.id)
+    elif restore_id is not None and decided | at_target >= {one.path for one in items}:
+        ours = {one.path: one for one in store.restores.items(restore_id)}
+        store.restores.absorb(restore_id, earlier, _taken_over(store, earlier.repo_id, items, ours, at_target))
+
+
+def _taken_over(
+    store: Store, repo_id: int, items: Sequence[RestoreItem], ours: Mapping[RepoPath, RestoreItem], at_target: Container[RepoPath]
+) -> Iterator[RestoreItem]:
+    """What undoing the later restore must take back of the earlier one: to before both, but for edits made in between."""
+    for item in items:
+        mine = ours.get(item.path)
+        if mine is None:
+            if item.path in at_target:
+                yield RestoreItem(item.path, item.safety_seq, _head_of(store, repo_id, item.path)[0])
+        elif _state_at(store, mine.safety_seq) in (_state_at(store, item.safety_seq), _state_at(store, item.target_seq)):
+            yield RestoreItem(item.path, item.safety_seq, mine.target_seq)
 
 
 def plan_merged(store: Store, plan: Plan) -> tuple[Plan, list[Encoded]]:

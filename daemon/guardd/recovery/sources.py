@@ -1,13 +1,13 @@
 """Git as a source of contents: any revision's files, and three-way merges. The repo's own config cannot run anything."""
 
 import os
-import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from guardd.errors import GuardError, UsageError
+from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
 
 _UNDER_WAY = {
@@ -61,14 +61,11 @@ def merge(ours: bytes, base: bytes, theirs: bytes) -> bytes | None:
 
 
 def git_operation(root: str) -> str | None:
-    """The git operation that is under way in this work tree (rebase, merge, ...), or None."""
-    git_dir = os.path.join(root, ".git")
-    try:
-        if not stat.S_ISDIR(os.lstat(git_dir).st_mode):
-            with open(git_dir, encoding="utf-8", errors="surrogateescape") as file:  # a worktree or submodule
-                git_dir = os.path.join(root, file.read().removeprefix("gitdir:").strip())
-    except OSError:
-        return None
+    """The git operation (rebase, merge, ...) that is under way in the work tree which `root` is, or is a folder of; or None."""
+    folder = root
+    while (git_dir := git_dir_of(folder)) is None:
+        if folder == (folder := os.path.dirname(folder)):
+            return None
     return next((what for name, what in _UNDER_WAY.items() if os.path.lexists(os.path.join(git_dir, name))), None)
 
 

@@ -79,8 +79,10 @@ def verify(
 def _count_invalid(sources: Sequence[bytes]) -> int | None:
     with Parsers("syntax") as parsers:
         answers = parsers.ask(sources, time.monotonic() + _PARSING_S) if sources else []
-    parses = [Facts.from_json(answer).parses for answer in answers]
-    return None if None in parses else parses.count(False)
+    facts = [Facts.from_json(answer) for answer in answers]
+    if any(one.parses is None and not one.error for one in facts):
+        return None
+    return sum(1 for one in facts if one.parses is False)
 
 
 def _run(command: str, cwd: str, timeout_s: float) -> CommandRun:

@@ -14,12 +14,19 @@ from guardd.store.log import Log, Observation
 _BEGIN = "INSERT INTO restores (repo_id, time_ns, command, undoes, state) VALUES (?, ?, ?, ?, 'applying')"
 _ITEM = "INSERT INTO restore_items (restore_id, path_id, safety_seq, target_seq) VALUES (?, ?, ?, ?)"
 _DONE = "UPDATE restores SET state = 'done' WHERE id = ?"
+_ABSORBED = "UPDATE restores SET state = 'absorbed' WHERE id = ?"
+_ALSO_UNDOES = "UPDATE restores SET undoes = coalesce(undoes, (SELECT undoes FROM restores WHERE id = ?)) WHERE id = ?"
+_TAKE_OVER = """
+    INSERT INTO restore_items (restore_id, path_id, safety_seq, target_seq)
+    VALUES (?, (SELECT id FROM paths WHERE repo_id = ? AND path = ?), ?, ?)
+    ON CONFLICT (restore_id, path_id) DO UPDATE SET safety_seq = excluded.safety_seq, target_seq = excluded.target_seq
+"""
 _SEEN = "UPDATE paths SET stat = ?, racy = 1 WHERE repo_id = ? AND path = ?"
 _RESTORE = "SELECT id, repo_id, time_ns, command, undoes, state FROM restores"
 _BY_ID = _RESTORE + " WHERE id = ?"
 _LAST_UNDOABLE = """
     SELECT id, repo_id, time_ns, command, undoes, state FROM restores AS r
-    WHERE repo_id = ? AND undoes IS NULL AND NOT EXISTS (SELECT 1 FROM restores u WHERE u.undoes = r.id)
+    WHERE repo_id = ? AND undoes IS NULL AND state <> 'absorbed' AND NOT EXISTS (SELECT 1 FROM restores u WHERE u.undoes = r.id)
     ORDER BY id DESC LIMIT 1
 """
 _UNFINISHED = _RESTORE + " WHERE repo_id = ? AND state = 'applying' ORDER BY id"
@@ -102,6 +109,14 @@ class Restores:
         """A restore is over: each of its files is written, or reported as failed."""
         with self._db.transaction():
             self._db.run(_DONE, (restore_id,))
+
+    def absorb(self, restore_id: int, earlier: Restore, items: Iterable[RestoreItem]) -> None:
+        """An interrupted restore was completed by this one, which takes over these items of it: undone, both are."""
+        with self._db.transaction():
+            rows = ((restore_id, earlier.repo_id, os.fsencode(one.path), one.safety_seq, one.target_seq) for one in items)
+            self._db.run_many(_TAKE_OVER, rows)
+            self._db.run(_ALSO_UNDOES, (earlier.id, restore_id))
+            self._db.run(_ABSORBED, (earlier.id,))
 
     def get(self, restore_id: int) -> Restore | None:
         """The restore with this id."""

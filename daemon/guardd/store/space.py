@@ -50,7 +50,8 @@ _PURGE_VERSIONS = "DELETE FROM versions WHERE path_id = ?"
 _PURGE_HEAD = "UPDATE paths SET head_seq = 0, present = 0, stat = NULL WHERE id = ?"
 _BLOBS_OF = "SELECT DISTINCT blob_id FROM versions WHERE path_id = ? AND blob_id IS NOT NULL"
 _ALSO_IN = """
-    SELECT DISTINCT p.path FROM versions v JOIN paths p ON p.id = v.path_id WHERE v.blob_id = ? AND p.repo_id = ?
+    SELECT DISTINCT p.repo_id, r.path, p.path FROM versions v JOIN paths p ON p.id = v.path_id JOIN repos r ON r.id = p.repo_id
+    WHERE v.blob_id = ?
 """
 
 
@@ -87,7 +88,7 @@ def over_quota_by(store: Store, policy: Policy) -> int:
 def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed, dict[RepoPath, list[RepoPath]]]:
     """Forget every version of these paths, and overwrite their bytes in the store's files.
 
-    Also returns, for each path, other paths of the repo that keep a content which it had.
+    Also returns, for each path, other paths that keep a content which it had; those of other repos are absolute.
     """
     before = _file_bytes(store)
     store.db.run("PRAGMA secure_delete = ON")
@@ -100,7 +101,11 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
                 store.db.run(statement, (path_id,))
             versions += store.db.run(_PURGE_VERSIONS, (path_id,))
             store.db.run(_PURGE_HEAD, (path_id,))
-            others = {os.fsdecode(row[0]) for id_ in blob_ids for row in store.db.rows(_ALSO_IN, (id_, repo_id))}
+            others = {
+                os.fsdecode(other if id_ == repo_id else os.path.join(root, other))
+                for blob_id in blob_ids
+                for id_, root, other in store.db.rows(_ALSO_IN, (blob_id,))
+            }
         if others - set(paths):
             shared[path] = sorted(others - set(paths))
     blobs = _drop_orphans(store)

@@ -1,0 +1,21 @@
+"""Where git keeps what it knows of a directory: found as git does, by looking, without running it."""
+
+import os
+
+
+def git_dir_of(top: str) -> str | None:
+    """The git directory of the work tree whose top is `top`; None if it is no such top.
+
+    `.git` is that directory, or for worktrees and submodules a file that names it (gitrepository-layout(5)).
+    """
+    path = os.path.join(top, ".git")
+    if os.path.isdir(path):
+        return path if os.path.exists(os.path.join(path, "HEAD")) else None
+    try:
+        with open(path, "rb") as file:
+            text = os.fsdecode(file.read(4096))
+    except OSError:
+        return None
+    if not text.startswith("gitdir:"):
+        return None
+    return os.path.normpath(os.path.join(top, text.removeprefix("gitdir:").strip()))
