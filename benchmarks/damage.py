@@ -4,6 +4,7 @@ python -m benchmarks.damage TREE KIND [--files 60] [--seed 1]
 """
 
 import argparse
+import itertools
 import random
 import re
 import time
@@ -124,9 +125,14 @@ CONTENTS: dict[str, Content] = {
 
 
 class Damage:
-    """One run of damage over a tree: `run` does it, and leaves what was damaged, and when each file was (`times`)."""
+    """One run of damage over a tree: `run` does it, and leaves what was damaged, and when each file was (`times`).
 
-    def __init__(self, root: Path, kind: str, files: int, seed: int = 1, pause_s: float = 0.0) -> None:
+    It ends after so many `files`, or when it `goes_on` no longer.
+    """
+
+    def __init__(
+        self, root: Path, kind: str, files: int, seed: int = 1, pause_s: float = 0.0, goes_on: Callable[[], bool] = lambda: True
+    ) -> None:
         self.root = root
         self.kind = kind
         self.damaged: set[str] = set()
@@ -135,6 +141,7 @@ class Damage:
         self.times: list[float] = []
         self._files = files
         self._pause_s = pause_s
+        self._goes_on = goes_on
         self._chance = random.Random(seed)
         self._own = frozenset(_modules(root))
 
@@ -163,7 +170,7 @@ class Damage:
     def _rewrite(self, paths: list[Path]) -> None:
         change = {"slow drip": hollow, "interleaved with honest edits": hollow}.get(self.kind) or CONTENTS[self.kind]
         for path in paths:
-            if len(self.damaged) >= self._files:
+            if len(self.damaged) >= self._files or not self._goes_on():
                 break
             before = path.read_bytes()
             if self.kind == "interleaved with honest edits" and self._chance.random() < 0.5:
@@ -176,12 +183,12 @@ class Damage:
                 self._hit(path)
 
     def _delete(self, paths: list[Path]) -> None:
-        for path in paths[: self._files]:
+        for path in itertools.takewhile(lambda _: self._goes_on(), paths[: self._files]):
             path.unlink()
             self._hit(path)
 
     def _rename(self, paths: list[Path]) -> None:
-        for number, path in enumerate(paths[: self._files]):
+        for number, path in enumerate(itertools.takewhile(lambda _: self._goes_on(), paths[: self._files])):
             target = path.with_name(f"zq{self._chance.randrange(16**6):06x}_{number}.py")
             path.rename(target)
             self._hit(path)

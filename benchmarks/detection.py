@@ -73,7 +73,7 @@ def measure_founding(base: Path) -> str:
     for path in list(contents)[:FOUNDING_FILES]:
         (world.root / path).write_bytes(contents[path])
     last = time.time()
-    wait_until(lambda: snapshot(world.root) == before, 60)
+    wait_until(lambda: all((world.root / path).read_bytes() == content for path, content in before.items()), 60)
     back = time.time() - last
     wait_until(lambda: daemon.events("auto-restored"), 60)
     world.close()

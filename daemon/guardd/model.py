@@ -200,7 +200,7 @@ class Incident:
     """A burst with findings. `first_seq` is the place in the log of its first change, `last_ns` the time of its newest.
 
     `settled`: no member came for the settle time. `rounds` counts the times that it was restored by itself. `note` is the
-    reason that a person gave, or what guard did.
+    reason that a person gave, or what guard did. `slow`: its damage came a file now and then, not in a burst.
     """
 
     id: int
@@ -219,3 +219,4 @@ class Incident:
     settled: bool = False
     rounds: int = 0
     note: str = ""
+    slow: bool = False

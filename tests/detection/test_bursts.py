@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from guardd.analysis.imports import Modules
 from guardd.detection.bursts import Limits, joining, opening, verdict
 from guardd.detection.moves import broken_importers
-from guardd.detection.rules.deleted import deleted
+from guardd.detection.rules.deleted import deleted, moved
 from guardd.model import Finding, Severity, Suspect
 
 S = 1_000_000_000
@@ -47,17 +47,19 @@ def test_honest_edits_long_before_the_damage_are_no_members() -> None:
 
 def test_damage_joins_within_the_window_and_the_rest_until_it_has_settled() -> None:
     late = suspects(1, ago_s=-30) + suspects(1, damaged=False, ago_s=-1, name="near")
-    assert len(joining(late, LIMITS, NOW, settled=False)) == 2
-    assert [one.path for one in joining(late, LIMITS, NOW, settled=True)] == ["f0.py"]
-    assert joining(suspects(1, ago_s=-61), LIMITS, NOW, settled=False) == []
+    assert len(joining(late, LIMITS, NOW, LIMITS.window_ns, settled=False)) == 2
+    assert [one.path for one in joining(late, LIMITS, NOW, LIMITS.window_ns, settled=True)] == ["f0.py"]
+    assert joining(suspects(1, ago_s=-61), LIMITS, NOW, LIMITS.window_ns, settled=False) == []
 
 
 @given(st.integers(0, 60), st.integers(0, 150), st.integers(1, 5000))
-def test_volume_alone_is_never_more_than_a_warning_and_damage_never_less_than_high(damaged: int, rest: int, of: int) -> None:
+def test_volume_alone_is_never_more_than_a_warning_and_enough_damage_never_less_than_high(
+    damaged: int, rest: int, of: int
+) -> None:
     members = suspects(damaged) + suspects(rest, damaged=False, name="u")
     found = verdict(members, of, LIMITS)
     assert (found.files, found.damaged) == (len(members), damaged)
-    assert (found.severity in (Severity.HIGH, Severity.CRITICAL)) == (damaged > 0)
+    assert (found.severity in (Severity.HIGH, Severity.CRITICAL)) == (damaged >= LIMITS.damaged)
     assert ("volume" in found.rules) == (len(members) > 100)
 
 
@@ -79,12 +81,8 @@ def test_the_same_edit_makes_ten_files_critical() -> None:
 
 
 def test_removed_files_count_from_the_threshold_moved_ones_only_if_imports_break() -> None:
-    gone = suspects(20, damaged=False)
-    assert len(deleted(gone, {}, 0, 20)) == 20
-    assert deleted(gone[:19], {}, 0, 20) == {}
-    moved = {one.path: "new/" + one.path for one in gone}
-    assert deleted(gone, moved, 2, 20) == {}
-    assert len(deleted(gone, moved, 3, 20)) == 20
+    assert [deleted(count, 20) is not None for count in (1, 19, 20, 21)] == [False, False, True, True]
+    assert [moved("new/a.py", importers) is not None for importers in (0, 2, 3, 90)] == [False, False, True, True]
 
 
 def test_importers_of_moved_modules_are_counted_by_every_form_of_import() -> None:
@@ -94,5 +92,6 @@ def test_importers_of_moved_modules_are_counted_by_every_form_of_import() -> Non
         ("d.py", b"def f():\n    from pkg.old.sub import z\n"), ("e.py", b"import sys, pkg.old as o\n"),
         ("not.py", b"import pkg.older\n# import pkg.old\nfrom pkg import older\nx = 'import pkg.old'\n"),
     ]  # fmt: skip
-    assert broken_importers(modules, ["pkg/old.py"], importers) == 5
-    assert broken_importers(modules, ["src/pkg/old/__init__.py"], importers) == 5
+    assert broken_importers(modules, ["pkg/old.py"], ["pkg/new.py"], importers) == 5
+    assert broken_importers(modules, ["src/pkg/old/__init__.py"], [], importers) == 5
+    assert broken_importers(modules, ["pkg/old.py"], ["src/pkg/old.py"], importers) == 0, "the imports work as before"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from guardd.detection.benign.git import GitEvidence
+from guardd.detection.benign.git import GitEvidence, Held
 
 NEVER = 1 << 62
 
@@ -16,8 +16,8 @@ def git(cwd: Path, *words: str) -> str:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
 
 
-def holds(evidence: GitEvidence, path: str, content: bytes, mtime_ns: int = NEVER) -> bool:
-    return evidence.holds(path, lambda: content, mtime_ns, len(content))
+def holds(evidence: GitEvidence, path: str, content: bytes, written_ns: int = NEVER) -> bool:
+    return evidence.holds(path, lambda: content, written_ns, len(content), written_ns=written_ns) is Held.YES
 
 
 @pytest.fixture(params=["2", "3", "4", "sha256", "packed", "worktree", "subdirectory"])
@@ -53,11 +53,12 @@ def test_every_committed_content_is_held_and_no_other(tree: Path) -> None:
         name = path.relative_to(tree).as_posix()
         assert holds(evidence, name, path.read_bytes())
         assert not holds(evidence, name, path.read_bytes() + b"# REMOVED\n")
-        assert not evidence.removed(name, path.read_bytes)
+        assert not evidence.removed(name, path.read_bytes, 0)
         stat = path.stat()
-        assert evidence.holds(name, lambda: b"not asked for: the index knows this file", stat.st_mtime_ns, stat.st_size) or (
-            stat.st_mtime_ns < max(born.stat().st_mtime_ns for born in tree.parent.rglob("*") if born.is_file())
+        known = evidence.holds(
+            name, lambda: b"not asked for: the index knows it", stat.st_mtime_ns, stat.st_size, written_ns=NEVER
         )
+        assert known is Held.YES
 
 
 def test_what_git_removes_is_told_from_what_someone_else_does(tree: Path) -> None:
@@ -66,8 +67,8 @@ def test_what_git_removes_is_told_from_what_someone_else_does(tree: Path) -> Non
     contents = {path: path.read_bytes() for path in (by_git, by_hand)}
     git(tree, "rm", "-q", str(by_git.relative_to(tree)))
     by_hand.unlink()
-    assert evidence.removed(by_git.relative_to(tree).as_posix(), lambda: contents[by_git])
-    assert not evidence.removed(by_hand.relative_to(tree).as_posix(), lambda: contents[by_hand])
+    assert evidence.removed(by_git.relative_to(tree).as_posix(), lambda: contents[by_git], 0)
+    assert not evidence.removed(by_hand.relative_to(tree).as_posix(), lambda: contents[by_hand], 0)
 
 
 def test_what_is_added_to_git_after_it_was_written_is_not_excused(tmp_path: Path) -> None:
@@ -78,7 +79,57 @@ def test_what_is_added_to_git_after_it_was_written_is_not_excused(tmp_path: Path
     git(tmp_path, "add", "-A")
     evidence = GitEvidence(str(tmp_path))
     assert not holds(evidence, "a.py", b"damaged\n", written - 1_000_000_000)
-    assert evidence.holds("a.py", lambda: b"damaged\n", written - 1_000_000_000, 8, any_age=True)
+    assert evidence.holds("a.py", lambda: b"damaged\n", written - 1_000_000_000, 8, written_ns=None) is Held.YES
+    born = max(one.stat().st_mtime_ns for one in (tmp_path / ".git/objects").rglob("*") if one.is_file())
+    at_once = [evidence.holds("a.py", lambda: b"damaged\n", 0, 0, written_ns=born + ns) for ns in (-1, 0, 4_000_000, 20_000_000)]
+    assert at_once == [Held.NO, Held.UNSURE, Held.UNSURE, Held.YES], "within a tick of the clock no one can tell which came first"
+
+
+def test_what_git_has_for_another_path_only_excuses_nothing(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    for name, content in (("a.py", b"a = 1\n"), ("b.py", b"b = 1\n"), ("empty.py", b"")):
+        (tmp_path / name).write_bytes(content)
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "one")
+    (tmp_path / "a.py").write_bytes(b"a = 2\n")
+    git(tmp_path, "stash", "-q")
+    evidence = GitEvidence(str(tmp_path))
+    assert holds(evidence, "a.py", b"a = 1\n")
+    assert holds(evidence, "a.py", b"a = 2\n"), "a stash is in no index"
+    assert holds(evidence, "empty.py", b"")
+    assert not holds(evidence, "a.py", b"")
+    assert not holds(evidence, "a.py", b"b = 1\n")
+
+
+def test_a_sparse_checkout_takes_away_what_its_index_still_names(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    for name in ("kept/a.py", "gone/b.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(name.encode())
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "one")
+    git(tmp_path, "sparse-checkout", "set", "kept")
+    assert not (tmp_path / "gone/b.py").exists()
+    evidence = GitEvidence(str(tmp_path))
+    assert evidence.removed("gone/b.py", lambda: b"gone/b.py", 0)
+    assert not evidence.removed("kept/a.py", lambda: b"kept/a.py", 0)
+
+
+def test_contents_that_git_converts_are_known_by_what_its_index_says(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".gitattributes").write_text("*.py ident\n")
+    (tmp_path / "a.py").write_bytes(b"# $Id$\n")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "one")
+    (tmp_path / "a.py").unlink()
+    git(tmp_path, "checkout", "-q", "--", "a.py")
+    content, stat = (tmp_path / "a.py").read_bytes(), (tmp_path / "a.py").stat()
+    assert content.startswith(b"# $Id: ")
+    evidence = GitEvidence(str(tmp_path))
+    held = evidence.holds("a.py", lambda: content, stat.st_mtime_ns, stat.st_size, written_ns=NEVER)
+    assert held is Held.YES
+    git(tmp_path, "rm", "-q", "a.py")
+    assert evidence.removed("a.py", lambda: content, stat.st_mtime_ns)
 
 
 @pytest.mark.parametrize("index", [b"", b"DIRC", b"DIRC\0\0\0\2\0\0\0\xff" + b"x" * 70, b"\xff" * 4000])
@@ -99,4 +150,4 @@ def test_a_torn_index_is_no_evidence_and_no_error(tmp_path: Path, index: bytes) 
 def test_a_tree_without_git_has_no_evidence(tmp_path: Path) -> None:
     evidence = GitEvidence(str(tmp_path))
     assert not holds(evidence, "a.py", b"")
-    assert not evidence.removed("a.py", lambda: b"")
+    assert not evidence.removed("a.py", lambda: b"", 0)

@@ -3,16 +3,18 @@
 import ast
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from benchmarks.damage import hollow
 from benchmarks.make_tree import copy_packages, copy_stdlib
-from tests.world import PROGRAMS, Daemon, World
+from tests.world import PROGRAMS, Daemon, World, wait_until
 
 SETTINGS = '[detection]\napprove_above = 20\n[response]\nsettle = "0.5s"\n'
 
@@ -85,11 +87,50 @@ def pyupgrade(world: World) -> None:
 
 def move_a_package(world: World) -> None:
     (world.root / "email").rename(world.root / "electronic_mail")
+    rename_in_imports(world)
+
+
+def rename_in_imports(world: World) -> None:
     for path in files(world.root):
         text = path.read_text(encoding="utf-8")
-        changed = text.replace("from email", "from electronic_mail").replace("import email", "import electronic_mail")
+        changed = re.sub(r"\bemail\b", "electronic_mail", text)
         if changed != text:
             path.write_text(changed, encoding="utf-8")
+
+
+def move_into_src(world: World) -> None:
+    """The layout with a src folder: no import changes."""
+    (world.root / "src").mkdir()
+    for name in ("email", "http", "json"):
+        (world.root / name).rename(world.root / "src" / name)
+
+
+def copy_back_from_a_backup(world: World) -> None:
+    """With the old times of the files, as `cp -a` and rsync leave them."""
+    subprocess.run(["cp", "-a", str(world.root / "email"), str(world.root.parent / "backup")], check=True)
+    world.json("pause", "1h")
+    for path in files(world.root / "email"):
+        path.write_bytes(path.read_bytes() + b"\n\ndef more():\n    return 1\n")
+    world.json("resume")
+    subprocess.run(["cp", "-a", f"{world.root.parent}/backup/.", str(world.root / "email")], check=True)
+
+
+def silence_prints(world: World) -> None:
+    for number in range(8):
+        world.write(
+            f"loud/m{number}.py", "def f(x):\n" + "".join(f"    print({n})\n    x += {n}\n" for n in range(5)) + "    return x\n"
+        )
+    world.json("log", "loud")
+    for path in files(world.root / "loud"):
+        path.write_text(path.read_text().replace("    print", "    # print"))
+
+
+def change_a_library(world: World) -> None:
+    for number in range(8):
+        world.write(f"web/m{number}.py", "import requests\n\n\ndef get(url):\n    return requests.get(url)\n")
+    world.json("log", "web")
+    for path in files(world.root / "web"):
+        path.write_text(path.read_text().replace("requests", "httpx"))
 
 
 def vendor(world: World) -> None:
@@ -110,21 +151,76 @@ def split_modules(world: World) -> None:
         for node in reversed(tail):
             moved += lines[node.lineno - 1 : node.end_lineno]
             del lines[node.lineno - 1 : node.end_lineno]
+        lines += [f"from unittest.moved import {node.name}\n" for node in tail]
         path.write_text("".join(lines))
     world.write("unittest/moved.py", "".join(moved))
 
 
 TOOLS: list[Callable[[World], None]] = [
-    ruff_format, ruff_isort, black, isort, future_annotations, pyupgrade, move_a_package, vendor,
-    virtual_environment, split_modules,
+    ruff_format, ruff_isort, black, isort, future_annotations, pyupgrade, move_a_package, move_into_src, vendor,
+    virtual_environment, split_modules, copy_back_from_a_backup, silence_prints, change_a_library,
 ]  # fmt: skip
+
+
+EXPLAINED = [tool for tool in TOOLS if tool not in (split_modules, silence_prints, change_a_library)]
+"""Of the others nothing is wrong, but they are changes of the code all the same."""
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_tool_is_no_incident_and_its_harmful_twin_is_one(watched: tuple[World, Daemon], tool: Callable[[World], None]) -> None:
     world, daemon = watched
     tool(world)
-    only_the_damage_is_found(world, daemon, damage(world), explained=tool is not split_modules)
+    only_the_damage_is_found(world, daemon, damage(world), explained=tool in EXPLAINED)
+
+
+@pytest.mark.parametrize("pause_s", [0.02, 0.4])
+def test_a_name_renamed_file_by_file_is_at_most_a_warning_that_explains_itself(
+    watched: tuple[World, Daemon], pause_s: float
+) -> None:
+    """Its users first, the definition last: for a while nothing resolves."""
+    world, daemon = watched
+    world.json("pause", "1h")
+    world.write("shared.py", "def old_name():\n    return 1\n\n\nclass Other:\n    pass\n")
+    for number in range(12):
+        world.write(f"user{number}.py", f"from shared import old_name\n\nvalue = old_name() + {number}\n")
+    world.json("resume")
+    for path in [*sorted(world.root.glob("user*.py")), world.root / "shared.py"]:
+        path.write_text(path.read_text().replace("old_name", "new_name"))
+        time.sleep(pause_s)  # the pace of the one who renames
+    damaged = damage(world)
+    wait_until(lambda: any(one["damaged"] == 6 for one in daemon.events("incident settled")), 40)
+    assert {event["severity"] for event in daemon.events("incident opened")} <= {"warning", "high"}
+    for incident in world.incidents():
+        wrong = {member["path"] for member in incident["members"] if member["damaged"] and not member["returned"]}
+        assert wrong == (damaged if incident["severity"] == "high" else set())
+
+
+def test_a_package_that_is_moved_has_time_until_its_imports_follow(watched: tuple[World, Daemon]) -> None:
+    world, daemon = watched
+    (world.root / "email").rename(world.root / "electronic_mail")
+    world.wait_gone("email/message.py")
+    time.sleep(1)  # longer than anything that waits for company
+    assert daemon.events("incident opened") == []
+    rename_in_imports(world)
+    only_the_damage_is_found(world, daemon, damage(world))
+
+
+def test_what_was_approved_is_no_damage_when_a_checkout_brings_it_back(world: World) -> None:
+    copy_packages(world.root)
+    committed(world)
+    world.configure(SETTINGS)
+    daemon = world.start_configured()
+    git(world.root, "checkout", "-q", "-b", "wanted")
+    damage(world, "asyncio")
+    world.wait_settled(daemon)
+    world.ctl("incidents", "approve", "last")
+    git(world.root, "commit", "-qam", "wanted")
+    git(world.root, "checkout", "-q", "main")
+    git(world.root, "checkout", "-q", "wanted")
+    damaged = damage(world, "unittest")
+    world.wait_settled(daemon, 2)
+    assert {member["path"] for member in world.incidents()[-1]["members"]} == damaged
+    assert len(world.incidents()) == 2
 
 
 # -- git -----------------------------------------------------------------------------------------------------------
@@ -211,9 +307,45 @@ def merge_with_conflicts(world: World) -> None:
     assert sum(b"<<<<<<< " in path.read_bytes() for path in files(world.root)) == 12
 
 
+def cherry_pick_and_revert(world: World) -> None:
+    git(world.root, "cherry-pick", "other")
+    git(world.root, "revert", "--no-edit", "HEAD")
+
+
+def sparse_checkout(world: World) -> None:
+    git(world.root, "sparse-checkout", "set", "unittest", "http")
+    assert not (world.root / "asyncio").exists()
+    git(world.root, "sparse-checkout", "disable")
+
+
+def checkout_with_conversion(world: World) -> None:
+    """Git writes other bytes than it has."""
+    git(world.root, "checkout", "-q", "other")
+    git(world.root, "checkout", "-q", "main")
+
+
+def switch_back_and_forth(world: World) -> None:
+    """So fast that what git says at one moment is not what the disk was at another."""
+    for _ in range(4):
+        git(world.root, "switch", "-q", "other")
+        git(world.root, "switch", "-q", "main")
+
+
+def checkout_after_refactoring(world: World) -> None:
+    """What seemed odd on its way into a commit is no damage when a checkout brings it back."""
+    git(world.root, "checkout", "-q", "-b", "refactored")
+    for path in files(world.root / "asyncio")[2:5]:
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[: len(lines) // 3]) + b"\n\ndef rest():\n    return None\n")
+    git(world.root, "commit", "-qam", "refactored")
+    git(world.root, "checkout", "-q", "main")
+    git(world.root, "checkout", "-q", "refactored")
+
+
 OPERATIONS: list[Callable[[World], None]] = [
     checkout, checkout_of_packed_history, reset_hard, stash_and_pop, merge, rebase, pull, worktree_add, clone_into_the_tree,
-    submodule_update, merge_with_conflicts,
+    submodule_update, merge_with_conflicts, cherry_pick_and_revert, sparse_checkout, checkout_with_conversion,
+    switch_back_and_forth, checkout_after_refactoring,
 ]  # fmt: skip
 
 
@@ -231,6 +363,14 @@ def test_git_is_no_incident_and_its_harmful_twin_is_one(world: World, operation:
         git(upstream, "checkout", "-q", "main")
         git(world.root, "submodule", "-q", "add", "-b", "other", str(upstream), "sub")
         git(world.root / "sub", "checkout", "-q", "main")
+    elif operation is checkout_with_conversion:
+        for branch in ("other", "main"):
+            git(world.root, "checkout", "-q", "-f", branch)
+            (world.root / ".gitattributes").write_text("*.py ident eol=crlf\n")
+            git(world.root, "add", "-A")
+            git(world.root, "commit", "-qm", "converted")
+        git(world.root, "rm", "-rq", "--cached", ".")
+        git(world.root, "reset", "-q", "--hard")
     elif operation is stash_and_pop:
         for path in files(world.root)[:15]:
             path.write_bytes(path.read_bytes() + b"\nwork_in_progress = True\n")

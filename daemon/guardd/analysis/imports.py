@@ -10,6 +10,8 @@ from guardd.model import RepoPath
 
 _SUFFIXES = (".py", ".pyi")
 _DEEPEST_STARS = 5
+_MADE_BY_MODULES = {"os.path"}
+"""Modules that no file stands for: another one puts them into `sys.modules`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Modules:
 
     def missing(self, importer: RepoPath, one: Import) -> list[Missing]:
         """What an import statement of the file `importer` asks for and does not get; nothing for one that may fail."""
-        if one.guarded:
+        if one.guarded or one.module in _MADE_BY_MODULES:
             return []
         parts = one.module.split(".") if one.module else []
         if one.level:
@@ -74,6 +76,14 @@ class Modules:
         if not any(self._is_regular(root, parts[0]) for root in roots) and self._elsewhere(parts[0]):
             return []
         return self._missing_from(roots, parts, one, one.module)
+
+    def is_ours(self, importer: RepoPath, level: int, module: str) -> bool:
+        """Whether an import of this module leads into the tree."""
+        return bool(level) or any(self._has(root, module.partition(".")[0]) for root in self._candidates(importer))
+
+    def is_known(self, importer: RepoPath, module: str) -> bool:
+        """Whether an absolute import of this module leads into the tree or the standard library."""
+        return module.partition(".")[0] in sys.stdlib_module_names or self.is_ours(importer, 0, module)
 
     def names_of(self, path: RepoPath) -> list[str]:
         """The dotted names that a file can be imported by."""

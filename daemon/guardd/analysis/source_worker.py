@@ -4,6 +4,7 @@ Started with -I: nothing of the repo that is being looked at may be imported her
 """
 
 import ast
+import builtins
 import gc
 import hashlib
 import json
@@ -11,7 +12,8 @@ import re
 import struct
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from opcode import opmap
 from types import CodeType
 from typing import Any
 
@@ -24,6 +26,21 @@ _BINDS_ANYTHING = {"exec", "eval", "vars", "locals", "setattr", "_convert_"}
 _READS_GLOBALS = {"items", "keys", "values", "get", "copy"}
 _FORWARDS = {"getattr", "import_module", "__import__", "globals"}
 _MEMORY = 2 * 2**30
+
+
+def _operations(*names: str) -> tuple[int, ...]:
+    return tuple(opmap[name] for name in names if name in opmap)
+
+
+_EXTENDED = opmap["EXTENDED_ARG"]
+_LOADS_GLOBAL = _operations("LOAD_GLOBAL")
+_LOADS = _operations("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_STORES = _operations("STORE_NAME", "DELETE_NAME")
+_STORES_GLOBAL = _operations("STORE_GLOBAL")
+_GIVEN = {
+    *dir(builtins), "__file__", "__path__", "__builtins__", "__annotations__", "__cached__", "__conditional_annotations__",
+    "__module__", "__qualname__", "WindowsError",
+}  # fmt: skip
 
 
 def syntax(source: bytes) -> dict[str, Any]:
@@ -56,6 +73,7 @@ def facts(source: bytes) -> dict[str, Any]:
         "imports": outline.imports,
         "exports": sorted({*exports, *outline.made_global}),
         "dynamic": is_dynamic,
+        "unbound": [] if is_dynamic else sorted(_unbound(code)),
         "names": sorted(names),
         "shape": shape.hexdigest(),
         "skeleton": outline.skeleton.hexdigest(),
@@ -174,6 +192,37 @@ def _bound(tree: ast.Module, code: CodeType) -> tuple[set[str], bool]:
     elif "__getattr__" in names:
         is_dynamic = True
     return names, is_dynamic
+
+
+def _unbound(code: CodeType) -> set[str]:
+    """The names that the code loads as globals and that nothing in it stores; built-in ones aside."""
+    loaded, stored = set[str](), set(_GIVEN)
+    pending = [code]
+    while pending:
+        one = pending.pop()
+        pending += [constant for constant in one.co_consts if isinstance(constant, CodeType)]
+        here = _named_by(one, _STORES)
+        if one is code:
+            stored |= here
+        stored |= _named_by(one, _STORES_GLOBAL)
+        loaded |= _named_by(one, _LOADS_GLOBAL, shift=1) | (_named_by(one, _LOADS) - here)
+    return loaded - stored
+
+
+def _named_by(code: CodeType, operations: Sequence[int], shift: int = 0) -> set[str]:
+    """The names that these operations of a code object work on (dis: name index, LOAD_GLOBAL's shifted by one)."""
+    opcodes, arguments = code.co_code[0::2], code.co_code[1::2]
+    found = set()
+    for operation in operations:
+        at = opcodes.find(operation)
+        while at >= 0:
+            argument, before, scale = arguments[at], at - 1, 8
+            while before >= 0 and opcodes[before] == _EXTENDED:
+                argument |= arguments[before] << scale
+                before, scale = before - 1, scale + 8
+            found.add(code.co_names[argument >> shift])
+            at = opcodes.find(operation, at + 1)
+    return found
 
 
 def _writes_globals(tree: ast.Module) -> bool:

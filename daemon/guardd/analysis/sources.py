@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-VERSION = 1
+VERSION = 2
 """Of the facts: raise it when the worker finds other ones, so that stored ones are computed anew."""
 
 _LENGTH = struct.Struct("<Q")
@@ -24,7 +24,7 @@ _FEW = 100
 
 _SECOND_OPINION_S = 5.0
 _SECOND_OPINION_SIZE = 256 * 1024
-_BEYOND_ANY_PARSER = ("MemoryError", "too many", "null bytes", "recursion", "too complex")
+_BEYOND_ANY_PARSER = ("unknown encoding", "encoding problem", "MemoryError", "too many", "null bytes", "recursion", "too complex")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,10 @@ class Import:
 class Facts:
     """What is known of a content alone.
 
-    `parses` is None where no parser could tell (time limit, memory). `shape` is equal for equal code whatever its layout and
-    the order of its imports; `skeleton` for the same statements and definitions, whatever their expressions and imports.
-    `exports` holds every name that the module can bind, unless `dynamic`; `names` all names that its code uses.
+    `parses` is None where no parser could tell (time limit, memory), and with an `error` where ours is too old to. `shape` is
+    equal for equal code whatever its layout and the order of its imports; `skeleton` for the same statements and definitions,
+    whatever their expressions and imports. `exports` holds every name that the module can bind, unless `dynamic`; `unbound`
+    those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses.
     """
 
     parses: bool | None
@@ -58,9 +59,15 @@ class Facts:
     imports: tuple[Import, ...] = ()
     exports: frozenset[str] = frozenset()
     dynamic: bool = False
+    unbound: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
     shape: str = ""
     skeleton: str = ""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it is Python, if only a newer one than ours."""
+        return self.parses is True or (self.parses is None and bool(self.error))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -68,12 +75,13 @@ class Facts:
         raw: dict[str, Any] = json.loads(text)
         imports = (Import(line, level, module, tuple(names) if names is not None else None, guarded)
                    for line, level, module, names, guarded in raw.pop("imports", ()))  # fmt: skip
-        exports, names = frozenset(raw.pop("exports", ())), frozenset(raw.pop("names", ()))
+        raw.update((key, frozenset(raw.get(key, ()))) for key in ("exports", "names", "unbound"))
         definitions = tuple(raw.pop("definitions", ()))
-        return cls(definitions=definitions, imports=tuple(imports), exports=exports, names=names, **raw)
+        return cls(definitions=definitions, imports=tuple(imports), **raw)
 
 
 UNKNOWN = '{"parses": null}'
+NEWER = '{"parses": null, "error": "valid in a newer Python than this one"}'
 
 
 class Parsers:
@@ -111,7 +119,7 @@ class Parsers:
         valid = accepted_by_ruff([sources[at] for at in refused]) if refused else []
         for at, is_valid in zip(refused, valid, strict=False):
             if is_valid:
-                found[at] = UNKNOWN
+                found[at] = NEWER
         return found
 
     def rest(self, idle_s: float) -> bool:
@@ -197,7 +205,16 @@ def accepted_by_ruff(sources: Sequence[bytes]) -> list[bool]:
         for number, source in enumerate(sources):
             with open(os.path.join(folder, f"{number}.py"), "wb") as file:
                 file.write(source)
-        command = [program, "check", "--isolated", "--no-cache", "--quiet", "--select", "F701,F702,F704,F706", "--ignore-noqa"]
+        command = [
+            program,
+            "check",
+            "--isolated",
+            "--no-cache",
+            "--quiet",
+            "--select",
+            "F407,F701,F702,F704,F706",
+            "--ignore-noqa",
+        ]
         command += ["--output-format", "json", "--target-version", _newest_target(program), folder]
         try:
             done = subprocess.run(command, capture_output=True, timeout=_SECOND_OPINION_S, check=False, cwd=folder)

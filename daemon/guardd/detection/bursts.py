@@ -1,12 +1,12 @@
 """Bursts: from suspects to incidents. Pure: what is known at a moment in, the decision out."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from guardd.detection.rules.same_edit import same_edit
 from guardd.detection.rules.volume import volume
-from guardd.model import Finding, RepoPath, Severity, Suspect
+from guardd.model import RepoPath, Severity, Suspect
 
 _CRITICAL_FILES = 50
 _CRITICAL_SHARE = 0.2
@@ -57,12 +57,12 @@ def opening(suspects: Iterable[Suspect], limits: Limits, now_ns: int, is_protect
     return None
 
 
-def joining(suspects: Iterable[Suspect], limits: Limits, last_ns: int, *, settled: bool) -> list[Suspect]:
-    """Which suspects are part of an incident that is open: damage within the window, anything else until it has settled."""
+def joining(suspects: Iterable[Suspect], limits: Limits, last_ns: int, reach_ns: int, *, settled: bool) -> list[Suspect]:
+    """Which suspects are part of an incident that is open: damage within its reach, anything else until it has settled."""
     return [
         one
         for one in suspects
-        if (one.damaged and one.time_ns <= last_ns + limits.window_ns)
+        if (one.damaged and one.time_ns <= last_ns + reach_ns)
         or (not settled and last_ns - limits.settle_ns <= one.time_ns <= last_ns + limits.settle_ns)
     ]
 
@@ -78,38 +78,34 @@ class Verdict:
     summary: str
 
 
-def verdict(members: Sequence[Suspect], files_of_repo: int, limits: Limits) -> Verdict:
+def verdict(
+    members: Sequence[Suspect], files_of_repo: int, limits: Limits, is_protected: Callable[[RepoPath], bool] = lambda path: False
+) -> Verdict:
     """The severity, rules and summary of an incident with these members."""
     damaged = [one for one in members if one.damaged]
     counts = Counter(rule for one in members for rule in {finding.rule for finding in one.findings})
     extra = [finding for finding in (same_edit(members), volume(members, limits.approve_above)) if finding]
     rules = (*(rule for rule, _ in counts.most_common()), *(finding.rule for finding in extra))
-    severity = _severity(len(damaged), files_of_repo, sure=any(finding.rule == "same-edit" for finding in extra))
+    sure = any(finding.rule == "same-edit" for finding in extra)
+    is_few = len(damaged) < limits.damaged and sum(1 for one in damaged if is_protected(one.path)) < limits.protected
+    severity = Severity.WARNING if is_few else _severity(len(damaged), files_of_repo, sure=sure)
     what = f"{len(damaged):,} of {len(members):,} changed files damaged" if damaged else f"{len(members):,} files changed"
     details = [f"{rule} in {count:,}" for rule, count in counts.most_common()] + [finding.message for finding in extra]
     return Verdict(severity, rules, len(members), len(damaged), ": ".join([what, ", ".join(details)] if details else [what]))
 
 
 def _severity(damaged: int, files_of_repo: int, *, sure: bool) -> Severity:
-    if not damaged:
-        return Severity.WARNING
     broad = damaged >= _CRITICAL_LEAST and (damaged >= _CRITICAL_SHARE * files_of_repo or sure)
     return Severity.CRITICAL if damaged >= _CRITICAL_FILES or broad else Severity.HIGH
 
 
-def without_moved_code(
-    suspects: Iterable[Suspect], lost: dict[RepoPath, set[str]], gained: Counter[str]
-) -> dict[RepoPath, Suspect]:
-    """Suspects whose only damage is lost definitions, most of which have turned up elsewhere in the burst: a file was split."""
-    found = {}
-    for one in suspects:
-        rules = {finding.rule for finding in one.findings if finding.damage}
-        names = lost.get(one.path, set())
-        if rules == {"code-loss"} and names and sum(1 for name in names if gained[name]) >= 0.7 * len(names):
-            found[one.path] = replace(one, findings=tuple(finding for finding in one.findings if not finding.damage))
+def without_moved_code(lost: Mapping[RepoPath, Collection[str]], gained: Counter[str]) -> set[RepoPath]:
+    """The paths whose lost definitions have mostly turned up elsewhere in the burst: a file was split."""
+    found = set()
+    left = gained.copy()
+    for path, names in lost.items():
+        here = Counter(names) & left
+        if names and here.total() >= 0.7 * len(names):
+            left -= here  # what came once was not moved from two places
+            found.add(path)
     return found
-
-
-def with_finding(one: Suspect, finding: Finding) -> Suspect:
-    """The suspect with one more finding."""
-    return replace(one, findings=(*(old for old in one.findings if old.rule != finding.rule), finding))

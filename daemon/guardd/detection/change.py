@@ -9,7 +9,7 @@ from guardd.analysis.sources import Facts
 from guardd.model import RepoPath
 
 _EDIT_PREFIX = 12
-_COMMENT = re.compile(rb"^\s*#+\s?(.*)$")
+_CHATTER = re.compile(rb"(p?print|breakpoint|i?pdb\.set_trace|(self\.)?_?log(ger|ging)?\.\w+)\s*\(")
 
 
 @dataclass
@@ -41,33 +41,46 @@ class Change:
         return self.after.splitlines()
 
     @cached_property
+    def _texts(self) -> tuple[list[bytes], list[bytes]]:
+        """The lines before and now, without the spaces around them."""
+        return [line.strip() for line in self.lines_before], [line.strip() for line in self.lines_after]
+
+    @cached_property
     def added(self) -> list[tuple[int, bytes]]:
         """(1-based number, text) of the lines that were nowhere in the file before, spaces around them aside."""
-        known = {line.strip() for line in self.lines_before}
-        return [(number, line) for number, line in enumerate(self.lines_after, 1) if line.strip() not in known]
+        before, after = self._texts
+        known = set(before)
+        return [(at + 1, self.lines_after[at]) for at, text in enumerate(after) if text not in known]
 
     @cached_property
     def removed(self) -> set[bytes]:
         """The code lines that are nowhere in the file now, spaces around them aside."""
-        return {text for line in self.lines_before if (text := line.strip()) and not text.startswith(b"#")} - {
-            line.strip() for line in self.lines_after
-        }
+        before, after = self._texts
+        return {text for text in set(before).difference(after) if text and not text.startswith(b"#")}
 
     @cached_property
     def commented_out(self) -> list[tuple[int, bytes]]:
-        """The added comments that hold a line which was code before, perhaps behind a marker and a colon."""
+        """The added comments that hold a line which was code before, perhaps behind a marker and a colon.
+
+        Prints and logging do not count: people silence them.
+        """
         found = []
+        removed = self.removed
+        after = self._texts[1]
         for number, line in self.added:
-            if match := _COMMENT.match(line):
-                text = match[1].strip()
-                if text in self.removed or text.partition(b": ")[2].strip() in self.removed:
+            text = after[number - 1]
+            if text.startswith(b"#"):
+                inside = text.lstrip(b"#").strip()
+                code = inside if inside in removed else inside.partition(b": ")[2].strip()
+                if code in removed and not (b"(" in code and _CHATTER.match(code)):
                     found.append((number, line))
         return found
 
     @cached_property
     def code_lines(self) -> tuple[int, int]:
         """How many lines are neither empty nor a comment: before, now."""
-        return _count_code(self.lines_before), _count_code(self.lines_after)
+        before, after = self._texts
+        return _count_code(before), _count_code(after)
 
     @cached_property
     def edit(self) -> str:
@@ -80,5 +93,5 @@ class Change:
         return start.decode("utf-8", "replace")
 
 
-def _count_code(lines: list[bytes]) -> int:
-    return sum(1 for line in lines if (text := line.strip()) and not text.startswith(b"#"))
+def _count_code(texts: list[bytes]) -> int:
+    return sum(1 for text in texts if text and not text.startswith(b"#"))

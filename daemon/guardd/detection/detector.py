@@ -2,18 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guardd.analysis.sources import Parsers
-from guardd.detection.actors import Witness
-from guardd.detection.bursts import Limits, joining, opening, verdict, with_finding, without_moved_code
+from guardd.detection.bursts import Limits, joining, opening, without_moved_code
+from guardd.detection.departures import RIPE_NS, Departures
 from guardd.detection.facts import FactsOfBlobs
+from guardd.detection.growing import OpenIncidents
 from guardd.detection.judge import Case, Judge
-from guardd.detection.moves import broken_importers
-from guardd.detection.rules.deleted import deleted
 from guardd.errors import GuardError
-from guardd.model import Actor, Finding, Incident, IncidentState, Kind, Origin, RepoPath, Severity, Suspect, Version
+from guardd.model import Finding, Incident, Kind, Origin, RepoPath, Suspect, Version
 from guardd.selection import matcher
 from guardd.store.repos import Repo
 from guardd.store.store import Store
@@ -26,25 +25,13 @@ _BATCH = 100
 _SLICE = 20
 """Files parsed between two looks at whether an incident is to be opened: some 0.1 s on two cores."""
 
-_RIPE_NS = 300_000_000
-"""A module moved, or a file replaced, comes in several changes: what depends on others is judged when they are there too."""
+_LONGEST_WAIT_NS = 60 * _SECOND_NS
+"""After so long a quiet, everything is decided and has settled."""
 
-_FEW_STATEMENTS = 2
-"""Files of so little code are alike by chance."""
+_THINK_AGAIN_NS = 2_000_000_000
 
-_AGAIN_NS = 600 * _SECOND_NS
-"""Damage that comes back so soon after guard has restored it is the same incident's next round."""
-
-
-@dataclass
-class _Open:
-    """An incident that waits for an answer, its members by path, and what is not written yet."""
-
-    incident: Incident
-    members: dict[RepoPath, Suspect] = field(default_factory=dict)
-    touched: set[RepoPath] = field(default_factory=set)
-    was: IncidentState = IncidentState.OPEN
-    changed: bool = False
+_BURST_GOES_ON_NS = 700_000_000
+"""The longest that findings which other changes may explain wait for the end of a burst: an incident opens within a second."""
 
 
 class Detector:
@@ -70,24 +57,34 @@ class Detector:
         self._remember = remember
         self._facts = FactsOfBlobs(store, parsers)
         self._judge = Judge(
-            store, repo, self._facts, settings.markers, about.python if about else None, about.source_roots if about else ()
+            store,
+            repo,
+            self._facts,
+            settings.markers,
+            about.python if about else None,
+            about.source_roots if about else (),
+            live=remember,
         )
         self._is_protected = matcher(about.protected if about else ())
-        self._witness = Witness(repo.path)
+        self._open = OpenIncidents(store, repo, limits, self._is_protected, remember=remember)
         self._suspects: dict[RepoPath, Suspect] = {}
         self._touched: set[RepoPath] = set()
         self._pending: dict[RepoPath, Case] = {}
-        self._births: dict[RepoPath, Version] = {}
+        self._departures = Departures(self._judge, limits, lambda: store.repos.files(repo.id), self._contents)
         self._gained: Counter[str] = Counter()
-        self._gone_judged: frozenset[RepoPath] = frozenset()
+        self._in_hand: set[RepoPath] = set()
+        self._unsure: dict[RepoPath, Case] = {}
+        self._open.unsure = self._unsure
+        self._thought_at = self._thought_ns = 0
         self._pauses: list[tuple[int, int, str]] = []
-        self._open: list[_Open] = []
         self._now_ns = 0
         self.cursor = 0
         if remember:
             cursor = store.incidents.cursor(repo.id)
             self.cursor = store.log.last_seq() if cursor is None else cursor
             self._suspects = {one.path: one for one in store.incidents.suspects(repo.id)}
+            for one in list(self._suspects.values()):
+                self._take_up_again(one)
             self._judge.known_damage = store.incidents.known_damage(repo.id)
             if cursor is None:
                 self._save()
@@ -95,16 +92,21 @@ class Detector:
     @property
     def busy(self) -> bool:
         """Whether something is under way that time alone will move on."""
-        return (
-            bool(self._pending)
-            or any(one.gone for one in self._suspects.values())
-            or any(not one.incident.settled for one in self._open)
-        )
+        return bool(self._pending) or self._departures.waiting or any(not one.incident.settled for one in self._open.all)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether an incident that goes on has evidence enough: no parser is needed to convict more of the same."""
+        return any(one.incident.damaged > _SLICE and not one.incident.settled for one in self._open.all)
 
     @property
     def incidents(self) -> list[tuple[Incident, list[Suspect]]]:
         """The open incidents with their members, oldest first."""
-        return [(one.incident, list(one.members.values())) for one in self._open]
+        return [(one.incident, list(one.members.values())) for one in self._open.all]
+
+    def rest(self) -> None:
+        """Nothing has come for a while: let go of what can be had again."""
+        self._facts.rest()
 
     # -- one round ----------------------------------------------------------------------------------------------
 
@@ -120,8 +122,9 @@ class Detector:
             self.cursor = versions[-1].seq
         self.decide(versions[-1].time_ns if versions else now_ns)
         if not versions:
+            self._judge.git.look()
             self.settle(now_ns)
-        if versions or self._touched or any(one.changed for one in self._open):
+        if versions or self._touched or self._open.has_news:
             self._save()
         return bool(versions)
 
@@ -140,9 +143,11 @@ class Detector:
     def let_pass(self, since_ns: int) -> None:
         """In a replay: what time alone decides, up to the next version."""
         following = self._store.log.next_versions(self.repo.id, self.cursor, 1)
-        until_ns = min(following[0].time_ns if following else since_ns + _SECOND_NS, since_ns + _SECOND_NS)
-        self.decide(until_ns)
-        self.settle(following[0].time_ns if following else since_ns + self.limits.settle_ns + 1)
+        last_ns = since_ns + _LONGEST_WAIT_NS
+        self.decide(min(following[0].time_ns if following else last_ns, since_ns + _SECOND_NS))
+        if not following:
+            self.decide(last_ns)
+        self.settle(following[0].time_ns if following else last_ns)
         self._save()
 
     def decide(self, now_ns: int) -> None:
@@ -150,47 +155,61 @@ class Detector:
         self._expire(now_ns)
         self._judge_gone(now_ns)
         self._judge_ripe(now_ns)
-        candidates = [one for one in self._suspects.values() if one.path not in self._pending]
-        newest = next((one for one in reversed(self._open) if now_ns <= one.incident.last_ns + self.limits.window_ns), None)
+        undecided = self._pending.keys() | self._in_hand
+        candidates = [one for path, one in self._suspects.items() if path not in undecided and path not in self._departures]
+        newest = self._open.newest(now_ns)
         if newest is not None:
-            joined = joining(candidates, self.limits, newest.incident.last_ns, settled=newest.incident.settled)
+            reach_ns, last_ns = self._open.reach_ns(newest), newest.incident.last_ns
+            joined = joining(candidates, self.limits, last_ns, reach_ns, settled=newest.incident.settled)
             if joined:
-                self._join(newest, joined)
+                self._leave(joined)
+                self._open.join(newest, joined)
                 return
         found = opening(candidates, self.limits, now_ns, self._is_protected)
         if found is not None:
-            self._open_incident(found.members, now_ns)
+            self._leave(found.members)
+            self._open.open(found.members, self._now_ns or now_ns, slow=found.why == "slow")
+
+    def _leave(self, members: Iterable[Suspect]) -> None:
+        """They are suspects no more: an incident has them."""
+        for member in members:
+            self._suspects.pop(member.path, None)
+            self._touched.add(member.path)
 
     def settle(self, now_ns: int) -> None:
-        """No change has come for a while: incidents that stopped growing have their final count."""
-        for one in self._open:
-            if not one.incident.settled and now_ns > one.incident.last_ns + self.limits.settle_ns and not self._pending:
-                one.incident = replace(one.incident, settled=True)
-                one.changed = True
+        """No change has come for a while: think again of what the last ones may explain, and let incidents settle."""
+        if self._pending or self._departures.waiting:
+            return
+        self._think_again(now_ns)
+        self._open.settle(now_ns)
 
     # -- judging ------------------------------------------------------------------------------------------------
 
     def _take(self, versions: Sequence[Version]) -> None:
         cases = [case for version in versions if (case := self._case(version)) is not None]
+        self._in_hand = {case.version.path for case in cases}
         for case in cases:
             self._judge.look(case)
         if len(cases) > 2:
-            self._witness.look()
+            self._open.witness.look()
         convicted = [case for case in cases if case.convicted]
-        for case in convicted[_SLICE:]:
-            self._conclude(case)
-        if len(convicted) >= self.limits.damaged:
-            for case in convicted[:_SLICE]:
+        others = [case for case in cases if not case.convicted]
+        if len(convicted) >= self.limits.damaged:  # the first files tell: the rest of the evidence can wait
+            for case in convicted:
                 self._conclude(case)
-            self.decide(versions[-1].time_ns)  # the first files tell: the rest of the evidence can wait
+            self.decide(versions[-1].time_ns)
             self._save()
-        rest = convicted[:_SLICE] + [case for case in cases if not case.convicted]
-        for at in range(0, len(rest), _SLICE):
-            part = rest[at : at + _SLICE]
+            convicted = [] if self.is_clear else convicted[:_SLICE]
+        self._take_closely(convicted + others)
+
+    def _take_closely(self, cases: Sequence[Case]) -> None:
+        """Judge with the parsers' help, and see between two slices whether an incident is to be opened."""
+        for at in range(0, len(cases), _SLICE):
+            part = cases[at : at + _SLICE]
             self._judge.look_closely(part)
             for case in part:
                 self._conclude(case)
-            if at + _SLICE < len(rest):
+            if at + _SLICE < len(cases):
                 self.decide(part[-1].version.time_ns)
                 self._save()
 
@@ -202,9 +221,12 @@ class Detector:
             return None
         before = self._healthy(version)
         if before is None or not before.state.present:
-            if version.state.present and version.origin is not Origin.RESTORE:
-                self._births[path] = version  # new files are no damage; but they may be where others went
             self._clear(path)
+            self._departures.unborn(path)
+            if version.state.present and version.origin is not Origin.RESTORE:
+                self._departures.came(version)  # new files are no damage; but they may be where others went
+            elif not version.state.present:
+                self._note_arrival_gone(version)
             return None
         case = Case(version, before)
         suspect = self._suspects.get(path)
@@ -217,18 +239,26 @@ class Detector:
             return None
         return case
 
+    def _note_arrival_gone(self, version: Version) -> None:
+        """What a mass move brought here is gone again: where it went to now is part of the same damage."""
+        arrived = self._open.member(version.path)
+        there = self._store.log.version(arrived.after_seq) if arrived is not None and not arrived.before_seq else None
+        if there is not None and there.state.present and version.origin is not Origin.RESTORE:
+            self._departures.went(Suspect(version.path, 0, version.seq, version.time_ns, gone=True), there)
+
     def _is_content_of(self, seq: int, version: Version) -> bool:
         earlier = self._store.log.version(seq)
         return earlier is not None and version.state.present and earlier.state.blob == version.state.blob
 
     def _healthy(self, version: Version) -> Version | None:
         """The last version of the path before this one that was whole, as far as detection remembers."""
-        known = self._member(version.path) or self._suspects.get(version.path)
-        if known is not None and (known.damaged or known.gone):
+        known = self._open.member(version.path) or self._suspects.get(version.path)
+        if known is not None and not known.returned and (known.damaged or known.gone):
             return self._store.log.version(known.before_seq) if known.before_seq else None
         return self._store.log.before(version.seq)
 
     def _conclude(self, case: Case) -> None:
+        self._in_hand.discard(case.version.path)
         if case.change is not None and case.change.facts_before and case.change.facts_after:
             new = Counter(case.change.facts_after.definitions) - Counter(case.change.facts_before.definitions)
             self._gained.update(new)
@@ -243,132 +273,132 @@ class Detector:
         edit = case.change.edit if case.change else ""
         gone = not version.state.present
         found = Suspect(path, case.before.seq, version.seq, version.time_ns, findings, edit, gone)
-        for one in self._open:
+        self._forget_doubts(path)
+        for one in self._open.all:
             if path in one.members and (damaged or gone):
-                self._grow(one, found)
+                if gone:  # what was wrong with it stays true
+                    found = replace(found, findings=one.members[path].findings)
+                self._open.grow(one, found)
                 return
             if path in one.members and one.members[path].damaged:
-                self._put_right(path)
+                self._open.put_right(path)
         earlier = self._suspects.get(path)
         if earlier is not None and not damaged:
             found = replace(found, before_seq=earlier.before_seq)
         self._suspects[path] = found
         self._touched.add(path)
-        self._pending.pop(path, None)
-        if gone or self._may_be_explained_yet(found):
-            self._pending[path] = case
-        if damaged:
-            self._judge.known_damage.add(version.state.blob)
+        if gone:
+            self._departures.went(found, case.before)
+        elif case.may_be_halfway or self._may_be_explained_yet(case):
+            self._pending[path] = replace(case, change=None)  # its content would take memory
 
-    def _may_be_explained_yet(self, one: Suspect) -> bool:
-        rules = {finding.rule for finding in one.findings if finding.damage}
-        return bool(rules) and (rules <= {"import", "code-loss"} or ("marker" in rules and self._judge.git.is_busy(one.path)))
+    def _may_be_explained_yet(self, case: Case) -> bool:
+        """Whether all damage in it is of a kind that changes of other files explain: a module to come, code cut to be pasted."""
+        rules = {finding.rule for finding in case.findings if finding.damage}
+        return (
+            bool(rules)
+            and not case.dangling
+            and rules <= ({"import", "code-loss"} if case.lost and not case.is_commented_out else {"import"})
+        )
+
+    def _forget_doubts(self, path: RepoPath) -> None:
+        self._pending.pop(path, None)
+        self._unsure.pop(path, None)
+        self._departures.forget(path)
 
     def _clear(self, path: RepoPath) -> None:
         """The path is whole again, or what was done to it is explained."""
         if self._suspects.pop(path, None) is not None:
             self._touched.add(path)
-        self._pending.pop(path, None)
-        self._put_right(path)
+        self._forget_doubts(path)
+        self._open.put_right(path)
 
-    def _put_right(self, path: RepoPath) -> None:
-        for one in self._open:
-            member = one.members.get(path)
-            if member is not None and not member.returned:
-                one.members[path] = replace(member, returned=True)
-                one.touched.add(path)
-                one.changed = True
+    def _acquit(self, case: Case) -> None:
+        """What seemed damage was none: nothing is held against this content any more."""
+        self._judge.known_damage.discard(case.version.state.blob)
+        self._open.acquit(case.version.path)
+        self._clear(case.version.path)
 
     # -- what later changes can explain -------------------------------------------------------------------------
 
     def _judge_ripe(self, now_ns: int) -> None:
-        """Look again at what may have waited for other changes: imports of modules just moved, definitions gone elsewhere."""
-        cases = [
-            case
-            for case in self._pending.values()
-            if case.version.state.present
-            and now_ns >= case.version.time_ns + _RIPE_NS
-            and not self._judge.git.is_busy(case.version.path)
-        ]
-        if not cases:
-            return
-        self._judge.look_closely(cases)
+        """Look again at what may have waited for git, or for other changes of the same burst."""
+        quiet = now_ns >= max((one.version.time_ns for one in self._pending.values()), default=0) + RIPE_NS
+        patience = RIPE_NS if quiet else _BURST_GOES_ON_NS
+        ripe = [case for case in self._pending.values() if now_ns >= case.version.time_ns + patience][:_BATCH]
+        cases = [case for case in ripe if not self._judge.git.is_busy(case.version.path)]
         for case in cases:
+            del self._pending[case.version.path]
+            self._judge.look(case)
+        for case in self._still_damaged(cases):
             path = case.version.path
-            del self._pending[path]
             suspect = replace(self._suspects[path], findings=tuple(case.findings))
             if suspect != self._suspects[path]:
                 self._suspects[path] = suspect
                 self._touched.add(path)
-            if case.explained:
-                self._clear(path)
-        lost = {case.version.path: case.lost for case in cases}
-        gained = self._gained_now() if any(lost.values()) else self._gained
-        for path, suspect in without_moved_code(list(self._suspects.values()), lost, gained).items():
-            self._suspects[path] = suspect
-            self._touched.add(path)
+            if suspect.damaged and self._may_be_explained_yet(case):
+                self._unsure[path] = replace(case, change=None)  # its content would take memory
 
-    def _gained_now(self) -> Counter[str]:
-        """The names defined anew of late, those of new files among them."""
-        born = self._judge.definitions(
-            one.state.blob for one in list(self._births.values())[-200:] if one.state.kind is Kind.FILE
-        )
+    def _think_again(self, now_ns: int) -> None:
+        """Later changes may have brought what imports of suspects and members lacked, or the code that was cut from them.
+
+        Some come where no one watches, as packages that are installed: an incident that has not settled is worth a look now
+        and then.
+        """
+        nothing_came = self.cursor == self._thought_at
+        is_settling = any(not one.incident.settled for one in self._open.all) and now_ns > self._thought_ns + _THINK_AGAIN_NS
+        if not self._unsure or (nothing_came and not is_settling):
+            return
+        self._thought_at, self._thought_ns = self.cursor, now_ns
+        cases = [replace(case) for path, case in self._unsure.items() if self._is_watched(path)]
+        self._unsure.clear()
+        for case in cases:
+            self._judge.look(case)
+        damaged = {case.version.path: case for case in self._still_damaged(cases) if case.convicted}
+        doubtful = {path: case for path, case in damaged.items() if self._may_be_explained_yet(case)}
+        self._unsure.update((path, replace(case, change=None)) for path, case in doubtful.items())
+        for case in cases:
+            if case.version.path not in damaged:
+                self._acquit(case)
+
+    def _is_watched(self, path: RepoPath) -> bool:
+        return path in self._suspects or self._open.member(path) is not None
+
+    def _still_damaged(self, cases: Sequence[Case]) -> list[Case]:
+        """The cases that nothing explains by now, judged anew; those that something explains are cleared."""
+        left = []
+        for case in cases:
+            if self._judge.evidence(case) is None:
+                left.append(case)
+            else:
+                self._acquit(case)
+        self._judge.look_closely(left)
+        lost = {case.version.path: case.lost for case in left if not case.is_commented_out}
+        moved = without_moved_code(lost, self._gained_now(left)) if any(lost.values()) else set()
+        for case in left:
+            if case.explained:
+                self._acquit(case)
+            elif case.version.path in moved:
+                case.findings = [finding for finding in case.findings if finding.rule != "code-loss"]
+        return [case for case in left if not case.explained]
+
+    def _gained_now(self, cases: Iterable[Case]) -> Counter[str]:
+        """The names defined anew of late, those of new files among them; a copy of what was cut is no place it went to."""
+        copies = {case.before.state.blob for case in cases}
+        files = (one.state.blob for one in self._departures.births[-200:] if one.state.kind is Kind.FILE)
+        born = self._judge.definitions(blob for blob in files if blob not in copies)
         return self._gained + Counter(name for facts in born.values() for name in facts.definitions)
 
     def _judge_gone(self, now_ns: int) -> None:
         """Files that are gone: taken away by git, moved, or deleted."""
-        ripe = [one for one in self._suspects.values() if one.gone and one.path in self._pending]
-        if (
-            not ripe
-            or now_ns < max(one.time_ns for one in ripe) + _RIPE_NS
-            or any(self._judge.git.is_busy(o.path) for o in ripe[:1])
-        ):
-            return
-        left = []
-        for one in ripe:
-            if self._judge.removed_by_git(one.path, self._pending[one.path].before):
-                self._clear(one.path)
-            else:
-                left.append(one)
-        moved_to = self._moved(left)
-        importers = self._broken_importers(moved_to) if len(moved_to) >= self.limits.deleted else 0
-        others = [one for one in self._suspects.values() if one.gone and one.path not in self._pending and not one.damaged]
-        found = deleted([*left, *others], moved_to, importers, self.limits.deleted)
-        for one in left:
-            self._pending.pop(one.path, None)
-            if one.path in moved_to and one.path not in found:
-                self._clear(one.path)
-        for path, finding in found.items():
-            self._suspects[path] = with_finding(self._suspects[path], finding)
-            self._touched.add(path)
-            if path in moved_to:
-                self._suspect_birth(self._births[moved_to[path]], path)
-
-    def _suspect_birth(self, version: Version, source: RepoPath) -> None:
-        finding = Finding("deleted", f"came from {source}")
-        self._suspects[version.path] = Suspect(version.path, 0, version.seq, version.time_ns, (finding,))
-        self._touched.add(version.path)
-
-    def _moved(self, gone: Sequence[Suspect]) -> dict[RepoPath, RepoPath]:
-        """Gone path -> where its content, or at least its code, has come up since."""
-        births: dict[bytes, list[RepoPath]] = {}
-        for path, version in self._births.items():
-            births.setdefault(version.state.blob, []).append(path)
-        before = {one.path: self._pending[one.path].before.state.blob for one in gone}
-        moved = {path: births[blob].pop() for path, blob in before.items() if births.get(blob)}
-        rest = {path: blob for path, blob in before.items() if path not in moved and path.endswith(".py")}
-        unmatched = {blob: paths for blob, paths in births.items() if paths}
-        if rest and unmatched:
-            facts = self._judge.definitions([*rest.values(), *unmatched])
-            by_code = {facts[blob].skeleton: paths for blob, paths in unmatched.items()
-                       if blob in facts and facts[blob].statements > _FEW_STATEMENTS}  # fmt: skip
-            for path, blob in rest.items():
-                if blob in facts and by_code.get(facts[blob].skeleton):
-                    moved[path] = by_code[facts[blob].skeleton].pop()
-        return moved
-
-    def _broken_importers(self, moved_to: Iterable[RepoPath]) -> int:
-        return broken_importers(self._judge.modules, moved_to, self._contents())
+        departed = self._departures.judge(now_ns)
+        for path in departed.explained:
+            if self._suspects.pop(path, None) is not None:
+                self._touched.add(path)
+            self._open.put_right(path)
+        for found in departed.damaged:
+            self._suspects[found.path] = found
+            self._touched.add(found.path)
 
     def _contents(self) -> Iterator[tuple[RepoPath, bytes]]:
         log, blobs = self._store.log, self._store.blobs
@@ -384,77 +414,17 @@ class Detector:
         """Forget what is too old to be part of anything."""
         for one in list(self._suspects.values()):
             if one.time_ns <= now_ns - (self.limits.slow_window_ns if one.damaged else self.limits.window_ns):
+                if one.path in self._departures:
+                    continue  # not judged yet
                 del self._suspects[one.path]
                 self._pending.pop(one.path, None)
                 self._touched.add(one.path)
-        births = {path: one for path, one in self._births.items() if one.time_ns > now_ns - self.limits.window_ns}
-        if len(births) < len(self._births):
-            self._births = births
-        if not self._suspects:
+        self._departures.expire(now_ns - self.limits.window_ns)
+        if not self._suspects and not self._unsure:
             self._gained.clear()
 
     def _is_announced(self, time_ns: int) -> bool:
         return any(from_ns <= time_ns < to_ns for from_ns, to_ns, _ in self._pauses)
-
-    # -- incidents ----------------------------------------------------------------------------------------------
-
-    def _member(self, path: RepoPath) -> Suspect | None:
-        return next((one.members[path] for one in reversed(self._open) if path in one.members), None)
-
-    def _open_incident(self, members: Sequence[Suspect], now_ns: int) -> None:
-        again = self._store.incidents.last(self.repo.id) if self._remember else None
-        if again is not None and self._is_next_round(again, members, now_ns):
-            known = {one.path: replace(one, returned=True) for one in self._store.incidents.members(again.id)}
-            opened = replace(again, state=IncidentState.OPEN, closed_ns=None, settled=False)
-            one = _Open(opened, known, was=again.state)
-        else:
-            first_seq = min(self._first_seq(member) for member in members)
-            opened_ns = self._now_ns or now_ns
-            opened = Incident(0, self.repo.id, IncidentState.OPEN, Severity.WARNING, opened_ns, None, first_seq, 0, (), 0, 0, "")
-            one = _Open(opened)
-        self._open.append(one)
-        self._join(one, members)
-
-    def _is_next_round(self, last: Incident, members: Sequence[Suspect], now_ns: int) -> bool:
-        if last.state is not IncidentState.RESTORED or not last.rounds or (last.closed_ns or 0) < now_ns - _AGAIN_NS:
-            return False
-        known = {one.path for one in self._store.incidents.members(last.id)}
-        return any(one.path in known for one in members)
-
-    def _first_seq(self, member: Suspect) -> int:
-        found = self._store.log.versions_of(self.repo.id, member.path, member.before_seq, member.after_seq)
-        return min((version.seq for version in found), default=member.after_seq)
-
-    def _join(self, one: _Open, members: Iterable[Suspect]) -> None:
-        for member in members:
-            self._suspects.pop(member.path, None)
-            self._pending.pop(member.path, None)
-            self._touched.add(member.path)
-            self._grow(one, member)
-
-    def _grow(self, one: _Open, member: Suspect) -> None:
-        one.members[member.path] = member
-        one.touched.add(member.path)
-        one.changed = True
-        last_ns = max(one.incident.last_ns, member.time_ns)
-        one.incident = replace(one.incident, last_ns=last_ns, settled=False)
-
-    def _weighed(self, one: _Open, now_ns: int) -> Incident:
-        """The incident with what its members amount to; closed where all that was wrong has been put right."""
-        members = [member for member in one.members.values() if one.incident.rounds == 0 or not member.returned] or list(
-            one.members.values()
-        )
-        found = verdict(members, self._store.repos.files(self.repo.id), self.limits)
-        incident = replace(one.incident, severity=found.severity, rules=found.rules, files=found.files, damaged=found.damaged,
-                           summary=found.summary)  # fmt: skip
-        wrong = [member for member in one.members.values() if member.damaged] or list(one.members.values())
-        if all(member.returned for member in wrong):
-            return replace(
-                incident, state=IncidentState.RESTORED, closed_ns=now_ns, settled=True, note="every damaged file was put right"
-            )
-        if incident.actor.pid is None:
-            incident = replace(incident, actor=self._witness.actor() if self._remember else Actor())
-        return incident
 
     # -- the store ----------------------------------------------------------------------------------------------
 
@@ -463,44 +433,50 @@ class Detector:
         if not self._remember:
             return
         self._pauses = self._store.incidents.pauses(self.repo.id, now_ns - self.limits.slow_window_ns)
-        stored = {incident.id: incident for incident in self._store.incidents.open(self.repo.id)}
-        self._open = [one for one in self._open if one.incident.id in stored]
-        for one in self._open:
-            there = stored[one.incident.id]
-            one.incident = replace(one.incident, state=there.state, rounds=there.rounds, note=there.note)
-            one.was = there.state
-        known = {one.incident.id for one in self._open}
-        for incident in stored.values():
-            if incident.id not in known:
-                members = {member.path: member for member in self._store.incidents.members(incident.id)}
-                self._open.append(_Open(incident, members, was=incident.state))
+        known = {one.incident.id for one in self._open.all}
+        if self._open.sync():
+            self._judge.known_damage = self._store.incidents.known_damage(self.repo.id)
+        for member in [member for one in self._open.all if one.incident.id not in known for member in one.members.values()]:
+            self._take_up_again(member)
+
+    def _take_up_again(self, one: Suspect) -> None:
+        """What a detector before this one left: deletions to be counted or judged, findings that may be explained yet."""
+        before = self._store.log.version(one.before_seq) if one.before_seq else None
+        after = self._store.log.version(one.after_seq)
+        if one.gone and (one.findings or before is None):
+            self._departures.was_deleted([one])
+        elif one.gone and before is not None:
+            self._departures.went(one, before)
+        elif before is not None and after is not None and not one.returned:
+            case = Case(after, before, findings=list(one.findings))
+            if self._may_be_explained_yet(case):
+                self._unsure[one.path] = case
 
     def _save(self) -> None:
         """Write the round in one transaction: cursor, suspects, incidents."""
-        changed = [one for one in self._open if one.changed]
-        for one in changed:
-            one.incident = self._weighed(one, self._now_ns or one.incident.last_ns)
         if not self._remember:
-            for one in changed:
-                one.changed = False
+            self._open.save(self._now_ns)
+            self._facts.forget_new()
+            self._touched = set()
             return
-        store = self._store.incidents
         with self._store.db.transaction():
             self._facts.flush()
+            fresh = self._open.touched
+            for one in self._open.save(self._now_ns):
+                self._suspects[one.path] = one
+                self._touched.add(one.path)
             left = [self._suspects[path] for path in self._touched if path in self._suspects]
-            store.put_suspects(self.repo.id, left, [path for path in self._touched if path not in self._suspects])
-            for one in changed:
-                if not one.incident.id:
-                    one.incident = replace(one.incident, id=store.add(one.incident))
-                elif not store.grow(one.incident, one.was):
-                    continue  # closed by someone meanwhile: the next round takes notice
-                store.put_members(one.incident, [one.members[path] for path in one.touched])
-                one.was = one.incident.state
-                one.touched = set()
-                one.changed = False
-            store.move_cursor(self.repo.id, self.cursor)
+            self._store.incidents.put_suspects(self.repo.id, left, [path for path in self._touched if path not in self._suspects])
+            self._store.incidents.move_cursor(self.repo.id, self.cursor)
         self._touched = set()
-        self._open = [one for one in self._open if one.incident.state.is_open]
+        self._note_damage(fresh)
+
+    def _note_damage(self, members: Iterable[Suspect]) -> None:
+        """What is damage in an incident is never excused later as something that git has, or that was there before."""
+        for member in members:
+            version = self._store.log.version(member.after_seq) if member.damaged and not member.gone else None
+            if version is not None:
+                self._judge.known_damage.add(version.state.blob)
 
 
 def _burst_of(versions: Sequence[Version]) -> Sequence[Version]:

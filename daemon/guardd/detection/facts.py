@@ -42,6 +42,14 @@ class FactsOfBlobs:
             self._known.popitem(last=False)
         return found
 
+    def rest(self) -> None:
+        """Keep nothing in memory that the store has."""
+        self._known.clear()
+
+    def forget_new(self) -> None:
+        """Do not keep what was found anew: nothing is written in a replay."""
+        self._new = {}
+
     def flush(self) -> None:
         """Write what was found anew into the store."""
         self._store.facts.put(self._new, VERSION)

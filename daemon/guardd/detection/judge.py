@@ -8,12 +8,12 @@ from guardd.analysis.environment import installed_names
 from guardd.analysis.imports import Modules
 from guardd.analysis.markers import marker_pattern
 from guardd.analysis.sources import Facts
-from guardd.detection.benign.git import GitEvidence
+from guardd.detection.benign.git import GitEvidence, Held
 from guardd.detection.benign.same_code import same_code
 from guardd.detection.change import Change
 from guardd.detection.facts import FactsOfBlobs
 from guardd.detection.rules import Rules
-from guardd.detection.rules.code_loss import lost_definitions
+from guardd.detection.rules.code_loss import FEWEST_COMMENTED, dangling, lost_definitions
 from guardd.errors import GuardError
 from guardd.model import Finding, Kind, Origin, RepoPath, Version
 from guardd.store.repos import Repo
@@ -26,14 +26,35 @@ _IN_FORCE_NS = 60 * 1_000_000_000
 
 @dataclass
 class Case:
-    """A version to be judged, and the last healthy one before it."""
+    """A version to be judged, and the last healthy one before it.
+
+    `git_busy`: git was at work when it was asked, so it must be asked again. `git_at_once`: git got the content in the very
+    instant in which it was written; that explains what no rule convicts. `conflicted`: a merge's conflict markers came;
+    `left_by_git`: and its index says that it left them to be resolved. `lost`: the definitions that went; `dangling`: the code
+    uses names that nothing in it binds any more.
+    """
 
     version: Version
     before: Version
     change: Change | None = None
     findings: list[Finding] = field(default_factory=list)
     explained: str | None = None
+    git_busy: bool = False
+    git_at_once: bool = False
+    conflicted: bool = False
+    left_by_git: bool = False
     lost: set[str] = field(default_factory=set)
+    dangling: bool = False
+
+    @property
+    def is_commented_out(self) -> bool:
+        """Whether code was turned into comments: no other file explains that."""
+        return self.change is not None and len(self.change.commented_out) >= FEWEST_COMMENTED
+
+    @property
+    def may_be_halfway(self) -> bool:
+        """Whether time alone may set it right: git is at work, or left a conflict, or a file is empty that is being written."""
+        return self.git_busy or self.conflicted or any(finding.rule == "emptied" for finding in self.findings)
 
     @property
     def convicted(self) -> bool:
@@ -42,7 +63,7 @@ class Case:
 
 
 class Judge:
-    """Judges changes of one repo. `known_damage` holds contents that no return can be to."""
+    """Judges changes of one repo. `known_damage` holds contents that nothing excuses; not `live`: changes of long ago."""
 
     def __init__(
         self,
@@ -52,10 +73,13 @@ class Judge:
         markers: Sequence[str],
         python: str | None,
         source_roots: Sequence[str],
+        *,
+        live: bool = True,
     ) -> None:
         self._store = store
         self._repo = repo
         self._facts = facts
+        self._live = live
         self.known_damage: set[bytes] = set()
         self.git = GitEvidence(repo.path)
         self.modules = Modules(
@@ -68,10 +92,13 @@ class Judge:
         version, before = case.version, case.before
         if version.origin in _OURS:
             return "ours"
+        case.git_busy = self.git.is_busy(version.path)  # before its index is read: what it says now may be old
         if version.state.blob == before.state.blob and version.state.kind == before.state.kind:
             return "unchanged"
         if version.state.present and version.state.blob not in self.known_damage:
-            if version.state.kind is Kind.FILE and version.state.stored and self._git_has(version):
+            held = self._git_holds(version) if version.state.kind is Kind.FILE and version.state.stored else Held.NO
+            case.git_at_once = held is Held.UNSURE
+            if held is Held.YES:
                 return "git"
             if self._store.log.was_in_force(version.seq, _IN_FORCE_NS):
                 return "returned"
@@ -79,7 +106,13 @@ class Judge:
 
     def removed_by_git(self, path: RepoPath, before: Version) -> bool:
         """Whether git took this file away."""
-        return before.state.stored and self.git.removed(path, lambda: self._store.blobs.read(before.state.blob))
+        if not before.state.stored:
+            return False
+        return self.git.removed(path, lambda: self._store.blobs.read(before.state.blob), before.mtime_ns)
+
+    def is_there(self, path: RepoPath) -> bool:
+        """Whether there is something at this path on disk, whatever the log says by now; not asked in a replay."""
+        return self._live and os.path.lexists(os.path.join(self._repo.path, path))
 
     def look(self, case: Case) -> None:
         """Ask the rules that need no parser."""
@@ -99,8 +132,12 @@ class Judge:
             change.facts_after = facts.get(case.version.state.blob)
             self._ask_rules(case, with_facts=True)
             case.lost = set(lost_definitions(change))
+            case.dangling = bool(dangling(change))
             if not case.findings:
                 case.explained = same_code(change)
+        for case in cases:
+            if (case.git_at_once or case.left_by_git) and not case.convicted:
+                case.explained = "git"
 
     def definitions(self, hashes: Iterable[bytes]) -> dict[bytes, Facts]:
         """The facts of contents, for those who compare whole files."""
@@ -111,8 +148,10 @@ class Judge:
         if change is None:
             return
         case.findings = [finding for rule in self._rules if with_facts or not rule.needs_facts for finding in rule.look(change)]
-        if any(_is_conflict(finding, change) for finding in case.findings) and self.git.is_conflicted(change.path):
+        case.conflicted = any(_is_conflict(finding, change) for finding in case.findings)
+        if case.conflicted and self.git.is_conflicted(change.path):
             # git itself left the conflict here, to be resolved; whatever else is wrong with the file stays
+            case.left_by_git = True
             case.findings = [one for one in case.findings if one.rule != "syntax" and not _is_conflict(one, change)]
 
     def _change(self, case: Case) -> Change | None:
@@ -124,9 +163,15 @@ class Judge:
         except GuardError:  # damaged in the store: fsck's business, there is nothing to compare
             return None
 
-    def _git_has(self, version: Version) -> bool:
+    def _git_holds(self, version: Version) -> Held:
         read: Callable[[], bytes] = lambda: self._store.blobs.read(version.state.blob)  # noqa: E731  # read only if needed
-        return self.git.holds(version.path, read, version.mtime_ns, version.state.size, any_age=version.origin is Origin.OFFLINE)
+        written_ns = None if version.origin is Origin.OFFLINE else self._written_ns(version)
+        return self.git.holds(version.path, read, version.mtime_ns, version.state.size, written_ns=written_ns)
+
+    def _written_ns(self, version: Version) -> int:
+        """When the file was written: its ctime as long as it is the head, which no one can set, else its mtime."""
+        head = self._store.log.head(self._repo.id, version.path)
+        return head.key.ctime_ns if head.key is not None and head.seq == version.seq else version.mtime_ns
 
     def _facts_at(self, path: RepoPath) -> Facts | None:
         head = self._store.log.head(self._repo.id, path).state

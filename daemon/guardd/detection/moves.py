@@ -9,12 +9,15 @@ from guardd.model import RepoPath
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+\(?([^#\r\n\\]*)|import[ \t]+([^#\r\n;]+))", re.MULTILINE)
 
 
-def broken_importers(modules: Modules, moved: Iterable[RepoPath], contents: Iterable[tuple[RepoPath, bytes]]) -> int:
-    """How many of the files import a moved module by a name that it had before.
+def broken_importers(
+    modules: Modules, moved: Iterable[RepoPath], to: Iterable[RepoPath], contents: Iterable[tuple[RepoPath, bytes]]
+) -> int:
+    """How many of the files import a moved module by a name that it had before, and that none has where they went `to`.
 
     By text, not by parsing: it is asked over a whole tree. Relative imports are not counted, they mostly move along.
     """
     gone = {name for path in moved for name in modules.names_of(path)} - {""}
+    gone -= {name for path in to for name in modules.names_of(path)}
     return sum(1 for _, content in contents if not gone.isdisjoint(_imported(content)))
 
 

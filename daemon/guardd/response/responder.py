@@ -44,6 +44,7 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
     if operation:
         store.incidents.note(incident.id, f"not restored by itself: a git {operation} is under way")
         return None
+    wrong = sum(1 for one in store.incidents.members(incident.id) if one.damaged and not one.returned)
     store.incidents.begin_round(incident.id)
     plan = _untouched_only(plan_incident(store, repo.id, chosen))
     report = carry_out(store, repo, plan, f"auto-restore of incident {incident.id}")
@@ -53,8 +54,7 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
         )
     note = _told(report, verified)
     left = len(report.failed) + len(report.skipped) + len(verified.wrong)
-    all_chosen = len(chosen) == sum(1 for one in store.incidents.members(incident.id) if one.damaged)
-    if left or not all_chosen or not store.incidents.close(incident.id, IncidentState.RESTORED, now_ns, note):
+    if left or len(chosen) < wrong or not store.incidents.close(incident.id, IncidentState.RESTORED, now_ns, note):
         store.incidents.note(incident.id, note)
     return report
 

@@ -1,7 +1,5 @@
 """Detection and response in the daemon: a thread that tails the log, and one that answers what has settled."""
 
-import contextlib
-import ctypes
 import threading
 from collections.abc import Callable
 
@@ -14,6 +12,7 @@ from guardd.detection.settings import limits_of
 from guardd.errors import GuardError
 from guardd.model import Incident, Reason
 from guardd.response.responder import respond
+from guardd.service.memory import give_back
 from guardd.service.settings import Duties
 from guardd.store.store import Store
 
@@ -22,21 +21,35 @@ log = structlog.get_logger()
 _LOOK_S = 1.0
 _LOOK_BUSY_S = 0.1
 _PARSERS_IDLE_S = 10.0
+_YIELD_S = 0.02
+_PATIENCE_S = 2.0
+"""The longest that detection steps aside for capture, once it is clear that an incident goes on."""
+
 _AFTER_FAILURE_S = 5.0
 
 
 class Detecting:
-    """The threads guard-detect and guard-respond. `captured` is set when a repo has new versions.
+    """The threads guard-detect and guard-respond.
 
+    `captured` is set when a repo has new versions, `is_behind` tells whether capture has work to do.
     What goes wrong in them becomes one of the daemon's `troubles`, under "detection" and "response"; they go on.
     """
 
-    def __init__(self, state_dir: str, duties: Callable[[], Duties], stop: threading.Event, troubles: dict[str, Reason]) -> None:
+    def __init__(
+        self,
+        state_dir: str,
+        duties: Callable[[], Duties],
+        stop: threading.Event,
+        troubles: dict[str, Reason],
+        is_behind: Callable[[], bool],
+    ) -> None:
         self.captured = threading.Event()
         self._state_dir = state_dir
         self._duties = duties
         self._stop = stop
         self._troubles = troubles
+        self._is_behind = is_behind
+        self._patience_s = _PATIENCE_S
         self._settled = threading.Event()
         self._threads = [
             threading.Thread(target=self._detect, name="guard-detect", daemon=True),
@@ -75,15 +88,31 @@ class Detecting:
             if duties is not self._duties():
                 duties = self._duties()
                 detectors = _detectors(store, parsers, duties)
-            for detector in detectors:
-                while detector.round(clock.now().wall_ns) and not self._stop.is_set():
-                    self._tell(store, detector, said)
-                self._tell(store, detector, said)
+            # All of them in turn: a burst in one repo must not keep the others waiting.
+            while sum(self._round(store, one, said) for one in detectors) and not self._stop.is_set():
+                pass
             self._troubles.pop("detection", None)
             if parsers.rest(_PARSERS_IDLE_S):
-                _return_memory()
+                for detector in detectors:
+                    detector.rest()
+                store.db.shrink()
+                give_back()
             self.captured.wait(_LOOK_BUSY_S if any(one.busy for one in detectors) else _LOOK_S)
             self.captured.clear()
+
+    def _round(self, store: Store, detector: Detector, said: dict[int, Incident]) -> bool:
+        is_more = detector.round(clock.now().wall_ns)
+        self._tell(store, detector, said)
+        if is_more and detector.is_clear:
+            self._let_capture_go_first()
+        return is_more
+
+    def _let_capture_go_first(self) -> None:
+        """Both need the interpreter: a burst of 1,381 files took 0.4 s to capture alone, 1.6 s beside their judging."""
+        while self._patience_s > 0 and self._is_behind() and not self._stop.wait(_YIELD_S):
+            self._patience_s -= _YIELD_S
+        if not self._is_behind():
+            self._patience_s = _PATIENCE_S
 
     def _tell(self, store: Store, detector: Detector, said: dict[int, Incident]) -> None:
         """Log what became of the incidents of a repo: opened, settled, closed."""
@@ -137,12 +166,6 @@ class Detecting:
             log.error(code.replace("-", " "), error=message, exc_info=not isinstance(error, GuardError))
         self._troubles[what] = Reason(code, message, cure)
         self._stop.wait(_AFTER_FAILURE_S)
-
-
-def _return_memory() -> None:
-    """After a burst glibc keeps what it freed, some 90 MB after 1,381 files; elsewhere there is no such call."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _detectors(store: Store, parsers: Parsers, duties: Duties) -> list[Detector]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import astuple
 
 from guardd.model import Actor, Certainty, Finding, Incident, IncidentState, RepoPath, Severity, Suspect
@@ -10,7 +10,7 @@ from guardd.store.database import Database, Row
 
 _INCIDENT = """
     SELECT id, repo_id, state, severity, opened_ns, closed_ns, first_seq, last_ns, rules, files, damaged, summary,
-        certainty, pid, command, settled, rounds, note
+        certainty, pid, command, settled, rounds, note, slow
     FROM incidents
 """
 _BY_ID = _INCIDENT + " WHERE id = ?"
@@ -21,8 +21,8 @@ _OPEN = _INCIDENT + " WHERE repo_id = ? AND state IN ('open', 'escalated') ORDER
 _COUNT_OPEN = "SELECT count(*) FROM incidents WHERE state IN ('open', 'escalated')"
 _ADD = """
     INSERT INTO incidents (repo_id, state, severity, opened_ns, closed_ns, first_seq, last_ns, rules, files, damaged, summary,
-        certainty, pid, command, settled, rounds, note)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        certainty, pid, command, settled, rounds, note, slow)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _GROW = """
     UPDATE incidents SET state = ?, severity = ?, closed_ns = ?, first_seq = ?, last_ns = ?, rules = ?, files = ?, damaged = ?,
@@ -110,7 +110,7 @@ class Incidents:
     def of_version(self, repo_id: int, path: RepoPath, seq: int) -> int | None:
         """The incident that this version of a path is part of."""
         rows = self._db.rows(_INCIDENTS_OF_PATH, (repo_id, os.fsencode(path)))
-        return next((id_ for id_, before, after in rows if before < seq <= after), None)
+        return next((id_ for id_, before, after in rows if seq == after or 0 < before < seq <= after), None)
 
     # -- detection's memory -------------------------------------------------------------------------------------
 
@@ -167,6 +167,16 @@ class Incidents:
         with self._db.transaction():
             return bool(self._db.run(_CLOSE, (state, now_ns, note, id_)))
 
+    def close_restored(self, id_: int, paths: Container[RepoPath], now_ns: int, note: str) -> int:
+        """Close an open incident as restored if these paths were all that was damaged in it; else how many are left."""
+        with self._db.transaction():
+            members = self.members(id_)
+            wrong = [one for one in members if one.damaged] or members
+            left = sum(1 for one in wrong if not one.returned and one.path not in paths)
+            if not left:
+                self._db.run(_CLOSE, (IncidentState.RESTORED, now_ns, note, id_))
+        return left
+
     def escalate(self, id_: int, note: str) -> None:
         """Leave an incident to people."""
         with self._db.transaction():
@@ -202,15 +212,15 @@ class Incidents:
 def _row(i: Incident) -> Row:
     actor = i.actor
     return (i.id, i.repo_id, i.state, i.severity, i.opened_ns, i.closed_ns, i.first_seq, i.last_ns, json.dumps(i.rules), i.files,
-            i.damaged, i.summary, actor.certainty, actor.pid, actor.command, i.settled, i.rounds, i.note)  # fmt: skip
+            i.damaged, i.summary, actor.certainty, actor.pid, actor.command, i.settled, i.rounds, i.note, i.slow)  # fmt: skip
 
 
 def _incident(row: Row) -> Incident:
     id_, repo_id, state, severity, opened, closed, first, last, rules, files, damaged, summary, *rest = row
-    certainty, pid, command, settled, rounds, note = rest
+    certainty, pid, command, settled, rounds, note, slow = rest
     return Incident(
         id_, repo_id, IncidentState(state), Severity(severity), opened, closed, first, last, tuple(json.loads(rules)), files,
-        damaged, summary, Actor(Certainty(certainty), pid, command), bool(settled), rounds, note,
+        damaged, summary, Actor(Certainty(certainty), pid, command), bool(settled), rounds, note, bool(slow),
     )  # fmt: skip
 
 

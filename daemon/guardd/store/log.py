@@ -24,7 +24,7 @@ _AT_SEQ = _VERSION + "WHERE v.seq = ?"
 _IN_FORCE = _VERSION + "WHERE v.path_id = ? AND v.seq <= ? ORDER BY v.seq DESC LIMIT 1"
 _NEXT = _VERSION + "WHERE v.path_id = ? AND v.seq > ? ORDER BY v.seq LIMIT 1"
 _OF_REPO = _VERSION + "WHERE p.repo_id = ? AND v.seq > ? AND v.seq <= ? ORDER BY v.seq DESC"
-_NEXT_OF_REPO = _VERSION + "WHERE v.seq > ? AND p.repo_id = ? ORDER BY v.seq LIMIT ?"
+_NEXT_OF_REPO = _VERSION + "WHERE v.seq > ? AND p.repo_id = ? AND p.head_seq > ? ORDER BY v.seq LIMIT ?"
 _BEFORE = """
     SELECT max(w.seq) FROM versions w WHERE w.path_id = (SELECT path_id FROM versions WHERE seq = ?) AND w.seq < ?
 """
@@ -258,7 +258,7 @@ class Log:
 
     def next_versions(self, repo_id: int, after: int, limit: int) -> list[Version]:
         """The next versions of a repo after a place in the log, oldest first."""
-        return [_version(row) for row in self._db.rows(_NEXT_OF_REPO, (after, repo_id, limit))]
+        return [_version(row) for row in self._db.rows(_NEXT_OF_REPO, (after, repo_id, after, limit))]
 
     def before(self, seq: int) -> Version | None:
         """The version of the same path right before this one."""

@@ -123,7 +123,8 @@ CREATE TABLE incidents (
     command   TEXT,
     settled   INTEGER NOT NULL,
     rounds    INTEGER NOT NULL,
-    note      TEXT NOT NULL
+    note      TEXT NOT NULL,
+    slow      INTEGER NOT NULL               -- whether its damage came a file now and then
 );
 CREATE INDEX incidents_by_repo ON incidents (repo_id, id);
 CREATE INDEX incidents_open ON incidents (repo_id) WHERE state IN ('open', 'escalated');

@@ -12,13 +12,30 @@ import struct
 import time
 from bisect import bisect_left
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
 
+from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
 
 _LOOK_AGAIN_S = 2.0
 _LOCK_IS_LIVE_S = 30.0
+_TICK_NS = 10_000_000
+"""The kernel stamps files with a clock that ticks 100 to 1,000 times a second: what is closer has no order."""
+
+_SKIPPED = 0x4000
 _ENTRY = struct.Struct(">10L")
+_CONVERSIONS = ("filter=", "ident", "working-tree-encoding", "eol=", "text=auto")
+
+
+class Held(Enum):
+    """Whether git had a content before it was written. UNSURE: it got it at the very same time."""
+
+    NO = "no"
+    UNSURE = "unsure"
+    YES = "yes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,20 @@ class Entry:
     size: int
 
 
+@dataclass(frozen=True)
+class _Index:
+    """What an index says: path -> entry, and the paths with conflicts; not `is_known`: there was none to be read."""
+
+    entries: dict[bytes, Entry]
+    conflicts: frozenset[bytes]
+    is_known: bool = True
+
+    @cached_property
+    def object_ids(self) -> frozenset[bytes]:
+        """The objects that it names, for whatever path."""
+        return frozenset(entry.object_id for entry in self.entries.values())
+
+
 class GitEvidence:
     """What the git repositories around and below `root` know of its files."""
 
@@ -38,34 +69,51 @@ class GitEvidence:
         self._places: dict[str, _WorkTree | None] = {}
         self._looked = 0.0
 
-    def holds(self, path: RepoPath, content: Callable[[], bytes], mtime_ns: int, size: int, *, any_age: bool = False) -> bool:
-        """Whether git had the content of a file before the file was written (`mtime_ns`).
+    def holds(
+        self, path: RepoPath, content: Callable[[], bytes], mtime_ns: int, size: int, *, written_ns: int | None = None,
+    ) -> Held:  # fmt: skip
+        """Whether git had the content of a file for this path before the file was written.
 
-        `any_age`: also where it came to git later, for what changed while no one was watching.
+        `written_ns` is when that was (None: any age will do, for what changed while no one was watching); `mtime_ns` and
+        `size` are the file's, as git notes them in its index. A content that the index has under other paths only is not
+        held: one empty `__init__.py` would excuse every file that is emptied.
         """
         tree, name = self._tree_of(path)
         if tree is None:
-            return False
-        limit = (1 << 62) if any_age else mtime_ns
-        entry = tree.index().get(name)
+            return Held.NO
+        index = tree.index()
+        entry = index.entries.get(name)
         if entry is not None and entry.mtime_ns == mtime_ns and entry.size == size:
-            born_ns = tree.objects.born_ns(entry.object_id)
-        else:
-            data = content()
-            born_ns = tree.objects.born_ns(tree.object_id(data))
-            if born_ns is None and tree.converts_line_ends and b"\r\n" in data:
-                born_ns = tree.objects.born_ns(tree.object_id(data.replace(b"\r\n", b"\n")))
-        return born_ns is not None and born_ns <= limit
+            return _held(tree.objects.born_ns(entry.object_id), written_ns)
+        data = content()
+        found = _held_for(tree, index, name, data, written_ns)
+        if found is Held.NO and tree.converts_line_ends and b"\r\n" in data:
+            return _held_for(tree, index, name, data.replace(b"\r\n", b"\n"), written_ns)
+        return found
 
-    def removed(self, path: RepoPath, content: Callable[[], bytes]) -> bool:
-        """Whether git took a file away: it has what was there, and its index names the path no more."""
+    def removed(self, path: RepoPath, content: Callable[[], bytes], mtime_ns: int) -> bool:
+        """Whether git took a file away: it has what was there, and its index names the path no more.
+
+        Where git converts what it writes, it is enough that the index had the file with this mtime before.
+        """
         tree, name = self._tree_of(path)
-        return tree is not None and name not in tree.index() and tree.objects.born_ns(tree.object_id(content())) is not None
+        if tree is None or not (index := tree.index()).is_known or name in index.entries:
+            return False
+        before = tree.before.get(name)
+        if before is not None and before.mtime_ns == mtime_ns:
+            return True
+        return tree.objects.born_ns(tree.object_id(content())) is not None
+
+    def look(self, folder: RepoPath = "") -> None:
+        """Take note of the index as it is now, for what may be removed from it later."""
+        tree, _ = self._tree_of(f"{folder}/x" if folder else "x")
+        if tree is not None:
+            tree.look()
 
     def is_conflicted(self, path: RepoPath) -> bool:
         """Whether a merge of git left this path to be resolved by hand."""
         tree, name = self._tree_of(path)
-        return tree is not None and name in tree.conflicts()
+        return tree is not None and name in tree.index().conflicts
 
     def is_busy(self, path: RepoPath) -> bool:
         """Whether git is at work on the index now: what it has removed is named there until it is done."""
@@ -84,27 +132,13 @@ class GitEvidence:
 
     def _find(self, folder: str) -> "_WorkTree | None":
         if folder not in self._places:
-            git_dir = _git_dir(os.path.join(folder, ".git"))
+            git_dir = git_dir_of(folder)
             if git_dir is not None:
                 self._places[folder] = _WorkTree(folder, git_dir)
             else:
                 above = os.path.dirname(folder)
                 self._places[folder] = self._find(above) if above != folder else None
         return self._places[folder]
-
-
-def _git_dir(path: str) -> str | None:
-    """Where a `.git` leads: itself, or for worktrees and submodules the directory that it names."""
-    if os.path.isdir(path):
-        return path if os.path.exists(os.path.join(path, "HEAD")) else None
-    try:
-        with open(path, "rb") as file:
-            text = os.fsdecode(file.read(4096))
-    except OSError:
-        return None
-    if not text.startswith("gitdir:"):
-        return None
-    return os.path.normpath(os.path.join(os.path.dirname(path), text.removeprefix("gitdir:").strip()))
 
 
 class _WorkTree:
@@ -116,12 +150,19 @@ class _WorkTree:
         common = _first_line(os.path.join(git_dir, "commondir"))
         self._common = os.path.normpath(os.path.join(git_dir, common)) if common else git_dir
         config = _text(os.path.join(self._common, "config")).lower()
+        self._autocrlf = "autocrlf = true" in config
         self._hash = hashlib.sha256 if "objectformat = sha256" in config else hashlib.sha1
-        self.converts_line_ends = "autocrlf = true" in config or "eol=crlf" in _text(os.path.join(top, ".gitattributes")).lower()
         self.objects = _Objects(os.path.join(self._common, "objects"), self._hash().digest_size)
         self._stamp: tuple[int, int, int] | None = None
-        self._index: dict[bytes, Entry] = {}
-        self._conflicts: frozenset[bytes] = frozenset()
+        self._take_attributes()
+        self.before: dict[bytes, Entry] = {}
+        self._index = _Index({}, frozenset())
+
+    def _take_attributes(self) -> None:
+        """Whether git converts what it writes, as far as the attributes at the top say."""
+        attributes = _text(os.path.join(self.top, ".gitattributes")) + _text(os.path.join(self._common, "info/attributes"))
+        self.converts_line_ends = self._autocrlf or "eol=crlf" in attributes.lower()
+        self.converts = self.converts_line_ends or any(word in attributes for word in _CONVERSIONS)
 
     def is_there(self) -> bool:
         return os.path.exists(os.path.join(self._git_dir, "HEAD"))
@@ -137,29 +178,30 @@ class _WorkTree:
             return False
         return age < _LOCK_IS_LIVE_S
 
-    def index(self) -> dict[bytes, Entry]:
-        self._refresh()
-        return self._index
+    def look(self) -> None:
+        """Nothing is under way: be ready for what may be."""
+        self._take_attributes()
+        if self.converts:
+            self.index()
 
-    def conflicts(self) -> frozenset[bytes]:
-        self._refresh()
-        return self._conflicts
-
-    def _refresh(self) -> None:
+    def index(self) -> "_Index":
+        """The index as it is now: one that is used for several questions, since git may write another meanwhile."""
         path = os.path.join(self._git_dir, "index")
         try:
             found = os.stat(path)
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
             if stamp != self._stamp:
                 with open(path, "rb") as file:
-                    self._index, self._conflicts = _parse_index(file.read(), self._hash().digest_size)
-                self._stamp = stamp
+                    index = _parse_index(file.read(), self._hash().digest_size)
+                if self.converts:
+                    self.before |= self._index.entries
+                self._index, self._stamp = index, stamp
         except (OSError, ValueError, struct.error, IndexError):  # none, or being written: ask again next time
-            self._index, self._conflicts, self._stamp = {}, frozenset(), None
+            self._index, self._stamp = _Index({}, frozenset(), is_known=False), None
+        return self._index
 
 
-def _parse_index(data: bytes, id_size: int) -> tuple[dict[bytes, Entry], frozenset[bytes]]:
-    """Path -> entry of a git index, and the paths with conflicts."""
+def _parse_index(data: bytes, id_size: int) -> "_Index":
     magic, version, count = struct.unpack_from(">4sLL", data)
     if magic != b"DIRC" or version not in (2, 3, 4):
         raise ValueError("no index")
@@ -170,7 +212,9 @@ def _parse_index(data: bytes, id_size: int) -> tuple[dict[bytes, Entry], frozens
         fields = _ENTRY.unpack_from(data, at)
         id_at = at + _ENTRY.size
         flags = int.from_bytes(data[id_at + id_size : id_at + id_size + 2])
-        name_at = id_at + id_size + (4 if version >= 3 and flags & 0x4000 else 2)
+        is_extended = version >= 3 and flags & 0x4000
+        name_at = id_at + id_size + (4 if is_extended else 2)
+        more = int.from_bytes(data[name_at - 2 : name_at]) if is_extended else 0
         end = data.index(b"\0", name_at)
         if version == 4:
             strip, name_at = _varint(data, name_at)
@@ -182,10 +226,25 @@ def _parse_index(data: bytes, id_size: int) -> tuple[dict[bytes, Entry], frozens
             next_at = at + ((end - at) // 8 + 1) * 8
         if flags & 0x3000:
             conflicts.add(name)
-        else:
+        elif not more & _SKIPPED:  # a sparse checkout names files that it took away (skip-worktree)
             entries[name] = Entry(data[id_at : id_at + id_size], fields[2] * 1_000_000_000 + fields[3], fields[9])
         at = next_at
-    return entries, frozenset(conflicts)
+    return _Index(entries, frozenset(conflicts))
+
+
+def _held_for(tree: "_WorkTree", index: _Index, name: bytes, data: bytes, written_ns: int | None) -> Held:
+    object_id = tree.object_id(data)
+    entry = index.entries.get(name)
+    is_here = entry is not None and entry.object_id == object_id
+    if not is_here and (not data.strip() or object_id in index.object_ids):
+        return Held.NO
+    return _held(tree.objects.born_ns(object_id), written_ns)
+
+
+def _held(born_ns: int | None, written_ns: int | None) -> Held:
+    if born_ns is None or (written_ns is not None and born_ns > written_ns):
+        return Held.NO
+    return Held.UNSURE if written_ns is not None and born_ns > written_ns - _TICK_NS else Held.YES
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -224,15 +283,16 @@ class _Objects:
         folder = os.path.join(self.folder, "pack")
         try:
             stamp = os.stat(folder).st_mtime_ns
-            if stamp != self._packs_stamp:
-                names = {name for name in os.listdir(folder) if name.endswith(".idx")}
-                for name in self._packs.keys() - names:
-                    self._packs.pop(name).close()
-                for name in names - self._packs.keys():
+            names = {name for name in os.listdir(folder) if name.endswith(".idx")} if stamp != self._packs_stamp else set()
+        except OSError:  # no packs
+            return list(self._packs.values())
+        if stamp != self._packs_stamp:
+            for name in self._packs.keys() - names:
+                self._packs.pop(name).close()
+            for name in names - self._packs.keys():
+                with suppress(OSError, ValueError):  # torn, of another version, or gone while we look
                     self._packs[name] = _PackIndex(os.path.join(folder, name), self.id_size)
-                self._packs_stamp = stamp
-        except (OSError, ValueError):  # no packs, or one that goes while we look
-            pass
+            self._packs_stamp = stamp
         return list(self._packs.values())
 
     def _others(self) -> "list[_Objects]":

@@ -3,12 +3,12 @@
 A rule has a `name`, says whether it `needs_facts`, and yields findings for a change. A new rule is one file and one line here.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from guardd.analysis.imports import Modules
+from guardd.analysis.markers import Pattern
 from guardd.detection.change import Change
 from guardd.detection.rules.code_loss import CodeLoss
 from guardd.detection.rules.emptied import Emptied
@@ -34,7 +34,7 @@ class Rule(Protocol):
 class Rules:
     """The rules as configured for one repo."""
 
-    markers: re.Pattern[bytes]
+    markers: Pattern
     modules: Modules
 
     def all(self) -> tuple[Rule, ...]:

@@ -1,27 +1,30 @@
 """deleted: mass removal outside of git, and modules moved away from under those who import them."""
 
-from collections.abc import Sequence
-
-from guardd.model import Finding, Suspect
+from guardd.model import Finding, RepoPath
 
 NAME = "deleted"
-FEWEST_IMPORTERS = 3
+_FEWEST_IMPORTERS = 3
 """Files that import a moved module by its old name: one or two may be dead code, three are a break."""
 
 
-def deleted(gone: Sequence[Suspect], moved_to: dict[str, str], importers: int, least: int) -> dict[str, Finding]:
-    """Path -> finding for files that are gone: removed ones from `least` on, moved ones if other code still imports them.
+def deleted(count: int, least: int) -> Finding | None:
+    """The finding for each of `count` files that were removed within the window, from `least` on.
 
-    Must not catch what git removed (left out before), a few files removed by hand, nor a move after which all imports were
-    brought along (`importers` counts the files that were not).
+    Must not catch what git removed nor what was moved (neither is counted), nor a few files removed by hand.
     """
-    removed = [one for one in gone if one.path not in moved_to]
-    found = {}
-    if len(removed) >= least:
-        found.update({one.path: Finding(NAME, f"deleted, with {len(removed) - 1} others") for one in removed})
-    if len(moved_to) >= least and importers >= FEWEST_IMPORTERS:
-        found.update(
-            {one.path: Finding(NAME, f"moved to {moved_to[one.path]}; {importers} files still import what was moved")
-             for one in gone if one.path in moved_to}
-        )  # fmt: skip
-    return found
+    return Finding(NAME, "deleted with many others, and not by git") if count >= least else None
+
+
+def moved(to: RepoPath, importers: int) -> Finding | None:
+    """The finding for one of many files that were moved, while so many others still import them by their old names.
+
+    Must not catch a move after which the imports were brought along.
+    """
+    if importers < _FEWEST_IMPORTERS:
+        return None
+    return Finding(NAME, f"moved to {to}; {importers} files still import what was moved with it")
+
+
+def came_from(path: RepoPath) -> Finding:
+    """The finding for what a file became that was moved from this path."""
+    return Finding(NAME, f"came from {path}")

@@ -1,13 +1,24 @@
 """same-edit: one near-identical edit over many files."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from guardd.model import Finding, Suspect
 
 NAME = "same-edit"
 _FEWEST = 10
 _SHARE = 0.6
+
+
+def shared_edit(suspects: Sequence[Suspect]) -> Iterator[tuple[Suspect, Finding]]:
+    """Undamaged suspects whose edit is the one that was damage in most damaged ones (in ten at least), with the finding."""
+    damaged = [one for one in suspects if one.damaged]
+    edits = Counter(one.edit for one in damaged if one.edit)
+    edit, count = edits.most_common(1)[0] if edits else ("", 0)
+    if count >= _FEWEST and count >= _SHARE * len(damaged):
+        for one in suspects:
+            if one.edit == edit and not one.damaged and not one.returned:
+                yield one, Finding(NAME, f"the edit that damaged {count} others: {edit!r}…")
 
 
 def same_edit(suspects: Sequence[Suspect]) -> Finding | None:

@@ -19,5 +19,5 @@ class Syntax:
     def look(self, change: Change) -> Iterator[Finding]:
         """At most one finding, where the parser stopped."""
         then, now = change.facts_before, change.facts_after
-        if then is not None and now is not None and then.parses and now.parses is False:
+        if then is not None and now is not None and then.is_valid and now.parses is False:
             yield Finding(self.name, f"does not parse any more: {now.error}", now.error_line)
