@@ -71,7 +71,7 @@ class Detector:
         self._touched: set[RepoPath] = set()
         self._pending: dict[RepoPath, Case] = {}
         self._departures = Departures(self._judge, limits, lambda: store.repos.files(repo.id), self._contents)
-        self._gained: Counter[str] = Counter()
+        self._gained: dict[RepoPath, tuple[int, Counter[str]]] = {}
         self._in_hand: set[RepoPath] = set()
         self._unsure: dict[RepoPath, Case] = {}
         self._open.unsure = self._unsure
@@ -261,7 +261,8 @@ class Detector:
         self._in_hand.discard(case.version.path)
         if case.change is not None and case.change.facts_before and case.change.facts_after:
             new = Counter(case.change.facts_after.definitions) - Counter(case.change.facts_before.definitions)
-            self._gained.update(new)
+            if new:
+                self._gained[case.version.path] = case.version.time_ns, new
         if case.explained:
             self._clear(case.version.path)
         else:
@@ -387,7 +388,10 @@ class Detector:
         copies = {case.before.state.blob for case in cases}
         files = (one.state.blob for one in self._departures.births[-200:] if one.state.kind is Kind.FILE)
         born = self._judge.definitions(blob for blob in files if blob not in copies)
-        return self._gained + Counter(name for facts in born.values() for name in facts.definitions)
+        gained = Counter(name for facts in born.values() for name in facts.definitions)
+        for _, names in self._gained.values():
+            gained.update(names)
+        return gained
 
     def _judge_gone(self, now_ns: int) -> None:
         """Files that are gone: taken away by git, moved, or deleted."""
@@ -419,9 +423,10 @@ class Detector:
                 del self._suspects[one.path]
                 self._pending.pop(one.path, None)
                 self._touched.add(one.path)
-        self._departures.expire(now_ns - self.limits.window_ns)
-        if not self._suspects and not self._unsure:
-            self._gained.clear()
+        since_ns = now_ns - self.limits.window_ns
+        self._departures.expire(since_ns)
+        if any(time_ns <= since_ns for time_ns, _ in self._gained.values()):
+            self._gained = {path: one for path, one in self._gained.items() if one[0] > since_ns}
 
     def _is_announced(self, time_ns: int) -> bool:
         return any(from_ns <= time_ns < to_ns for from_ns, to_ns, _ in self._pauses)
