@@ -4,9 +4,10 @@ import os
 
 from guardd.capture.capturer import Capturer
 from guardd.cli.context import Context
-from guardd.cli.output import printable, warn
+from guardd.cli.output import warn
 from guardd.cli.progress import bar
 from guardd.errors import UsageError
+from guardd.escaping import printable
 from guardd.model import Origin, RepoPath
 from guardd.store.lock import daemon_lock
 

@@ -10,9 +10,9 @@ from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.moments import before_incident, moment, place
 from guardd.cli.output import emit, page, say, when
-from guardd.cli.patches import Patch, patch
 from guardd.cli.paths import choose
 from guardd.errors import Exit, UsageError
+from guardd.recovery.patches import Patch, patch
 from guardd.store.log import Knowledge, Passage
 
 

@@ -5,9 +5,10 @@ import os
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.output import emit, printable, say
+from guardd.cli.output import emit, say
 from guardd.config import locate
 from guardd.errors import ConfigError, Exit
+from guardd.escaping import printable
 from guardd.service.checkup import Check, check_up
 
 

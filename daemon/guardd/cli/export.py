@@ -7,9 +7,10 @@ import click
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.moments import moment, place
-from guardd.cli.output import emit, files, iso, printable, say, warn, when
+from guardd.cli.output import emit, files, iso, say, warn, when
 from guardd.cli.progress import bar
 from guardd.errors import Exit, NothingMatched, UsageError
+from guardd.escaping import printable
 from guardd.recovery.export import export
 from guardd.timespec import BeforeIncident
 

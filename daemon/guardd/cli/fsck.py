@@ -3,8 +3,9 @@
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.output import emit, printable, say
+from guardd.cli.output import emit, say
 from guardd.errors import Exit, StoreDamaged
+from guardd.escaping import printable
 from guardd.store.salvage import rebuild
 from guardd.store.soundness import Damage, check, repair
 from guardd.store.store import Store

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.output import emit, files, iso, page, printable, say, when
-from guardd.cli.patches import patch
+from guardd.cli.output import emit, files, iso, page, say, when
 from guardd.errors import Exit, NothingMatched, UsageError
+from guardd.escaping import printable
 from guardd.model import Certainty, Incident, IncidentState, Severity, Suspect
+from guardd.recovery.patches import patch
 
 _COLORS = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.HIGH: "red", Severity.CRITICAL: "red"}
 _SHOWN = 10

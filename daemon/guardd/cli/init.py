@@ -5,9 +5,10 @@ import os
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.output import emit, printable, say
+from guardd.cli.output import emit, say
 from guardd.config import add_repo, load, locate
 from guardd.errors import Exit, UsageError
+from guardd.escaping import printable
 from guardd.service.checkup import check_limits
 from guardd.store.lock import daemon_lock
 from guardd.store.store import Store

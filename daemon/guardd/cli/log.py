@@ -7,9 +7,10 @@ import click
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.moments import before_incident, moment, place
-from guardd.cli.output import emit, iso, page, printable, say, size, when
+from guardd.cli.output import emit, iso, page, say, size, when
 from guardd.cli.paths import choose
 from guardd.errors import Exit
+from guardd.escaping import printable
 from guardd.model import Version
 from guardd.store.log import Change
 

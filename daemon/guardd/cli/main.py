@@ -8,8 +8,8 @@ import click
 
 from guardd import __version__
 from guardd.cli.context import Context, common_options
-from guardd.cli.output import one_line
 from guardd.errors import ConfigError, Exit, GuardError
+from guardd.escaping import one_line
 
 COMMANDS = {
     "init": "Guard a repo: add it to the config.",

@@ -35,18 +35,6 @@ def colors(context: Context) -> bool | None:
     return context.color
 
 
-def printable(path: str) -> str:
-    """A path that can do nothing to a terminal: control characters and bytes of no encoding are escaped, as Python does."""
-    if path.isprintable() and "\\" not in path:
-        return path
-    return "".join(c if c.isprintable() and c != "\\" else _escaped(c) for c in path)
-
-
-def one_line(message: str) -> str:
-    """A message that does nothing to a terminal and stays on its line, whatever path or argument it quotes."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in message)
-
-
 def when(time_ns: int) -> str:
     """A time for people: local, to the second."""
     return datetime.fromtimestamp(time_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
@@ -79,9 +67,3 @@ def page(context: Context, lines: Iterable[str]) -> None:
     else:
         for line in lines:
             click.echo(line, color=colors(context))
-
-
-def _escaped(char: str) -> str:
-    if "\udc80" <= char <= "\udcff":
-        return f"\\x{ord(char) - 0xDC00:02x}"
-    return char.encode("unicode_escape").decode("ascii")

@@ -3,8 +3,9 @@
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.output import emit, iso, printable, say, when
+from guardd.cli.output import emit, iso, say, when
 from guardd.errors import Exit, UsageError
+from guardd.escaping import printable
 from guardd.timespec import parse_duration
 
 _LONGEST_NS = 24 * 3600 * 1_000_000_000

@@ -6,9 +6,10 @@ import click
 
 from guardd.cli.asking import confirm
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.output import emit, files, printable, say
+from guardd.cli.output import emit, files, say
 from guardd.cli.paths import choose
 from guardd.errors import Exit
+from guardd.escaping import printable
 from guardd.store.space import purge
 
 

@@ -9,8 +9,9 @@ from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.incidents import document
 from guardd.cli.moments import moment, place
-from guardd.cli.output import emit, printable, say, when
+from guardd.cli.output import emit, say, when
 from guardd.errors import ConfigError, Exit, UsageError
+from guardd.escaping import printable
 
 if TYPE_CHECKING:
     from guardd.config import Settings

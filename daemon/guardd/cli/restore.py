@@ -11,10 +11,11 @@ from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.incidents import choose_incident
 from guardd.cli.moments import moment, place
-from guardd.cli.output import files, printable, say, when
+from guardd.cli.output import files, say, when
 from guardd.cli.paths import choose, chooser, relative
 from guardd.cli.settling import Choices, check_choices, settle, settling_options
 from guardd.errors import NothingMatched, UsageError
+from guardd.escaping import printable
 from guardd.model import Incident, RepoPath
 from guardd.recovery.plan import Plan, plan_return, plan_version
 from guardd.recovery.restore import plan_git, plan_incident, plan_merged, plan_resume

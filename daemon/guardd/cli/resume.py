@@ -4,8 +4,9 @@ import click
 
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.output import emit, iso, printable, say
+from guardd.cli.output import emit, iso, say
 from guardd.errors import Exit
+from guardd.escaping import printable
 
 
 @click.command()

@@ -11,10 +11,11 @@ import click
 
 from guardd.cli.asking import confirm
 from guardd.cli.context import Context
-from guardd.cli.output import emit, files, iso, printable, say, when
-from guardd.cli.patches import patch
+from guardd.cli.output import emit, files, iso, say, when
 from guardd.cli.progress import bar
 from guardd.errors import ConfigError, Exit, UsageError
+from guardd.escaping import printable
+from guardd.recovery.patches import patch
 from guardd.recovery.plan import Action, Item, Plan
 from guardd.recovery.restore import Report, carry_out
 from guardd.recovery.sources import git_operation

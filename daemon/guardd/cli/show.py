@@ -7,9 +7,10 @@ import click
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.moments import moment, place
-from guardd.cli.output import iso, printable, when
+from guardd.cli.output import iso, when
 from guardd.cli.paths import relative
 from guardd.errors import Exit, NothingMatched, UsageError
+from guardd.escaping import printable
 from guardd.model import Version
 from guardd.store.log import Knowledge
 

@@ -3,8 +3,9 @@
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.output import emit, iso, printable, say, size, when
+from guardd.cli.output import emit, iso, say, size, when
 from guardd.errors import Exit
+from guardd.escaping import printable
 from guardd.service.standing import RepoStanding, Standing, standing
 
 _COLORS = {"protected": "green", "starting": "yellow", "degraded": "red", "desynced": "red", "stopped": "red"}

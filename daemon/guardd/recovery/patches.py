@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from difflib import unified_diff
 
-from guardd.cli.output import printable
 from guardd.errors import GuardError
+from guardd.escaping import printable
 from guardd.model import FileState
 from guardd.store.blobs import Blobs
 
