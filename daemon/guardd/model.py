@@ -220,3 +220,56 @@ class Incident:
     rounds: int = 0
     note: str = ""
     slow: bool = False
+
+
+class Stage(StrEnum):
+    """What an alert says of its subject (an incident, the protection of a repo, a target).
+
+    Only an incident is ever `updated` (settled, grown, worse), `escalated` and told again (`repeated`).
+    """
+
+    OPENED = "opened"
+    UPDATED = "updated"
+    ESCALATED = "escalated"
+    REPEATED = "repeated"
+    RESOLVED = "resolved"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that people must be told, queued in the transaction of what caused it.
+
+    `thread` names its subject for good (`incident-7`, `protection-2-1764007200`), `detail` says for people what happened.
+    `settled`: whether its incident had settled.
+    """
+
+    id: int
+    thread: str
+    stage: Stage
+    severity: Severity
+    time_ns: int
+    repo_id: int | None = None
+    incident_id: int | None = None
+    settled: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An alert on its way to one target. `dedup_key` is the same in every attempt, and unlike that of any other message.
+
+    `state`: pending, sent, failed (the target refused it for good) or dropped (a later message says it all).
+    `answer` is what the target, or the network, said last.
+    """
+
+    id: int
+    alert: Alert
+    target: str
+    stage: Stage
+    dedup_key: str
+    state: str
+    attempts: int
+    due_ns: int
+    sent_ns: int | None = None
+    answer: str = ""

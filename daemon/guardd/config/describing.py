@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from guardd.config.lines import Key, key_lines
 from guardd.config.loading import read_text
@@ -24,8 +24,14 @@ def effective(settings: Settings, path: str) -> list[tuple[str, Any, str]]:
                 full: Key = (table, *keys) if at is None else (table, at, *keys)
                 source = f"{path}:{lines[full]}" if full in lines else "default"
                 name = ".".join((table if at is None else f"{table}[{at}]", *keys))
-                found.append((name, list(setting) if isinstance(setting, tuple) else setting, source))
+                found.append((name, _shown(setting), source))
     return [_with_state_dir(*row) for row in found]
+
+
+def _shown(setting: Any) -> Any:
+    if isinstance(setting, SecretStr):
+        return "***"
+    return list(setting) if isinstance(setting, tuple) else setting
 
 
 def _leaves(table: BaseModel) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -47,7 +53,12 @@ def oddities(settings: Settings, path: str) -> list[str]:
     odd = [f"{path}: the repo {repo.path} is not a directory now" for repo in settings.repo if not os.path.isdir(repo.path)]
     if not settings.repo:
         odd.append(f"{path}: no [[repo]] yet; run 'guardctl init' in one")
+    keeps_secret = any(one.url is not None or one.secret is not None for one in settings.alert)
     try:
+        if keeps_secret and os.stat(path).st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            odd.append(
+                f"{path}: it holds the URL of an [[alert]], and others may read it; run 'chmod 600 {path}', or use url_file"
+            )
         if os.stat(path).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             odd.append(f"{path}: others may write to it; run 'chmod go-w {path}'")
     except FileNotFoundError:

@@ -9,6 +9,7 @@ import tomli
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from guardd.config.alerts import SECRETS, AlertSettings
 from guardd.config.lines import Key, key_lines, line_of
 from guardd.config.settings import (
     DaemonSettings,
@@ -24,10 +25,10 @@ from guardd.errors import ConfigError
 _LARGEST = 1024 * 1024
 _TABLES: dict[str, type[BaseModel]] = {
     "daemon": DaemonSettings, "repo": RepoSettings, "detection": DetectionSettings, "response": ResponseSettings,
-    "retention": RetentionSettings,
+    "retention": RetentionSettings, "alert": AlertSettings,
 }  # fmt: skip
 _LEAST = {"scan_interval": "10s", "quota": "1MiB", "max_file_size": "1B", "window": "1s", "slow_window": "1s", "settle": "0.1s",
-          "verify_timeout": "1s"}  # fmt: skip
+          "verify_timeout": "1s", "update_every": "1s", "repeat_after": "1s", "dead_after": "1s", "timeout": "0.1s"}  # fmt: skip
 
 
 def load(path: str, *, named: bool) -> Settings:
@@ -86,10 +87,12 @@ def _describe(path: str, lines: dict[Key, int], raw: Mapping[str, Any], detail: 
     if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
         message = f"a table: [{_dotted(key)}] and its keys below"
     elif detail["type"] in ("tuple_type", "list_type"):
-        message = f"a list of tables: write [[{_dotted(key)}]]" if key == ("repo",) else 'a list, as ["one", "two"]'
+        message = f"a list of tables: write [[{_dotted(key)}]]" if key in (("repo",), ("alert",)) else 'a list, as ["one", "two"]'
     allowed = message if message.startswith(("must", "keep_all")) or " is no " in message else f"must be {message}"
     if "greater than" in message and key[-1] in _LEAST:
         allowed = f"must be at least {_LEAST[str(key[-1])]}"
+    if key and key[0] == "alert" and (len(key) < 3 or key[-1] in SECRETS):  # its value is, or holds, a secret
+        return f"{where}: {allowed}"
     value = _shorten(_raw_value(raw, key))
     return f"{where} = {value}: {allowed}" if key else f"{path}: {allowed}"
 

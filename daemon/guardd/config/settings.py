@@ -8,24 +8,14 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
+from guardd.config.alerts import AlertSettings, Duration
 from guardd.config.places import expand
-from guardd.errors import UsageError
 from guardd.selection import DEFAULT_INCLUDE, SelectionRules
-from guardd.timespec import parse_duration
 
 _SECOND_NS = 1_000_000_000
 _DAY_NS = 86_400 * _SECOND_NS
 _SIZE = re.compile(r"(\d{1,15}) ?(B|KiB|MiB|GiB|TiB)", re.ASCII)
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-
-
-def _duration(value: object) -> int:
-    if not isinstance(value, str):
-        raise ValueError('must be a duration in quotes, as "10m" or "3d"')
-    try:
-        return parse_duration(value)
-    except UsageError as error:
-        raise ValueError("must be a duration, as 90s, 10m, 2h30m, 3d, 1w") from error
 
 
 def _size(value: object) -> int:
@@ -88,7 +78,6 @@ def _inside(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-Duration = Annotated[int, BeforeValidator(_duration, json_schema_input_type=str)]
 Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 Patterns = Annotated[Strings, AfterValidator(_patterns)]
@@ -200,3 +189,12 @@ class Settings(_Table):
     detection: DetectionSettings = DetectionSettings()
     response: ResponseSettings = ResponseSettings()
     retention: RetentionSettings = RetentionSettings()
+    alert: Annotated[tuple[AlertSettings, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        labels = [one.label for one in self.alert]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise ValueError(f'must give each [[alert]] a name of its own: {twice!r} is there twice; add name = "..."')
+        return self

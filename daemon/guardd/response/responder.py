@@ -38,7 +38,8 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
     if not chosen:
         return None
     if incident.rounds >= policy.max_rounds:
-        store.incidents.escalate(incident.id, f"restored {incident.rounds} times, and damaged again: something goes on writing")
+        note = f"restored {incident.rounds} times, and damaged again: something goes on writing"
+        store.incidents.escalate(incident.id, now_ns, note)
         return None
     operation = git_operation(repo.path)
     if operation:

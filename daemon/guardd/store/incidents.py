@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Container, Iterable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 from guardd.model import Actor, Certainty, Finding, Incident, IncidentState, RepoPath, Severity, Suspect
 from guardd.store.database import Database, Row
+from guardd.store.outbox import Outbox, news_of
 
 _INCIDENT = """
     SELECT id, repo_id, state, severity, opened_ns, closed_ns, first_seq, last_ns, rules, files, damaged, summary,
@@ -76,8 +77,9 @@ _PAUSES = "SELECT from_ns, to_ns, reason FROM pauses WHERE repo_id = ? AND to_ns
 class Incidents:
     """The incidents of one open store."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, outbox: Outbox) -> None:
         self._db = db
+        self._outbox = outbox
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -144,14 +146,20 @@ class Incidents:
 
     def add(self, incident: Incident) -> int:
         """Open an incident (its `id` is ignored); its number. Inside a transaction."""
-        return self._db.insert(_ADD, _row(incident)[1:])
+        id_ = self._db.insert(_ADD, _row(incident)[1:])
+        self._outbox.queue(news_of(None, replace(incident, id=id_), incident.last_ns))
+        return id_
 
     def grow(self, incident: Incident, was: IncidentState) -> bool:
         """Write what has become of an incident; False if someone moved it from the state it `was` in. Inside a transaction."""
         i, actor = incident, incident.actor
         values = (i.state, i.severity, i.closed_ns, i.first_seq, i.last_ns, json.dumps(i.rules), i.files, i.damaged, i.summary,
                   actor.certainty, actor.pid, actor.command, i.settled, i.note, i.id, was)  # fmt: skip
-        return bool(self._db.run(_GROW, values))
+        before = self.get(i.id)
+        if not self._db.run(_GROW, values):
+            return False
+        self._outbox.queue(news_of(before, i, i.closed_ns or i.last_ns))
+        return True
 
     def put_members(self, incident: Incident, members: Iterable[Suspect]) -> None:
         """Add members, or write what has become of them; inside a transaction."""
@@ -165,7 +173,14 @@ class Incidents:
     def close(self, id_: int, state: IncidentState, now_ns: int, note: str) -> bool:
         """Close an open incident; False if it was closed before."""
         with self._db.transaction():
-            return bool(self._db.run(_CLOSE, (state, now_ns, note, id_)))
+            return self._close(id_, state, now_ns, note)
+
+    def _close(self, id_: int, state: IncidentState, now_ns: int, note: str) -> bool:
+        before = self.get(id_)
+        if before is None or not self._db.run(_CLOSE, (state, now_ns, note, id_)):
+            return False
+        self._outbox.queue(news_of(before, replace(before, state=state, closed_ns=now_ns, note=note), now_ns))
+        return True
 
     def close_restored(self, id_: int, paths: Container[RepoPath], now_ns: int, note: str) -> int:
         """Close an open incident as restored if these paths were all that was damaged in it; else how many are left."""
@@ -174,13 +189,15 @@ class Incidents:
             wrong = [one for one in members if one.damaged] or members
             left = sum(1 for one in wrong if not one.returned and one.path not in paths)
             if not left:
-                self._db.run(_CLOSE, (IncidentState.RESTORED, now_ns, note, id_))
+                self._close(id_, IncidentState.RESTORED, now_ns, note)
         return left
 
-    def escalate(self, id_: int, note: str) -> None:
+    def escalate(self, id_: int, now_ns: int, note: str) -> None:
         """Leave an incident to people."""
         with self._db.transaction():
-            self._db.run(_ESCALATE, (note, id_))
+            before = self.get(id_)
+            if before is not None and self._db.run(_ESCALATE, (note, id_)):
+                self._outbox.queue(news_of(before, replace(before, state=IncidentState.ESCALATED, note=note), now_ns))
 
     def begin_round(self, id_: int) -> None:
         """Guard restores this incident by itself, once more."""

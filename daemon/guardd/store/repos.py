@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from guardd.model import RepoState
+from guardd.model import Alert, RepoState, Severity, Stage
 from guardd.selection import SelectionRules
 from guardd.store.database import Database, Row
+from guardd.store.outbox import Outbox
 
 _REPO = "SELECT id, path, rules, scanned, baseline_ns, scan_ns FROM repos"
 _BY_PATH = _REPO + " WHERE path = ?"
@@ -24,6 +25,7 @@ _SAY = """
 """
 _FORGET = "DELETE FROM live WHERE repo_id = ?"
 _VOID = "DELETE FROM live"
+_LAST_BEAT = "SELECT max(beat_ns) FROM live"
 _LIVE = "SELECT state, reasons, dirty, lag_ns, beat_ns FROM live WHERE repo_id = ?"
 _FILES = "SELECT count(*) FROM paths WHERE repo_id = ? AND present"
 _VERSIONS = "SELECT count(*) FROM versions v JOIN paths p ON p.id = v.path_id WHERE p.repo_id = ?"
@@ -55,8 +57,9 @@ class Live:
 class Repos:
     """The repos of one open store."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, outbox: Outbox) -> None:
         self._db = db
+        self._outbox = outbox
 
     def add(self, path: str, rules: SelectionRules) -> Repo:
         """Make a repo known, or give a known one these rules; `path` is absolute and resolved."""
@@ -81,14 +84,18 @@ class Repos:
         with self._db.transaction():
             self._db.run(_SCANNED, (repo.rules.fingerprint if complete else "", now_ns, now_ns, repo.id))
 
-    def say(self, repo_id: int, live: Live) -> None:
-        """Leave word of how a repo is."""
+    def say(self, repo_id: int, live: Live, alerts: Iterable[Alert] = ()) -> None:
+        """Leave word of how a repo is, and of what people must be told of it."""
         with self._db.transaction():
+            self._outbox.queue(alerts)
             self._db.run(_SAY, (repo_id, live.state, json.dumps(live.reasons), live.dirty, live.lag_ns, live.beat_ns))
 
     def begin_all(self, repo_ids: Iterable[int], now_ns: int) -> None:
         """A daemon begins: what an earlier one said is void, these repos are starting."""
         with self._db.transaction():
+            last_beat = self._db.value(_LAST_BEAT)
+            if last_beat is not None:  # whoever stops in order takes its word back
+                self._outbox.queue([_crashed(last_beat, now_ns)])
             self._db.run(_VOID)
             self._db.run_many(_SAY, ((repo_id, RepoState.STARTING, "[]", 0, 0, now_ns) for repo_id in repo_ids))
 
@@ -109,6 +116,14 @@ class Repos:
     def counts(self, repo_id: int) -> tuple[int, int]:
         """(files present, versions kept) of a repo."""
         return self.files(repo_id), int(self._db.value(_VERSIONS, (repo_id,)))
+
+
+def _crashed(last_beat_ns: int, now_ns: int) -> Alert:
+    away_s = max(0, now_ns - last_beat_ns) // 1_000_000_000
+    detail = (
+        f"restarted: guardd had ended without being told to, {away_s} s ago at the latest; what changed since is captured now"
+    )
+    return Alert(0, f"daemon-{now_ns // 1_000_000_000}", Stage.OPENED, Severity.WARNING, now_ns, detail=detail)
 
 
 def _repo(row: Row) -> Repo:

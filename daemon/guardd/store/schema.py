@@ -153,7 +153,46 @@ CREATE TABLE pauses (                        -- bulk work that was announced
 CREATE INDEX pauses_by_repo ON pauses (repo_id, to_ns);
 """
 
-_MIGRATIONS = (_V1, _V2)
+_V3 = """
+PRAGMA user_version = 3;
+CREATE TABLE alerts (                        -- what people must be told: the outbox
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    thread      TEXT NOT NULL,
+    stage       TEXT NOT NULL,
+    severity    TEXT NOT NULL,
+    time_ns     INTEGER NOT NULL,
+    repo_id     INTEGER REFERENCES repos,
+    incident_id INTEGER REFERENCES incidents,
+    settled     INTEGER NOT NULL,
+    detail      TEXT NOT NULL,
+    assigned    INTEGER NOT NULL DEFAULT 0   -- whether it was given to the targets
+);
+CREATE INDEX alerts_unassigned ON alerts (id) WHERE NOT assigned;
+CREATE INDEX alerts_by_thread ON alerts (thread, id);
+CREATE TABLE deliveries (                    -- an alert on its way to one target
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    alert_id  INTEGER NOT NULL REFERENCES alerts,
+    target    TEXT NOT NULL,
+    stage     TEXT NOT NULL,
+    dedup_key TEXT NOT NULL,
+    state     TEXT NOT NULL,                 -- pending, sent, failed, dropped
+    attempts  INTEGER NOT NULL,
+    due_ns    INTEGER NOT NULL,
+    sent_ns   INTEGER,
+    answer    TEXT NOT NULL,
+    UNIQUE (target, dedup_key)
+);
+CREATE INDEX deliveries_pending ON deliveries (target, id) WHERE state = 'pending';
+CREATE INDEX deliveries_by_alert ON deliveries (alert_id);
+CREATE TABLE targets (                       -- how delivery to a target goes
+    id         INTEGER PRIMARY KEY,
+    name       TEXT NOT NULL UNIQUE,
+    failing_ns INTEGER NOT NULL,             -- since when every attempt failed; 0: it answers
+    told       INTEGER NOT NULL              -- whether the others were told
+);
+"""
+
+_MIGRATIONS = (_V1, _V2, _V3)
 
 VERSION = len(_MIGRATIONS)
 

@@ -13,6 +13,7 @@ from guardd.store.database import Database
 from guardd.store.facts import StoredFacts
 from guardd.store.incidents import Incidents
 from guardd.store.log import Log
+from guardd.store.outbox import Outbox
 from guardd.store.repos import Repos
 from guardd.store.restores import Restores
 
@@ -53,9 +54,10 @@ class Store:
         schema.prepare(self.db)
         self.blobs = Blobs(self.db)
         self.log = Log(self.db, self.blobs)
-        self.repos = Repos(self.db)
+        self.outbox = Outbox(self.db)
+        self.repos = Repos(self.db, self.outbox)
         self.restores = Restores(self.db, self.log, self.blobs)
-        self.incidents = Incidents(self.db)
+        self.incidents = Incidents(self.db, self.outbox)
         self.facts = StoredFacts(self.db)
 
     def size(self) -> StoreSize:
