@@ -17,7 +17,8 @@ from guardd.service.checkup import Check, check_up
 @pass_context
 def command(context: Context) -> int:
     """Check everything that protection needs, and name the cure; exit 1 if one check fails."""
-    checks = [_check_config(context), *check_up(context.store, context.now.wall_ns)]
+    config = _check_config(context)
+    checks = [config, *check_up(context.store, context.now.wall_ns, context.settings.alert if config.ok else ())]
     if context.json:
         emit(
             context,

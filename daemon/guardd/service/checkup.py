@@ -4,13 +4,18 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from guardd.alerting.endpoint import endpoint, exposed
+from guardd.config.alerts import AlertSettings
+from guardd.errors import ConfigError
 from guardd.model import RepoState
 from guardd.selection import Selection, SelectionRules
-from guardd.service.standing import RepoStanding, standing
+from guardd.service.standing import RepoStanding, Standing, standing
 from guardd.store.database import SOUND_SQLITE, sqlite_version
 from guardd.store.store import Store
+from guardd.timespec import format_instant
 
 _WATCH_LIMIT = "/proc/sys/fs/inotify/max_user_watches"
 _INSTANCE_LIMIT = "/proc/sys/fs/inotify/max_user_instances"
@@ -64,8 +69,8 @@ def check_limits(root: str, rules: SelectionRules) -> list[Check]:
     return checks
 
 
-def check_up(store: Store, now_ns: int) -> list[Check]:
-    """Everything that explains why protection is not complete."""
+def check_up(store: Store, now_ns: int, targets: Sequence[AlertSettings] = ()) -> list[Check]:
+    """Everything that explains why protection is not complete, or why people would not hear of it."""
     now = standing(store, now_ns)
     checks = [
         Check(
@@ -92,6 +97,7 @@ def check_up(store: Store, now_ns: int) -> list[Check]:
         checks.append(_check_repo(standing_))
         if os.path.isdir(repo.path):
             checks += check_limits(repo.path, repo.rules)
+    checks += check_targets(targets, now, store)
     if not now.repos:
         checks.append(Check("repos", False, "no repo is guarded", "run 'guardctl init' in a repo"))
     return checks
@@ -123,6 +129,32 @@ def _check_instances(repos: int) -> Check:
     seen = f"the kernel allows {limit:,} for all programs of this user, guardd takes one a repo"
     cure = f"run 'sudo sysctl fs.inotify.max_user_instances={max(1024, 2 * limit)}'"
     return Check("watch instances", limit >= _INSTANCES + repos - 1, seen, cure)
+
+
+def check_targets(targets: Sequence[AlertSettings], now: Standing, store: Store) -> list[Check]:
+    """Whether each alert target can be read from the config, closed to others, and takes what is sent to it."""
+    if not targets:
+        return [Check("alerts", True, "no target: add an [[alert]] to the config, so that people are told")]
+    return [_check_target(one, now, store) for one in targets]
+
+
+def _check_target(settings: AlertSettings, now: Standing, store: Store) -> Check:
+    name, waiting = f"alerts to {settings.label}", now.pending.get(settings.label, 0)
+    files = exposed(settings)
+    if files:
+        return Check(name, False, f"others can read {files[0]}", f"run 'chmod 600 {files[0]}'")
+    failing = next((one for one in now.failing if one.target == settings.label), None)
+    if failing is not None:
+        last = store.outbox.next(settings.label)
+        seen = f"no message taken since {format_instant(failing.since_ns)}, {waiting} wait: {last.answer if last else ''}"
+        return Check(name, False, seen, f"run 'guardctl alerts test {settings.label}', and mend what it says")
+    if settings.needs_service:
+        return Check(name, True, f"only guardd itself can read its URL; {waiting} wait")
+    try:
+        kind = endpoint(settings).kind
+    except ConfigError as error:
+        return Check(name, False, "; ".join(error.problems), "mend it in the config, then 'guardctl alerts test'")
+    return Check(name, True, f"{kind}; {waiting} wait")
 
 
 def _check_repo(repo: RepoStanding) -> Check:

@@ -31,7 +31,8 @@ _AFTER_FAILURE_S = 5.0
 class Detecting:
     """The threads guard-detect and guard-respond.
 
-    `captured` is set when a repo has new versions, `is_behind` tells whether capture has work to do.
+    `captured` is set when a repo has new versions, `is_behind` tells whether capture has work to do, `alert_news` is set when
+    there is something to tell people.
     What goes wrong in them becomes one of the daemon's `troubles`, under "detection" and "response"; they go on.
     """
 
@@ -42,6 +43,7 @@ class Detecting:
         stop: threading.Event,
         troubles: dict[str, Reason],
         is_behind: Callable[[], bool],
+        alert_news: threading.Event,
     ) -> None:
         self.captured = threading.Event()
         self._state_dir = state_dir
@@ -49,6 +51,7 @@ class Detecting:
         self._stop = stop
         self._troubles = troubles
         self._is_behind = is_behind
+        self._alert_news = alert_news
         self._patience_s = _PATIENCE_S
         self._settled = threading.Event()
         self._threads = [
@@ -124,12 +127,14 @@ class Detecting:
                 what = "incident settled" if incident.settled else "incident opened"
                 log.warning(what, repo=repo.path, id=id_, severity=incident.severity, files=incident.files,
                             damaged=incident.damaged, summary=incident.summary)  # fmt: skip
+                self._alert_news.set()
                 if incident.settled:
                     self._settled.set()
         for id_ in [id_ for id_, one in said.items() if one.repo_id == repo.id and id_ not in now]:
             closed = store.incidents.get(id_)
             if closed is not None:
                 log.info("incident closed", repo=repo.path, id=id_, state=closed.state, note=closed.note)
+            self._alert_news.set()
             del said[id_]
         said.update(now)
 

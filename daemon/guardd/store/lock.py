@@ -82,3 +82,8 @@ def acquire_daemon_lock(state_dir: str) -> Lock:
 def restore_lock(state_dir: str, repo_id: int) -> Lock:
     """The lock of whoever writes into a repo: restores of one repo come one after the other."""
     return Lock(os.path.join(state_dir, f"restore-{repo_id}.lock"))
+
+
+def delivery_lock(state_dir: str) -> Lock:
+    """The lock of the process that delivers alerts: two would send each twice."""
+    return Lock(os.path.join(state_dir, "alerts.lock"))
