@@ -84,7 +84,8 @@ def _title(stage: Stage, incident: Incident, severity: Severity, in_repo: int, n
     what = (
         f"{incident.damaged:,} of {in_repo:,} files damaged" if incident.damaged else f"{incident.files:,} files changed at once"
     )
-    again = {Stage.ESCALATED: ", guard leaves it to you", Stage.REPEATED: ", still open"}.get(stage, "")
+    grown = ", no more for now" if incident.settled else ", and growing"
+    again = {Stage.UPDATED: grown, Stage.ESCALATED: ", guard leaves it to you", Stage.REPEATED: ", still open"}.get(stage, "")
     if incident.rounds and stage is Stage.OPENED:
         again = ", again after guard had restored them"
     return f"{severity.upper()}: {what} {where}{again}"
