@@ -23,7 +23,6 @@ _LOOK_S = 0.5
 _REMIND_S = 5.0
 _AFTER_FAILURE_S = 5.0
 _FINISH_S = 3.0
-_KEEP_NS = 30 * 86_400 * 1_000_000_000
 
 
 class Alerting:
@@ -52,7 +51,6 @@ class Alerting:
         while not self._stop.is_set():
             try:
                 with Store(self._state_dir) as store:
-                    store.outbox.forget(clock.now().wall_ns - _KEEP_NS)
                     self._serve(store)
             except Exception as error:  # the outermost loop of this thread: it begins anew, the outbox is in the store
                 self._fail(error)

@@ -35,6 +35,7 @@ _REST_AFTER_S = 5.0
 _FIRST_UPKEEP_S = 60.0
 _UPKEEP_S = 3600.0
 _STOP_S = 8.0
+_KEEP_ALERTS_NS = 30 * 86_400 * 1_000_000_000
 
 
 class Daemon:
@@ -252,13 +253,14 @@ class Daemon:
     # -- upkeep thread ------------------------------------------------------------------------------------------
 
     def _keep_up(self) -> None:
-        """Apply retention soon after the start and then each hour, and keep the ballast in place."""
+        """Apply retention soon after the start and then each hour, forget old alerts, and keep the ballast in place."""
         wait = _FIRST_UPKEEP_S
         while not self._stop.wait(wait):
             wait = _UPKEEP_S
             try:
                 with Store(self._state_dir) as store:
                     freed = collect(store, self._duties.policy, clock.now().wall_ns)
+                    store.outbox.forget(clock.now().wall_ns - _KEEP_ALERTS_NS)
                     excess = over_quota_by(store, self._duties.policy)
                 self._lay_ballast()
                 self._troubles.pop("quota", None)
