@@ -72,9 +72,11 @@ class Alerting:
                 self._remind(store, targets, now.wall_ns)
             assigned = self._assign(store, targets, now.wall_ns)
             due_ns = store.outbox.due_ns()
+            is_proven = self._courier is not None or due_ns is None
             if due_ns is not None and due_ns <= now.wall_ns:
                 self._deliver(poke=assigned)
-            self._troubles.pop("alerts", None)
+            if is_proven:
+                self._troubles.pop("alerts", None)
             self.news.wait(_LOOK_S)
             self.news.clear()
         self._assign(store, targets, clock.now().wall_ns)
@@ -121,7 +123,9 @@ class Alerting:
     def _deliver(self, *, poke: bool) -> None:
         """See to it that a process delivers, with the settings in force."""
         if self._courier is not None and (self._courier.poll() is not None or self._served is not self._duties()):
-            self._dismiss()
+            code = self._dismiss()
+            if code:
+                raise GuardError(f"the process that delivers alerts ended with exit code {code}; see the log")
         if self._courier is None:
             self._served = duties = self._duties()
             self._courier = subprocess.Popen(
@@ -146,21 +150,22 @@ class Alerting:
         except BrokenPipeError:  # it ended by itself: the next look starts another
             self._dismiss()
 
-    def _dismiss(self) -> None:
-        """End the process: by the end of its stdin, so that it writes down what it is sending, else by force."""
+    def _dismiss(self) -> int:
+        """End the process: by the end of its stdin, so that it writes down what it is sending, else by force. Its exit code."""
         courier, self._courier = self._courier, None
         if courier is None:
-            return
+            return 0
         try:
             if courier.stdin is not None:
                 courier.stdin.close()
         except BrokenPipeError:
             pass
         try:
-            courier.wait(_FINISH_S)
-        except subprocess.TimeoutExpired:
+            return courier.wait(_FINISH_S)
+        except subprocess.TimeoutExpired:  # it hangs in a target: what it was sending is sent again
             courier.kill()
             courier.wait()
+            return 0
 
     def _fail(self, error: Exception) -> None:
         message = str(error) if isinstance(error, GuardError) else f"{type(error).__name__}: {error}"
