@@ -19,7 +19,7 @@ from guardd.store.store import Store
 
 log = structlog.get_logger()
 
-_LOOK_S = 0.5
+_LOOK_S = 1.0
 _REMIND_S = 5.0
 _AFTER_FAILURE_S = 5.0
 _FINISH_S = 3.0
