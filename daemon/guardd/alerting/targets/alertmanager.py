@@ -63,10 +63,9 @@ def _lines(lines: tuple[str, ...] | list[str]) -> str:
 
 
 def _end_ns(message: Message) -> int:
-    if message.is_over:
-        begin_ns = message.incident.opened_ns if message.incident else 0
-        return max(message.time_ns, begin_ns)  # an end before the begin is refused, and clocks are set
-    return message.time_ns + (_TEST_NS if message.stage is Stage.TEST else _YEAR_NS)
+    lasts_ns = 0 if message.is_over else _TEST_NS if message.stage is Stage.TEST else _YEAR_NS
+    begin_ns = message.incident.opened_ns if message.incident else 0
+    return max(message.time_ns + lasts_ns, begin_ns)  # an end before the begin is refused, and clocks are set
 
 
 def _rfc3339(time_ns: int) -> str:

@@ -13,7 +13,7 @@ INTERVAL_S = 0.5
 """A webhook takes five messages in two seconds."""
 
 _TITLE = 256
-_FACTS, _FACT, _LABEL = 14, 160, 24
+_FACTS, _FACT, _LABEL = 14, 150, 24
 _FIELD = 1024
 _LINE = 90
 _NEVER: dict[str, list[str]] = {"parse": []}

@@ -66,7 +66,7 @@ def _body(message: Message) -> list[dict[str, Any]]:
 
 
 def _code(title: str, lines: Iterable[str], limit: int) -> list[dict[str, Any]]:
-    shown = [_fitted(line, _LINE) for line in fitted_lines(list(lines)[:_LINES], limit, _LINE, measure=json_bytes)]
+    shown = fitted_lines(list(lines)[:_LINES], limit, _LINE, _still, json_bytes)
     if not shown:
         return []
     items = [_line([_run(line, fontType="Monospace")]) for line in shown]
