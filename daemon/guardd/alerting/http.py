@@ -171,7 +171,8 @@ class _Exchange:
             with connection.getresponse() as answer:
                 self.retry_after = answer.headers.get("Retry-After")
                 self.status = answer.status
-                self.said = _text(answer)
+                said = _text(answer)
+                self.said = "" if self._left else said  # what was cut off may end in half a secret
 
     def _headers(self) -> dict[str, str]:
         common = {
