@@ -68,13 +68,15 @@ def post(request: Request, timeout_s: float) -> str:
     """Send it; what the target answered, on one line. Raises NotDelivered."""
     exchange = _Exchange(_address(request.url), request, time.monotonic() + timeout_s)
     threading.Thread(target=exchange.run, name="alert-http", daemon=True).start()
-    exchange.done.wait(timeout_s)
+    is_done = exchange.done.wait(timeout_s)
     exchange.leave()
     if exchange.status:
         return _judged(exchange, harmless(without_secrets(exchange.said, request.url), 200))
-    if exchange.error is not None and exchange.failure is None:
-        raise exchange.error
-    why, passing = exchange.failure or ("no answer within the time limit", True)
+    if not is_done:
+        raise NotDelivered("no answer within the time limit")
+    if exchange.failure is None:
+        raise exchange.error or AssertionError("ended without an answer or an error")
+    why, passing = exchange.failure
     raise NotDelivered(harmless(without_secrets(why, request.url)), passing=passing)
 
 
@@ -169,6 +171,8 @@ class _Exchange:
             connection.sock = line
             connection.request("POST", to.target, self._request.body, self._headers())
             with connection.getresponse() as answer:
+                if self._left:  # a header that was cut off looks like one that has ended
+                    raise TimeoutError
                 self.retry_after = answer.headers.get("Retry-After")
                 self.status = answer.status
                 said = _text(answer)
