@@ -34,6 +34,7 @@ _ITEMS = """
     SELECT p.path, i.safety_seq, i.target_seq FROM restore_items i JOIN paths p ON p.id = i.path_id
     WHERE i.restore_id = ? ORDER BY p.path
 """
+_COUNT = "SELECT seq FROM sqlite_sequence WHERE name = 'restores'"
 _PATH_ID = "SELECT id FROM paths WHERE repo_id = ? AND path = ?"
 
 
@@ -117,6 +118,10 @@ class Restores:
             self._db.run_many(_TAKE_OVER, rows)
             self._db.run(_ALSO_UNDOES, (earlier.id, restore_id))
             self._db.run(_ABSORBED, (earlier.id,))
+
+    def count(self) -> int:
+        """How many restores were ever begun; it never falls."""
+        return int(self._db.value(_COUNT) or 0)
 
     def get(self, restore_id: int) -> Restore | None:
         """The restore with this id."""
