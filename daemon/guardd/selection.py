@@ -30,6 +30,9 @@ TEMPORARY = ".guardd-"
 CANARY = "guardd_canary_"
 """How the directory at the top of a repo begins in which `guardctl doctor --canary` damages files of its own."""
 
+CANARY_PATHS = CANARY + "*/*"
+"""The same as a glob, as SQLite has them."""
+
 ENVIRONMENT_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
 """A directory that holds one of these names is an environment (PEP 405, conda), whatever it is called."""
 

@@ -82,3 +82,8 @@ def acquire_daemon_lock(state_dir: str) -> Lock:
 def restore_lock(state_dir: str, repo_id: int) -> Lock:
     """The lock of whoever writes into a repo: restores of one repo come one after the other."""
     return Lock(os.path.join(state_dir, f"restore-{repo_id}.lock"))
+
+
+def canary_lock(state_dir: str, repo_id: int) -> Lock:
+    """The lock of whoever has a canary in a repo: what others left there is nobody's."""
+    return Lock(os.path.join(state_dir, f"canary-{repo_id}.lock"))
