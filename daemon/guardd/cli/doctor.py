@@ -12,7 +12,7 @@ import click
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, say
 from guardd.config import locate
-from guardd.errors import ConfigError, Exit, Interrupted, UsageError
+from guardd.errors import ConfigError, Exit, Interrupted, StoreDamaged, UsageError
 from guardd.escaping import printable
 from guardd.service.checkup import Check, check_up
 from guardd.timespec import parse_duration
@@ -41,9 +41,14 @@ def command(context: Context, canary: bool, deadline: str) -> int:
         checks.append(one)
         _print(context, one)
 
-    for one in [_check_config(context), *check_up(context.store, context.now.wall_ns)]:
-        tell(one)
-    if canary:
+    tell(_check_config(context))
+    try:
+        for one in check_up(context.store, context.now.wall_ns):
+            tell(one)
+    except StoreDamaged as error:  # so far that it does not even open
+        message, _, cure = str(error).partition("; ")
+        tell(Check("store", False, message, cure))
+    if canary and all(one.ok for one in checks if one.name == "store"):
         _try_canary(context, deadline_ns / 1e9, tell)
     if context.json:
         emit(context, [_document(one) for one in checks])

@@ -121,12 +121,10 @@ def _check_privacy(store: Store) -> Check:
 
 
 def _check_disk(store: Store) -> Check:
-    """Whether the store can grow: bytes and files left on its disk, and that it is not mounted read-only."""
+    """Whether the store can grow: bytes and files left on its disk."""
     disk = os.statvfs(store.state_dir)
     free = disk.f_bavail * disk.f_frsize
     seen = f"{free // 2**20:,} MiB free for the store"
-    if disk.f_flag & os.ST_RDONLY:
-        return Check("disk", False, f"{store.state_dir} is mounted read-only", "mount it for writing, or set another state_dir")
     if disk.f_files and disk.f_favail < _ENOUGH_FILES:
         return Check("disk", False, f"{seen}, but only {disk.f_favail} more files", "remove some files from that disk")
     return Check("disk", free > _ENOUGH_BYTES, seen, "free some space, or lower 'quota'")
