@@ -178,6 +178,15 @@ class World:
                 paths = store.log.keys(repo.id)
                 return {path: store.blobs.read(store.log.head(repo.id, path).state.blob) for path in paths}
 
+    def processes(self) -> list[str]:
+        """The command lines of all processes that were started in this world."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if str(self.root.parent) in (folder / "environ").read_text(errors="replace"):
+                    found.append((folder / "cmdline").read_text(errors="replace").replace("\0", " "))
+        return found
+
     def close(self) -> None:
         for daemon in self.daemons:
             if daemon.process.poll() is None:

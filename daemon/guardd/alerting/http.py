@@ -71,7 +71,7 @@ def post(request: Request, timeout_s: float) -> str:
     if 200 <= answer.status < 300:
         return said
     if 300 <= answer.status < 400:
-        raise NotDelivered(f"HTTP {answer.status}: a redirect, which is not followed; set the final URL", passing=False)
+        raise NotDelivered(f"HTTP {answer.status}: a redirect, which is not followed; set the final URL")
     wait_s = _retry_after(answer.headers.get("Retry-After"))
     raise NotDelivered(
         said, retry_after_s=wait_s, passing=answer.status >= 500 or answer.status in _PASSING,

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,18 @@ class Context:
         if self.repo_option is not None:
             raise UsageError(f"{start} is not guarded; run 'guardctl init {start}', or see 'guardctl status'")
         raise UsageError(f"no guarded repo at or above {start}; run 'guardctl init' there, or name one with --repo PATH")
+
+    def take_repo_of(self, incident: str | int | None, paths: Sequence[str]) -> None:
+        """An incident's number names its repo too, so that what an alert says to type works from anywhere.
+
+        Not where `--repo` names one, nor with paths, which are relative to the working directory.
+        """
+        if self.repo_option is not None or paths or not str(incident or "").isdecimal() or len(str(incident)) > 12:
+            return
+        found = self.store.incidents.get(int(incident or 0))
+        repo = next((one for one in self.store.repos.all() if found is not None and one.id == found.repo_id), None)
+        if repo is not None:
+            self.repo = repo
 
     def take_rules_from_config(self) -> None:
         """Keep what the config says of the repo by now, as a daemon does when it starts; a config that is broken waits.

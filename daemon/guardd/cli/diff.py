@@ -30,6 +30,7 @@ def command(context: Context, paths: tuple[str, ...], since: str | None, at: str
     words = since or at
     if words is None and incident is None and not paths:
         raise UsageError("say since when: 'guardctl diff --since 10m', or name files to see their last change")
+    context.take_repo_of(incident, paths)
     spec = moment(context, words) if words else None
     capture(context, must_be_there=False)
     log, repo = context.store.log, context.repo

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from guardd.cli.alerts import alert_document, alert_state
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, files, iso, page, say, when
 from guardd.errors import Exit, NothingMatched, UsageError
@@ -53,7 +54,8 @@ def show(context: Context, id_: str) -> int:
     incident = choose_incident(context, id_, any_repo=True)
     members = context.store.incidents.members(incident.id)
     if context.json:
-        emit(context, {**document(context, incident), "members": [_member(one) for one in members]})
+        told = [alert_document(one) for one in context.store.outbox.of_incident(incident.id)]
+        emit(context, {**document(context, incident), "members": [_member(one) for one in members], "alerts": told})
     else:
         page(context, _lines(context, incident, members))
     return Exit.DONE
@@ -147,6 +149,8 @@ def _lines(context: Context, one: Incident, members: Sequence[Suspect]) -> Itera
     rules = Counter(finding.rule for member in members for finding in member.findings)
     if rules:
         yield f"  rules     {', '.join(f'{rule} ({count:,})' for rule, count in rules.most_common())}"
+    for told in context.store.outbox.of_incident(one.id):
+        yield f"  alert     {told.stage} to {told.target}: {alert_state(told)}"
     yield ""
     shown = members if context.verbose else [*damaged, *(member for member in members if not member.damaged)][:_SHOWN]
     for member in shown:

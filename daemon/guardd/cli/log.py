@@ -29,6 +29,7 @@ def command(
     context: Context, paths: tuple[str, ...], since: str | None, until: str | None, incident: int | None, limit: int | None
 ) -> int:
     """The versions that were kept, newest first: of the given files, directories and globs, or of all."""
+    context.take_repo_of(incident, paths)
     begin = moment(context, since) if since else None
     end = moment(context, until) if until else None
     capture(context, must_be_there=False)

@@ -28,6 +28,8 @@ COMMANDS = {
     "fsck": "Check every stored byte against its hash.",
     "gc": "Apply retention now and give space back.",
     "purge": "Forget every stored version of a file.",
+    "alerts": "What people were told, and whether it arrived.",
+    "demo": "See it happen: 1,381 files damaged and put back, in a throwaway directory.",
     "config": "Check and show the configuration.",
 }
 """The commands, each in its own module of this package: a new command is its file and one line here."""

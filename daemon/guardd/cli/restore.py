@@ -56,6 +56,7 @@ def command(
         raise UsageError(f"say what to go back to: one of {choice}")
     if only_damaged and incident is None:
         raise UsageError("--only-damaged needs to know of which incident: add --incident ID, or --incident last")
+    context.take_repo_of(incident, paths)
     check_choices(context, choices)
     meant = choose_incident(context, incident) if incident else None
     words = since or at

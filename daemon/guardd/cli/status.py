@@ -29,6 +29,10 @@ def _document(now: Standing) -> dict[str, object]:
         "daemon": {"running": now.pid is not None, "pid": now.pid or None, "version": now.version},
         "repos": [_repo_document(repo) for repo in now.repos],
         "incidents_open": now.incidents_open,
+        "alerts": {
+            "pending": sum(now.pending.values()),
+            "failing": [{"target": one.target, "since": iso(one.since_ns)} for one in now.failing],
+        },
         "store": {"path": now.store_path, "bytes": now.size.bytes, "blobs": now.size.blobs},
     }  # fmt: skip
 
@@ -74,5 +78,13 @@ def _print(context: Context, now: Standing) -> None:
         what = "incident waits" if now.incidents_open == 1 else "incidents wait"
         say(context)
         say(context, f"{now.incidents_open} {what} for an answer: see 'guardctl incidents'", fg="red", bold=True)
+    for one in now.failing:
+        waiting = now.pending.get(one.target, 0)
+        say(context)
+        say(
+            context,
+            f"the alert target {one.target} takes no message since {when(one.since_ns)}, {waiting} wait: 'guardctl alerts list'",
+            fg="red",
+        )
     say(context)
     say(context, f"store {printable(now.store_path)}: {size(now.size.bytes)}, {now.size.blobs:,} blobs")

@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -154,6 +154,11 @@ class AlertSettings(BaseModel):
         return any(getattr(self, key) is not None for key in _URL_KEYS)
 
     @property
+    def needs_service(self) -> bool:
+        """Whether its secrets are only there for the process that systemd starts."""
+        return self.credential is not None or self.secret_credential is not None
+
+    @property
     def label(self) -> str:
         """Its name, or else its kind."""
         if self.name:
@@ -177,3 +182,16 @@ def check_url(url: str, type_: str | None) -> str:
     if kind not in ("apprise", "desktop") and not parts.netloc:
         raise ValueError("its URL names no host")
     return kind
+
+
+def pack(settings: AlertSettings) -> dict[str, Any]:
+    """The settings as JSON, secrets and all: only for a pipe between two of our processes."""
+    return {
+        key: value.get_secret_value() if isinstance(value, SecretStr) else value for key, value in settings if value is not None
+    }
+
+
+def unpack(packed: dict[str, Any]) -> AlertSettings:
+    """The settings that `pack` made this of."""
+    hidden = {key: SecretStr(packed[key]) for key in SECRETS if key in packed}
+    return AlertSettings.model_construct(**{**packed, **hidden, "min_severity": Severity(packed["min_severity"])})

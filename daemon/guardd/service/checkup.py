@@ -4,17 +4,20 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from guardd.errors import StoreDamaged
+from guardd.alerting.endpoint import endpoint, exposed
+from guardd.config.alerts import AlertSettings
+from guardd.errors import ConfigError, StoreDamaged
 from guardd.model import RepoState
 from guardd.selection import Selection, SelectionRules
 from guardd.service.standing import RepoStanding, Standing, standing
 from guardd.store.database import SOUND_SQLITE, sqlite_version
 from guardd.store.repos import Repo
 from guardd.store.store import Store
+from guardd.timespec import format_instant
 
 _WATCH_LIMITS = {
     "fs.inotify.max_user_watches": "/proc/sys/fs/inotify/max_user_watches",
@@ -53,8 +56,8 @@ def check_limits(root: str, rules: SelectionRules) -> list[Check]:
     return [*watches, _check_permissions(root, found)]
 
 
-def check_up(store: Store, now_ns: int) -> Iterator[Check]:
-    """Everything that explains why protection is not complete."""
+def check_up(store: Store, now_ns: int, targets: Sequence[AlertSettings] = ()) -> Iterator[Check]:
+    """Everything that explains why protection is not complete, or why people would not hear of it."""
     yield _check_sqlite()
     soundness = _check_store(store)
     yield soundness
@@ -68,6 +71,7 @@ def check_up(store: Store, now_ns: int) -> Iterator[Check]:
     running = f"guardd runs (pid {now.pid})" if now.pid is not None else "guardd is not running"
     yield Check("daemon", now.pid is not None, running, "start 'guardd'")
     yield from _check_repos(store, now)
+    yield from check_targets(targets, now, store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +221,32 @@ def _instances_used() -> int:
                     with suppress(OSError):
                         used += os.readlink(f"{folder}/{fd}") == "anon_inode:inotify"
     return used
+
+
+def check_targets(targets: Sequence[AlertSettings], now: Standing, store: Store) -> list[Check]:
+    """Whether each alert target can be read from the config, closed to others, and takes what is sent to it."""
+    if not targets:
+        return [Check("alerts", True, "no target: add an [[alert]] to the config, so that people are told")]
+    return [_check_target(one, now, store) for one in targets]
+
+
+def _check_target(settings: AlertSettings, now: Standing, store: Store) -> Check:
+    name, waiting = f"alerts to {settings.label}", now.pending.get(settings.label, 0)
+    files = exposed(settings)
+    if files:
+        return Check(name, False, f"others can read {files[0]}", f"run 'chmod 600 {files[0]}'")
+    failing = next((one for one in now.failing if one.target == settings.label), None)
+    if failing is not None:
+        last = store.outbox.next(settings.label)
+        seen = f"no message taken since {format_instant(failing.since_ns)}, {waiting} wait: {last.answer if last else ''}"
+        return Check(name, False, seen, f"run 'guardctl alerts test {settings.label}', and mend what it says")
+    if settings.needs_service:
+        return Check(name, True, f"only guardd itself can read its URL; {waiting} wait")
+    try:
+        kind = endpoint(settings).kind
+    except ConfigError as error:
+        return Check(name, False, "; ".join(error.problems), "mend it in the config, then 'guardctl alerts test'")
+    return Check(name, True, f"{kind}; {waiting} wait")
 
 
 def _check_repo(repo: RepoStanding) -> Check:

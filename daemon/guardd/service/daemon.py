@@ -13,8 +13,10 @@ from types import FrameType
 import structlog
 
 from guardd import __version__, clock
+from guardd.alerting.protection import Protection, threads_of, watch
 from guardd.errors import GuardError, StoreError
 from guardd.model import Reason, RepoState
+from guardd.service.alerting import Alerting
 from guardd.service.detecting import Detecting
 from guardd.service.endpoint import Endpoint
 from guardd.service.guard import Guard, Progress
@@ -35,6 +37,7 @@ _REST_AFTER_S = 5.0
 _FIRST_UPKEEP_S = 60.0
 _UPKEEP_S = 3600.0
 _STOP_S = 8.0
+_KEEP_ALERTS_NS = 30 * 86_400 * 1_000_000_000
 
 
 class Daemon:
@@ -56,8 +59,12 @@ class Daemon:
         self._troubles: dict[str, Reason] = {}
         self._said: dict[int, Live] = {}
         self._announced: set[int] = set()
+        self._protection: dict[int | None, Protection] = {}
         self._tallies = Tallies(clock.now().wall_ns)
-        self._detecting = Detecting(state_dir, lambda: self._duties, self._stop, self._troubles, self._is_behind, self._tallies)
+        self._alerting = Alerting(state_dir, lambda: self._duties, self._stop, self._troubles)
+        self._detecting = Detecting(
+            state_dir, lambda: self._duties, self._stop, self._troubles, self._is_behind, self._alerting.news, self._tallies
+        )
         self._endpoint = Endpoint(state_dir, lambda: self._duties, lambda: self._guards, self._tallies, self._troubles)
 
     def run(self) -> None:
@@ -73,10 +80,12 @@ class Daemon:
             capture.start()
             upkeep.start()
             self._detecting.start()
+            self._alerting.start()
             self._supervise(capture)
             self._wake.set()
             capture.join(_STOP_S)
             self._detecting.join(1.0)
+            self._alerting.join(5.0)
             upkeep.join(1.0)
             log.info("stopped", clean=not capture.is_alive())
 
@@ -187,6 +196,7 @@ class Daemon:
 
     def _look_at_guards(self, store: Store, *, beat: bool) -> None:
         guards = self._guards
+        states = []
         for repo_id in self._said.keys() - {guard.repo.id for guard in guards}:
             store.repos.fall_silent(repo_id)
             del self._said[repo_id]
@@ -195,20 +205,55 @@ class Daemon:
             if beat:
                 guard.supervise()
             state = self._say(store, guard, beat=beat)
+            states.append(state)
             if guard.begun is not None and state is not RepoState.STARTING and guard.repo.id not in self._announced:
                 self._announced.add(guard.repo.id)
                 log.info("ready", repo=guard.repo.path, **guard.begun)
+        self._watch_over_daemon(store, is_whole=all(state is RepoState.PROTECTED for state in states))
+
+    def _watch_over_daemon(self, store: Store, *, is_whole: bool) -> None:
+        """Alert to what goes wrong for all repos alike; a crash is over once all of them are protected again."""
+        reasons = [str(reason) for reason in list(self._troubles.values())]
+        state = RepoState.DEGRADED if reasons else RepoState.PROTECTED if is_whole else RepoState.STARTING
+        known, alert = watch(self._known(store, None), state, reasons, clock.now())
+        if alert is not None:
+            try:
+                with store.db.transaction():
+                    store.outbox.queue([alert])
+            except StoreError as error:  # it is queued at the next look, or when the store can be written again
+                log.warning("alert not queued", error=str(error))
+                return
+            self._alerting.news.set()
+        self._protection[None] = known
+
+    def _known(self, store: Store, repo_id: int | None) -> Protection:
+        """What people know of the protection of a repo, also from before this daemon's start."""
+        if repo_id not in self._protection:
+            self._protection[repo_id] = Protection.recalled(repo_id, store.outbox.last(threads_of(repo_id)))
+        return self._protection[repo_id]
 
     def _say(self, store: Store, guard: Guard, *, beat: bool) -> RepoState:
-        live = guard.live(list(self._troubles.values()))
+        troubles = list(self._troubles.values())
+        live = guard.live(troubles)
         before = self._said.get(guard.repo.id)
-        if before and not beat and (before.state, before.reasons, before.dirty) == (live.state, live.reasons, live.dirty):
+        own = [reason for reason in live.reasons if reason not in set(map(str, troubles))]
+        own_state = RepoState.PROTECTED if live.state is RepoState.DEGRADED and not own else live.state
+        known, alert = watch(self._known(store, guard.repo.id), own_state, own, clock.now())
+        if alert is None:
+            self._protection[guard.repo.id] = known
+        if (
+            before
+            and not beat
+            and alert is None
+            and (before.state, before.reasons, before.dirty) == (live.state, live.reasons, live.dirty)
+        ):
             return live.state
         if before is None or (before.state, before.reasons) != (live.state, live.reasons):
             log.info("state", repo=guard.repo.path, state=live.state, reasons=list(live.reasons))
         self._said[guard.repo.id] = live
         try:
-            store.repos.say(guard.repo.id, live)
+            store.repos.say(guard.repo.id, live, [alert] if alert is not None else [])
+            self._protection[guard.repo.id] = known
         except StoreError as error:  # the capture thread makes it a state; status sees the beat go stale
             log.warning("state not written", error=str(error))
         return live.state
@@ -216,13 +261,14 @@ class Daemon:
     # -- upkeep thread ------------------------------------------------------------------------------------------
 
     def _keep_up(self) -> None:
-        """Apply retention soon after the start and then each hour, and keep the ballast in place."""
+        """Apply retention soon after the start and then each hour, forget old alerts, and keep the ballast in place."""
         wait = _FIRST_UPKEEP_S
         while not self._stop.wait(wait):
             wait = _UPKEEP_S
             try:
                 with Store(self._state_dir) as store:
                     freed = collect(store, self._duties.policy, clock.now().wall_ns)
+                    store.outbox.forget(clock.now().wall_ns - _KEEP_ALERTS_NS)
                     excess = over_quota_by(store, self._duties.policy)
                 self._lay_ballast()
                 self._troubles.pop("quota", None)

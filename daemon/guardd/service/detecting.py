@@ -33,7 +33,8 @@ _AFTER_FAILURE_S = 5.0
 class Detecting:
     """The threads guard-detect and guard-respond. Incidents go into `tallies`.
 
-    `captured` is set when a repo has new versions, `is_behind` tells whether capture has work to do.
+    `captured` is set when a repo has new versions, `is_behind` tells whether capture has work to do, `alert_news` is set when
+    there is something to tell people.
     What goes wrong in them becomes one of the daemon's `troubles`, under "detection" and "response"; they go on.
     """
 
@@ -44,6 +45,7 @@ class Detecting:
         stop: threading.Event,
         troubles: dict[str, Reason],
         is_behind: Callable[[], bool],
+        alert_news: threading.Event,
         tallies: Tallies,
     ) -> None:
         self.captured = threading.Event()
@@ -52,6 +54,7 @@ class Detecting:
         self._stop = stop
         self._troubles = troubles
         self._is_behind = is_behind
+        self._alert_news = alert_news
         self._tallies = tallies
         self._patience_s = _PATIENCE_S
         self._settled = threading.Event()
@@ -132,12 +135,14 @@ class Detecting:
                 what = "incident settled" if incident.settled else "incident opened"
                 log.warning(what, repo=repo.path, id=id_, severity=incident.severity, files=incident.files,
                             damaged=incident.damaged, summary=incident.summary)  # fmt: skip
+                self._alert_news.set()
                 if incident.settled:
                     self._settled.set()
         for id_ in [id_ for id_, one in said.items() if one.repo_id == repo.id and id_ not in now]:
             closed = store.incidents.get(id_)
             if closed is not None:
                 log.info("incident closed", repo=repo.path, id=id_, state=closed.state, note=closed.note)
+            self._alert_news.set()
             del said[id_]
         said.update(now)
 

@@ -19,20 +19,26 @@ def guardd(config: str | None, repos: tuple[str, ...], log_format: str | None) -
 
     Runs in the foreground: let systemd, launchd or a shell keep it.
     """
+    from guardd import logs
     from guardd.config import load, locate, locate_state
     from guardd.config.places import is_named
-    from guardd.service import logs
     from guardd.service.daemon import Daemon
     from guardd.service.progress import progress
-    from guardd.service.settings import duties_of
+    from guardd.service.settings import Duties, duties_of
 
     os.umask(0o077)
     path, explicit = locate(config), is_named(config)
-    settings = load(path, named=explicit)
-    duties = duties_of(settings, repos)
-    logs.set_up(settings.daemon.log_level, log_format or settings.daemon.log_format)
-    daemon = Daemon(locate_state(path), duties, lambda: duties_of(load(path, named=explicit), repos), progress())
-    daemon.run()
+
+    def duties() -> Duties:
+        settings = load(path, named=explicit)
+        if log_format is not None:
+            told = settings.daemon.model_copy(update={"log_format": log_format})
+            settings = settings.model_copy(update={"daemon": told})
+        return duties_of(settings, repos)
+
+    begun = duties()
+    logs.set_up(begun.settings.daemon.log_level, begun.settings.daemon.log_format)
+    Daemon(locate_state(path), begun, duties, progress()).run()
 
 
 def main() -> None:

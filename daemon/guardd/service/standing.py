@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from guardd import __version__
 from guardd.model import RepoState
 from guardd.store.lock import daemon_lock, restore_lock
+from guardd.store.outbox import Failing
 from guardd.store.repos import Live, Repo
 from guardd.store.store import Store, StoreSize
 
@@ -30,7 +31,10 @@ class RepoStanding:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The daemon (`pid` None: not running), the repos, the store, how many incidents wait for an answer."""
+    """The daemon (`pid` None: not running), the repos, the store, how many incidents wait for an answer.
+
+    `pending` counts the alerts on their way to each target, `failing` are the targets that do not take them.
+    """
 
     pid: int | None
     version: str
@@ -38,13 +42,19 @@ class Standing:
     store_path: str
     size: StoreSize
     incidents_open: int
+    pending: dict[str, int]
+    failing: tuple[Failing, ...]
 
 
 def standing(store: Store, now_ns: int) -> Standing:
     """How things stand at this moment."""
     pid = daemon_lock(store.state_dir).holder()
     repos = tuple(_repo_standing(store, repo, now_ns, running=pid is not None) for repo in store.repos.all())
-    return Standing(pid, __version__, repos, store.path, store.size(), store.incidents.count_open())
+    outbox = store.outbox
+    return Standing(
+        pid, __version__, repos, store.path, store.size(), store.incidents.count_open(), outbox.pending(),
+        tuple(outbox.failing()),
+    )  # fmt: skip
 
 
 def states(store: Store, roots: Iterable[str], now_ns: int) -> list[tuple[Repo | None, RepoState, tuple[str, ...]]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from guardd.model import Alert, Delivery, Incident, Severity, Stage
 from guardd.store.database import Database, Row
+from guardd.timespec import format_instant
 
 _ALERTS = "SELECT a.id, a.thread, a.stage, a.severity, a.time_ns, a.repo_id, a.incident_id, a.settled, a.detail FROM alerts a"
 _QUEUE = """
@@ -19,7 +20,13 @@ _DELIVERY = """
     FROM deliveries d JOIN alerts a ON a.id = d.alert_id
 """
 _OF_THREAD = _DELIVERY + " WHERE a.thread = ? AND d.target = ? ORDER BY d.id"
-_NEXT = _DELIVERY + " WHERE d.target = ? AND d.state = 'pending' ORDER BY d.due_ns, d.id LIMIT 1"
+_IN_ORDER = """
+    WHERE d.target = ? AND d.state = 'pending' AND NOT EXISTS
+        (SELECT 1 FROM deliveries e JOIN alerts b ON b.id = e.alert_id
+         WHERE e.target = d.target AND e.state = 'pending' AND e.id < d.id AND b.thread = a.thread)
+    ORDER BY d.due_ns, d.id LIMIT 1
+"""
+_NEXT = _DELIVERY + _IN_ORDER
 _LIST = _DELIVERY + " ORDER BY d.id DESC LIMIT ?"
 _OF_INCIDENT = _DELIVERY + " WHERE a.incident_id = ? ORDER BY d.id"
 _SEND = """
@@ -30,6 +37,7 @@ _SENT = "UPDATE deliveries SET state = 'sent', attempts = attempts + ?, sent_ns 
 _FAILED = "UPDATE deliveries SET state = 'failed', attempts = attempts + ?, answer = ? WHERE id = ?"
 _LATER = "UPDATE deliveries SET attempts = attempts + ?, due_ns = ?, answer = ? WHERE id = ? AND state = 'pending'"
 _DROP = "UPDATE deliveries SET state = 'dropped', answer = ? WHERE id = ? AND state = 'pending'"
+_DROP_ALL = "UPDATE deliveries SET state = 'dropped', answer = ? WHERE target = ? AND state = 'pending'"
 _DUE = "SELECT min(due_ns) FROM deliveries WHERE state = 'pending'"
 _PENDING = "SELECT target, count(*) FROM deliveries WHERE state = 'pending' GROUP BY target"
 _FAILING = """
@@ -39,6 +47,7 @@ _FAILING = """
 _ANSWERS = "UPDATE targets SET failing_ns = 0, told = 0 WHERE name = ?"
 _TELL = "UPDATE targets SET told = 1 WHERE name = ?"
 _HEALTH = "SELECT name, failing_ns, told FROM targets WHERE failing_ns <> 0"
+_HEALTH_OF = "SELECT name, failing_ns, told FROM targets WHERE name = ? AND failing_ns <> 0"
 _OLD_DELIVERIES = """
     DELETE FROM deliveries WHERE state <> 'pending' AND alert_id IN (SELECT id FROM alerts WHERE assigned AND time_ns < ?)
 """
@@ -104,7 +113,7 @@ class Outbox:
             self._db.run_many(_SEND, ((one.alert.id, one.target, one.stage, one.dedup_key, one.due_ns) for one in deliveries))
 
     def next(self, target: str) -> Delivery | None:
-        """The delivery to a target that is due first."""
+        """The delivery to a target that is due first; those of one thread keep their order."""
         row = self._db.row(_NEXT, (target,))
         return _delivery(row) if row else None
 
@@ -117,12 +126,21 @@ class Outbox:
         """Target -> how many deliveries to it are not done."""
         return {str(target): int(count) for target, count in self._db.rows(_PENDING)}
 
+    def drop_all(self, target: str, reason: str) -> None:
+        """Give up what waits for a target that is gone."""
+        with self._db.transaction():
+            self._db.run(_DROP_ALL, (reason, target))
+            self._db.run(_ANSWERS, (target,))
+
     # -- what became of them ------------------------------------------------------------------------------------
 
     def sent(self, delivery: Delivery, attempts: int, now_ns: int, answer: str) -> None:
-        """The target took it, after so many attempts more: it is not failing."""
+        """The target took it, after so many attempts more: it is not failing, and if the others were told so, they hear of it."""
         with self._db.transaction():
             self._db.run(_SENT, (attempts, now_ns, answer, delivery.id))
+            health = self._db.row(_HEALTH_OF, (delivery.target,))
+            if health is not None and health[2]:
+                self.queue([failing_alert(Failing(*health), Stage.RESOLVED, now_ns)])
             self._db.run(_ANSWERS, (delivery.target,))
 
     def refused(self, delivery: Delivery, attempts: int, answer: str) -> None:
@@ -140,17 +158,24 @@ class Outbox:
         """The targets that do not take what is sent to them."""
         return [Failing(name, since, bool(told)) for name, since, told in self._db.rows(_HEALTH)]
 
-    def tell_failing(self, target: str, alert: Alert) -> None:
-        """Queue the alert that a target is dead, once."""
+    def tell_failing(self, one: Failing, now_ns: int) -> None:
+        """Queue the alert that a target is dead."""
         with self._db.transaction():
-            self._db.run(_TELL, (target,))
-            self.queue([alert])
+            self._db.run(_TELL, (one.target,))
+            self.queue([failing_alert(one, Stage.OPENED, now_ns)])
 
     def forget(self, before_ns: int) -> None:
         """Drop what was done with before this time."""
         with self._db.transaction():
             self._db.run(_OLD_DELIVERIES, (before_ns,))
             self._db.run(_OLD_ALERTS, (before_ns,))
+
+
+def failing_alert(one: Failing, stage: Stage, now_ns: int) -> Alert:
+    """What the other targets are told of one that is dead, or works again."""
+    thread = f"target-{one.target}-{one.since_ns // 1_000_000_000}"
+    away = f"undelivered: it takes no message since {format_instant(one.since_ns)}"
+    return Alert(0, thread, stage, Severity.WARNING, now_ns, settled=True, detail=away)
 
 
 def incident_thread(incident: Incident) -> str:

@@ -169,6 +169,7 @@ CREATE TABLE alerts (                        -- what people must be told: the ou
 );
 CREATE INDEX alerts_unassigned ON alerts (id) WHERE NOT assigned;
 CREATE INDEX alerts_by_thread ON alerts (thread, id);
+CREATE INDEX alerts_by_incident ON alerts (incident_id) WHERE incident_id IS NOT NULL;
 CREATE TABLE deliveries (                    -- an alert on its way to one target
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
     alert_id  INTEGER NOT NULL REFERENCES alerts,

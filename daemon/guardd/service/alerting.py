@@ -1,0 +1,175 @@
+"""Alerting in the daemon: a thread that gives alerts to their targets, and sees to it that a process delivers them."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from guardd import clock
+from guardd.alerting.planning import Terms, assign, terms_of, wants_word
+from guardd.config.alerts import pack
+from guardd.errors import GuardError
+from guardd.model import Alert, Incident, Reason, Stage
+from guardd.service.settings import Duties
+from guardd.store.outbox import incident_thread
+from guardd.store.store import Store
+
+log = structlog.get_logger()
+
+_LOOK_S = 1.0
+_REMIND_S = 5.0
+_AFTER_FAILURE_S = 5.0
+_FINISH_S = 3.0
+
+
+class Alerting:
+    """The thread guard-alert. `news` is set when there may be an alert; what goes wrong is the trouble "alerts"."""
+
+    def __init__(self, state_dir: str, duties: Callable[[], Duties], stop: threading.Event, troubles: dict[str, Reason]) -> None:
+        self.news = threading.Event()
+        self._state_dir = state_dir
+        self._duties = duties
+        self._stop = stop
+        self._troubles = troubles
+        self._served: Duties | None = None
+        self._courier: subprocess.Popen[str] | None = None
+        self._thread = threading.Thread(target=self._run, name="guard-alert", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread to end, and for what is being delivered; `stop` must be set."""
+        self.news.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with Store(self._state_dir) as store:
+                    self._serve(store)
+            except Exception as error:  # the outermost loop of this thread: it begins anew, the outbox is in the store
+                self._fail(error)
+        self._dismiss()
+
+    def _serve(self, store: Store) -> None:
+        last_reminder_s = 0.0
+        duties: Duties | None = None
+        targets: list[Terms] = []
+        while not self._stop.is_set():
+            now = clock.now()
+            if duties is not self._duties():
+                duties = self._duties()
+                targets = [terms_of(one) for one in duties.settings.alert]
+                for gone in store.outbox.pending().keys() - {one.target for one in targets}:
+                    store.outbox.drop_all(gone, "no such target is in the config any more")
+            if now.boot_ns / 1e9 - last_reminder_s >= _REMIND_S:
+                last_reminder_s = now.boot_ns / 1e9
+                self._remind(store, targets, now.wall_ns)
+            assigned = self._assign(store, targets, now.wall_ns)
+            due_ns = store.outbox.due_ns()
+            is_proven = self._courier is not None or due_ns is None
+            if due_ns is not None and due_ns <= now.wall_ns:
+                self._deliver(poke=assigned)
+            if is_proven:
+                self._troubles.pop("alerts", None)
+            self.news.wait(_LOOK_S)
+            self.news.clear()
+        self._assign(store, targets, clock.now().wall_ns)
+
+    # -- who is told what ---------------------------------------------------------------------------------------
+
+    def _assign(self, store: Store, targets: Sequence[Terms], now_ns: int) -> bool:
+        """Give the alerts that are new to their targets; whether there was one."""
+        alerts = store.outbox.unassigned()
+        for alert in alerts:
+            found = [assign(alert, one, store.outbox.of_thread(alert.thread, one.target), now_ns) for one in targets]
+            store.outbox.assign(
+                alert, [delivery for one in found for delivery in one.deliveries], [drop for one in found for drop in one.dropped]
+            )
+        return bool(alerts)
+
+    def _remind(self, store: Store, targets: Sequence[Terms], now_ns: int) -> None:
+        """Queue what only time brings: updates of what grows, repeats of what is still open, targets that are dead."""
+        alerts = []
+        for path, _ in self._duties().repos:
+            repo = store.repos.find(path)
+            for incident in store.incidents.open(repo.id) if repo is not None else ():
+                stage = self._stage_due(store, targets, incident, now_ns)
+                if stage is not None:
+                    alerts.append(
+                        Alert(0, incident_thread(incident), stage, incident.severity, now_ns, incident.repo_id, incident.id,
+                              incident.settled)
+                    )  # fmt: skip
+        if alerts:
+            with store.db.transaction():
+                store.outbox.queue(alerts)
+        patience = {one.label: one.dead_after for one in self._duties().settings.alert}
+        for failing in store.outbox.failing():
+            if not failing.told and now_ns - failing.since_ns > patience.get(failing.target, now_ns):
+                store.outbox.tell_failing(failing, now_ns)
+
+    def _stage_due(self, store: Store, targets: Sequence[Terms], incident: Incident, now_ns: int) -> Stage | None:
+        thread = incident_thread(incident)
+        wanted = {wants_word(incident.last_ns, one, store.outbox.of_thread(thread, one.target), now_ns) for one in targets}
+        return next((stage for stage in (Stage.UPDATED, Stage.REPEATED) if stage in wanted), None)
+
+    # -- the process that delivers ------------------------------------------------------------------------------
+
+    def _deliver(self, *, poke: bool) -> None:
+        """See to it that a process delivers, with the settings in force."""
+        if self._courier is not None and (self._courier.poll() is not None or self._served is not self._duties()):
+            code = self._dismiss()
+            if code:
+                raise GuardError(f"the process that delivers alerts ended with exit code {code}; see the log")
+        if self._courier is None:
+            self._served = duties = self._duties()
+            self._courier = subprocess.Popen(
+                [sys.executable, "-m", "guardd.alerting.delivery", self._state_dir], stdin=subprocess.PIPE, text=True
+            )
+            told = {
+                "targets": [pack(one) for one in duties.settings.alert],
+                "log_level": duties.settings.daemon.log_level,
+                "log_format": duties.settings.daemon.log_format,
+            }
+            self._say(json.dumps(told))
+        elif poke:
+            self._say("news")
+
+    def _say(self, line: str) -> None:
+        stdin = self._courier.stdin if self._courier is not None else None
+        if stdin is None:
+            return
+        try:
+            stdin.write(line + "\n")
+            stdin.flush()
+        except BrokenPipeError:  # it ended by itself: the next look starts another
+            self._dismiss()
+
+    def _dismiss(self) -> int:
+        """End the process: by the end of its stdin, so that it writes down what it is sending, else by force. Its exit code."""
+        courier, self._courier = self._courier, None
+        if courier is None:
+            return 0
+        try:
+            if courier.stdin is not None:
+                courier.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            return courier.wait(_FINISH_S)
+        except subprocess.TimeoutExpired:  # it hangs in a target: what it was sending is sent again
+            courier.kill()
+            courier.wait()
+            return 0
+
+    def _fail(self, error: Exception) -> None:
+        message = str(error) if isinstance(error, GuardError) else f"{type(error).__name__}: {error}"
+        if "alerts" not in self._troubles:
+            log.error("alerting failed", error=message, exc_info=not isinstance(error, GuardError))
+        self._troubles["alerts"] = Reason("alerting-failed", message, "alerts wait in the store; it is tried again")
+        self._stop.wait(_AFTER_FAILURE_S)

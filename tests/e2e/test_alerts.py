@@ -1,0 +1,204 @@
+"""Alerts, from damage on a real tree to what a real server receives, however badly it behaves."""
+
+import json
+import os
+import signal
+from collections import Counter
+from typing import Any
+
+import pytest
+from tests.receiver import Received, Receiver, answer, drop, hang, redirect, slow_down
+from tests.world import Daemon, World, wait_until
+
+FILES = 60
+
+
+@pytest.fixture
+def chat() -> Any:
+    with Receiver() as receiver:
+        yield receiver
+
+
+def grow_tree(world: World) -> None:
+    for number in range(FILES):
+        world.write(f"pkg/m{number}.py", f"def f{number}(x):\n    y = x + {number}\n    return y\n")
+
+
+def damage(world: World, first: int = 0, count: int = 20) -> None:
+    for number in range(first, first + count):
+        path = world.root / f"pkg/m{number}.py"
+        path.write_text("".join(f"# REMOVED_SYNTAX_ERROR: {line}\n" for line in path.read_text().splitlines()))
+
+
+def guard(world: World, *alerts: str, more: str = "") -> Daemon:
+    grow_tree(world)
+    world.configure("".join(f"[[alert]]\n{one}\n" for one in alerts) + more)
+    return world.start_configured()
+
+
+def documents(requests: list[Received]) -> list[dict[str, Any]]:
+    return [json.loads(one.body) for one in requests]
+
+
+def stages(requests: list[Received]) -> list[str]:
+    return [one["stage"] for one in documents(requests)]
+
+
+def put_right(world: World) -> None:
+    world.ctl("restore", "--incident", "last", "--yes")
+
+
+def test_a_burst_is_told_once_and_so_is_its_end(world: World, chat: Receiver) -> None:
+    daemon = guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"')
+    damage(world)
+    opened = documents(chat.wait(1))[0]
+    assert opened["stage"] == "opened"
+    assert opened["severity"] in ("high", "critical")
+    assert opened["commands"] == ["guardctl incidents show 1", "guardctl restore --incident 1"]
+    assert opened["top_files"]
+    assert "REMOVED_SYNTAX_ERROR" in opened["hunk"]
+    assert opened["repo"] == str(world.root)
+    world.wait_settled(daemon)
+    updated = documents(chat.wait(2))[1]
+    assert (updated["stage"], updated["incident"]["damaged"], updated["incident"]["files_in_repo"]) == ("updated", 20, FILES)
+    assert (len(updated["top_files"]), updated["more_files"]) == (10, 10)
+    assert world.ctl("restore", "--incident", "1", "--yes", cwd=world.root.parent), "what it says to type works anywhere"
+    resolved = documents(chat.wait(3))[2]
+    assert (resolved["stage"], resolved["incident"]["state"], resolved["hunk"]) == ("resolved", "restored", None)
+    assert len({one["dedup_key"] for one in (opened, updated, resolved)}) == 3
+    assert len({one["thread"] for one in (opened, updated, resolved)}) == 1
+    told = world.json("incidents", "show", "1")["alerts"]
+    assert [(one["stage"], one["state"]) for one in told] == [("opened", "sent"), ("updated", "sent"), ("resolved", "sent")]
+    assert [one["stage"] for one in world.json("alerts", "list")] == ["resolved", "updated", "opened"]
+    assert world.json("status")["alerts"] == {"pending": 0, "failing": []}
+    assert daemon.stop() == 0
+    assert len(chat.requests) == 3
+
+
+def test_every_stage_arrives_exactly_once_over_a_server_that_misbehaves(world: World, chat: Receiver) -> None:
+    bad = (slow_down(0.2), answer(500), hang, redirect(f"http://127.0.0.1:{chat.port}/elsewhere"), drop)
+    chat.script(*bad)
+    guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"\ntimeout = "0.5s"')
+    damage(world)
+    wait_until(lambda: len(chat.requests) >= len(bad) + 2, what="the burst was told")
+    put_right(world)
+    wait_until(lambda: world.json("status")["alerts"]["pending"] == 0 and len(chat.requests) >= len(bad) + 3)
+    assert {one.path for one in chat.requests} == {"/hook"}, "no redirect was followed"
+    assert stages(chat.requests[len(bad) :]) == ["opened", "updated", "resolved"]
+
+
+def test_a_dead_server_delays_nothing_and_hears_of_it_when_it_is_back(world: World, chat: Receiver) -> None:
+    chat.always = drop
+    daemon = guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"')
+    damage(world)
+    world.wait_settled(daemon)
+    put_right(world)
+    wait_until(lambda: world.json("status")["alerts"]["failing"], what="status says that the target does not answer")
+    assert any(one["state"] == "pending" and "connection" in one["answer"] for one in world.json("alerts", "list"))
+    assert "no message taken" in world.ctl("doctor", check=1).stdout
+    assert daemon.stop() == 0
+    chat.always = answer()
+    before = len(chat.requests)
+    world.start_configured()
+    wait_until(lambda: world.json("status")["alerts"] == {"pending": 0, "failing": []}, what="all was delivered")
+    assert stages(chat.requests[before:]) == ["opened", "resolved"]
+
+
+def test_an_incident_is_told_though_the_daemon_was_killed_before_it_could(world: World, chat: Receiver) -> None:
+    chat.always = hang
+    daemon = guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"\ntimeout = "1s"')
+    damage(world)
+    wait_until(lambda: daemon.events("incident opened"))
+    daemon.kill()
+    hung = len(chat.requests)
+    chat.always = answer()
+    world.start_configured()
+    wait_until(lambda: "opened" in [one["stage"] for one in documents(chat.requests[hung:]) if one["incident"]])
+    wait_until(lambda: world.json("status")["alerts"]["pending"] == 0)
+    taken = documents(chat.requests[hung:])
+    assert max(Counter(one["dedup_key"] for one in taken).values()) == 1
+    assert any("crashed" in one["title"] for one in taken), "and that guardd was away"
+
+
+def test_loss_of_protection_is_told_and_so_is_its_end(world: World, chat: Receiver) -> None:
+    guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"')
+    away = world.root.with_name("away")
+    world.root.rename(away)
+    lost = documents(chat.wait(1))[0]
+    assert (lost["stage"], lost["incident"]) == ("opened", None)
+    assert "not fully protected" in lost["title"]
+    assert "guardctl doctor" in lost["commands"]
+    away.rename(world.root)
+    found = documents(chat.wait(2))[1]
+    assert (found["stage"], found["thread"]) == ("resolved", lost["thread"])
+
+
+def test_a_target_that_stays_dead_is_told_to_the_others(world: World, chat: Receiver) -> None:
+    with Receiver(always=drop) as dead:
+        guard(
+            world, f'name = "ours"\nurl = "json://127.0.0.1:{chat.port}/"',
+            f'name = "theirs"\nurl = "json://127.0.0.1:{dead.port}/"\ndead_after = "1s"',
+        )  # fmt: skip
+        damage(world)
+        wait_until(lambda: any("theirs takes no message" in one["title"] for one in documents(chat.requests)))
+        dead.always = answer()
+        wait_until(lambda: any("theirs works again" in one["title"] for one in documents(chat.requests)), 60)
+
+
+def test_no_secret_is_ever_shown(world: World, chat: Receiver) -> None:
+    chat.always = answer(403)
+    (world.root.parent / "url").write_text(f"json://127.0.0.1:{chat.port}/SECRET-1\n")
+    daemon = guard(
+        world, f'name = "a"\nurl_file = "{world.root.parent}/url"', f'name = "b"\nurl = "json://127.0.0.1:{chat.port}/SECRET-2"',
+        'name = "c"\nurl_env = "CHAT"', f'name = "d"\nurl = "json://u:SECRET-4@127.0.0.1:{chat.port}/"\nsecret = "SECRET-5"',
+    )  # fmt: skip
+    damage(world)
+    wait_until(lambda: len(world.json("status")["alerts"]["failing"]) == 4, what="all of them failed")
+    shown = [
+        world.ctl(*words, check=None)
+        for words in (("config", "show"), ("config", "check"), ("alerts", "list"), ("alerts", "test"), ("doctor",), ("status",),
+                      ("-v", "-v", "alerts", "test", "a"))
+    ]  # fmt: skip
+    processes = world.processes()
+    assert any("guardd.alerting.delivery" in one for one in processes), processes
+    everything = "".join([*daemon.lines, *(one.stdout + one.stderr for one in shown), *processes])
+    assert "$CHAT" in everything
+    assert "SECRET" not in everything
+    config = world.config.read_text()
+    for wrong in ('min_severty = "x"', "min_severity = 3", 'quiet_hours = "x"', 'type = "x"', 'url_file = "/x"'):
+        world.config.write_text(config + wrong + "\n")
+        said = world.ctl("config", "check", check=4).stderr
+        assert "SECRET" not in said
+        assert f"{world.config}:" in said
+    world.config.write_text(config.replace('"json://u:SECRET-4@', '"SECRET-4@'))
+    assert "SECRET" not in world.ctl("config", "check", check=4).stderr
+
+
+def test_testing_the_targets_says_what_they_answered(world: World, chat: Receiver) -> None:
+    daemon = guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"')
+    assert "HTTP 200" in world.ctl("alerts", "test").stdout
+    assert stages(chat.wait(1)) == ["test"]
+    chat.always = answer(403, "invalid token")
+    assert "HTTP 403: invalid token" in world.ctl("alerts", "test", "json", check=1).stdout
+    assert world.json("alerts", "test", check=1) == [{"target": "json", "ok": False, "answer": "HTTP 403: invalid token"}]
+    assert "the config has json" in world.ctl("alerts", "test", "nothing", check=2).stderr
+    world.config.write_text(world.config.read_text().partition("[[alert]]")[0])
+    world.ctl("alerts", "test", check=3)
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: daemon.events("config reloaded"))
+    damage(world)
+    world.wait_settled(daemon)
+    assert world.json("alerts", "list") == []
+
+
+def test_a_delivering_process_that_dies_is_started_again(world: World, chat: Receiver) -> None:
+    chat.always = hang
+    guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"')
+    damage(world)
+    chat.wait(1)
+    pid = int((world.state / "alerts.lock").read_text())
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: any("alerting-failed" in one for one in world.status()["reasons"]), what="status says so")
+    chat.always = answer()
+    wait_until(lambda: world.json("status")["alerts"]["pending"] == 0, what="and all was delivered")
+    assert sorted(stages(chat.requests[1:])) == ["opened", "updated"]
