@@ -1,5 +1,6 @@
 """How things stand: the daemon and each repo, as the store and the lock tell it, also while the daemon is dead."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from guardd import __version__
@@ -54,6 +55,12 @@ def standing(store: Store, now_ns: int) -> Standing:
         pid, __version__, repos, store.path, store.size(), store.incidents.count_open(), outbox.pending(),
         tuple(outbox.failing()),
     )  # fmt: skip
+
+
+def states(store: Store, roots: Iterable[str], now_ns: int) -> list[tuple[Repo | None, RepoState, tuple[str, ...]]]:
+    """The state, with reasons, of each repo that a running daemon has to guard; None: it could not take it up so far."""
+    found = [store.repos.find(root) for root in roots]
+    return [(repo, *_state(store.repos.live(repo.id) if repo else None, now_ns, running=True)) for repo in found]
 
 
 def _repo_standing(store: Store, repo: Repo, now_ns: int, *, running: bool) -> RepoStanding:

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable
 from dataclasses import astuple, replace
 
 from guardd.model import Actor, Certainty, Finding, Incident, IncidentState, RepoPath, Severity, Suspect
+from guardd.selection import CANARY_PATHS
 from guardd.store.database import Database, Row
 from guardd.store.outbox import Outbox, news_of
 
@@ -17,7 +18,12 @@ _INCIDENT = """
 _BY_ID = _INCIDENT + " WHERE id = ?"
 _OF_REPO = _INCIDENT + " WHERE repo_id = ? ORDER BY id DESC"
 _ALL = _INCIDENT + " ORDER BY id DESC"
-_LAST = _INCIDENT + " WHERE repo_id = ? ORDER BY id DESC LIMIT 1"
+_NOT_CANARY = """
+    NOT EXISTS (
+        SELECT 1 FROM members m JOIN paths p ON p.id = m.path_id
+        WHERE m.incident_id = incidents.id AND CAST(p.path AS TEXT) GLOB ?)
+"""
+_LAST = _INCIDENT + " WHERE repo_id = ? AND " + _NOT_CANARY + " ORDER BY id DESC LIMIT 1"
 _OPEN = _INCIDENT + " WHERE repo_id = ? AND state IN ('open', 'escalated') ORDER BY id"
 _COUNT_OPEN = "SELECT count(*) FROM incidents WHERE state IN ('open', 'escalated')"
 _ADD = """
@@ -93,8 +99,8 @@ class Incidents:
         return [_incident(row) for row in (self._db.rows(_ALL) if repo_id is None else self._db.rows(_OF_REPO, (repo_id,)))]
 
     def last(self, repo_id: int) -> Incident | None:
-        """The newest incident of a repo."""
-        row = self._db.row(_LAST, (repo_id,))
+        """The newest incident of a repo, the canary's aside: those are nobody's business."""
+        row = self._db.row(_LAST, (repo_id, CANARY_PATHS))
         return _incident(row) if row else None
 
     def open(self, repo_id: int) -> list[Incident]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from guardd.errors import StoreError
 from guardd.model import Moment, Origin, RepoPath, StatKey
+from guardd.selection import CANARY_PATHS
 from guardd.store.blobs import Blobs, StaleBlob
 from guardd.store.codec import Encoded
 from guardd.store.database import Database, Row
@@ -27,6 +28,9 @@ _BY_ID = _RESTORE + " WHERE id = ?"
 _LAST_UNDOABLE = """
     SELECT id, repo_id, time_ns, command, undoes, state FROM restores AS r
     WHERE repo_id = ? AND undoes IS NULL AND state <> 'absorbed' AND NOT EXISTS (SELECT 1 FROM restores u WHERE u.undoes = r.id)
+        AND NOT EXISTS (
+            SELECT 1 FROM restore_items i JOIN paths p ON p.id = i.path_id
+            WHERE i.restore_id = r.id AND CAST(p.path AS TEXT) GLOB ?)
     ORDER BY id DESC LIMIT 1
 """
 _UNFINISHED = _RESTORE + " WHERE repo_id = ? AND state = 'applying' ORDER BY id"
@@ -34,6 +38,7 @@ _ITEMS = """
     SELECT p.path, i.safety_seq, i.target_seq FROM restore_items i JOIN paths p ON p.id = i.path_id
     WHERE i.restore_id = ? ORDER BY p.path
 """
+_COUNT = "SELECT seq FROM sqlite_sequence WHERE name = 'restores'"
 _PATH_ID = "SELECT id FROM paths WHERE repo_id = ? AND path = ?"
 
 
@@ -118,14 +123,18 @@ class Restores:
             self._db.run(_ALSO_UNDOES, (earlier.id, restore_id))
             self._db.run(_ABSORBED, (earlier.id,))
 
+    def count(self) -> int:
+        """How many restores were ever begun; it never falls."""
+        return int(self._db.value(_COUNT) or 0)
+
     def get(self, restore_id: int) -> Restore | None:
         """The restore with this id."""
         row = self._db.row(_BY_ID, (restore_id,))
         return _restore(row) if row else None
 
     def last_undoable(self, repo_id: int) -> Restore | None:
-        """The newest restore of a repo that is no undo itself and was not undone."""
-        row = self._db.row(_LAST_UNDOABLE, (repo_id,))
+        """The newest restore of a repo that is no undo itself, was not undone, and is not the canary's."""
+        row = self._db.row(_LAST_UNDOABLE, (repo_id, CANARY_PATHS))
         return _restore(row) if row else None
 
     def unfinished(self, repo_id: int) -> list[Restore]:

@@ -62,9 +62,12 @@ class Store:
 
     def size(self) -> StoreSize:
         """How much the store holds."""
+        return StoreSize(self.bytes(), int(self.db.value("SELECT count(*) FROM blobs")))
+
+    def bytes(self) -> int:
+        """Bytes of the store's files (database, WAL)."""
         files = (self.path, self.path + "-wal")
-        total = sum(os.stat(path).st_size for path in files if os.path.exists(path))
-        return StoreSize(total, int(self.db.value("SELECT count(*) FROM blobs")))
+        return sum(os.stat(path).st_size for path in files if os.path.exists(path))
 
     def close(self) -> None:
         """End the connection; a second call does nothing."""
