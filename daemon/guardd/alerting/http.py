@@ -1,7 +1,7 @@
 """One HTTP request to a target: no redirect followed, every answer bounded in size and time, no URL in any error.
 
-It stands on sockets of its own, not on a pool: only whoever holds the socket can end a handshake or a header that drips, whose
-every byte begins a library's time limit anew. Proxies that the environment names are not used.
+A request runs in a thread of its own, which is left at the time limit: an answer that drips begins the library's limit anew with
+every byte. Proxies that the environment names are not used.
 """
 
 import base64
@@ -19,7 +19,8 @@ from guardd import __version__
 from guardd.alerting.message import harmless
 
 if TYPE_CHECKING:
-    from http.client import HTTPResponse
+    from urllib3 import BaseHTTPResponse
+    from urllib3.connection import HTTPConnection
 
 _MOST_BYTES = 4096
 """Of an answer; it is only for people to read."""
@@ -39,7 +40,9 @@ _NO_SECRETS = frozenset(
 )  # fmt: skip
 """Segments of the paths of webhooks that everyone knows."""
 
+
 _UNESCAPED = "/?%:;=&+$,!'()*~@[]"
+"""In paths and queries, besides letters and digits."""
 
 
 class NotDelivered(Exception):
@@ -66,7 +69,7 @@ class Request:
 
 def post(request: Request, timeout_s: float) -> str:
     """Send it; what the target answered, on one line. Raises NotDelivered."""
-    exchange = _Exchange(_address(request.url), request, time.monotonic() + timeout_s)
+    exchange = _Exchange(request, timeout_s)
     threading.Thread(target=exchange.run, name="alert-http", daemon=True).start()
     is_done = exchange.done.wait(timeout_s)
     exchange.leave()
@@ -74,10 +77,8 @@ def post(request: Request, timeout_s: float) -> str:
         return _judged(exchange, harmless(without_secrets(exchange.said, request.url), 200))
     if not is_done:
         raise NotDelivered("no answer within the time limit")
-    if exchange.failure is None:
-        raise exchange.error or AssertionError("ended without an answer or an error")
     why, passing = exchange.failure
-    raise NotDelivered(harmless(without_secrets(why, request.url)), passing=passing)
+    raise NotDelivered(harmless(why), passing=passing)
 
 
 def without_secrets(text: str, url: str) -> str:
@@ -93,30 +94,6 @@ def without_secrets(text: str, url: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class _Address:
-    is_tls: bool
-    host: str
-    port: int
-    target: str = field(repr=False)
-    login: str | None = field(repr=False)
-
-
-def _address(url: str) -> _Address:
-    try:
-        parts = urlsplit(url)
-        is_tls = parts.scheme == "https"
-        port = parts.port or (443 if is_tls else 80)
-        host = (parts.hostname or "").encode("ascii" if ":" in (parts.hostname or "") else "idna").decode()
-    except ValueError:
-        raise NotDelivered("its URL cannot be read", passing=False) from None
-    if not host or parts.scheme not in ("http", "https"):
-        raise NotDelivered("its URL is none of a web server", passing=False)
-    target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_UNESCAPED)
-    login = _basic(parts.username, parts.password) if parts.username is not None else None
-    return _Address(is_tls, host, port, target, login)
-
-
 def _basic(user: str | None, password: str | None) -> str:
     return base64.b64encode(f"{unquote(user or '')}:{unquote(password or '')}".encode()).decode()
 
@@ -124,107 +101,88 @@ def _basic(user: str | None, password: str | None) -> str:
 class _Exchange:
     """A request under way in a thread of its own, which can be left whatever it hangs in: resolver, handshake, header, body."""
 
-    def __init__(self, address: _Address, request: Request, deadline: float) -> None:
+    def __init__(self, request: Request, timeout_s: float) -> None:
         self.done = threading.Event()
         self.status = 0
         self.retry_after: str | None = None
         self.said = ""
-        self.failure: tuple[str, bool] | None = None
-        self.error: Exception | None = None
-        self._address = address
+        self.failure = ("", True)
         self._request = request
-        self._deadline = deadline
-        self._line: socket.socket | None = None
+        self._timeout_s = timeout_s
+        self._connection: HTTPConnection | None = None
         self._left = False
 
     def run(self) -> None:
         """The thread: ask, and take down what is answered."""
         try:
             self._run()
-        except Exception as error:  # the outermost frame of this thread; `post` raises what `_told` does not know
-            self.failure, self.error = _told(error), error
+        except Exception as error:  # the outermost frame of this thread: whatever it is, the message was not delivered
+            self.failure = _told(error)
         finally:
             self.done.set()
-            if self._line is not None:
-                self._line.close()
+            if self._connection is not None:
+                self._connection.close()
 
     def leave(self) -> None:
         """Wait no longer: end the connection, whatever is being read from it."""
         self._left = True
-        if self._line is not None:
+        line = self._connection.sock if self._connection is not None else None
+        if line is not None:
             try:
-                self._line.shutdown(socket.SHUT_RDWR)
-            except OSError:  # it has ended by itself
+                line.shutdown(socket.SHUT_RDWR)
+            except OSError:  # it has ended by itself, or is still shaking hands: the thread ends without us
                 return
 
     def _run(self) -> None:
-        import http.client
-        import ssl
+        self._connection = connection = _connection(self._request.url, self._timeout_s)
+        connection.connect()
+        self._unless_left()  # too late, and not yet sent: it will not come twice
+        parts = urlsplit(self._request.url)
+        target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_UNESCAPED)
+        connection.request(
+            "POST", target, self._request.body, self._headers(parts.username, parts.password), preload_content=False
+        )
+        answer = connection.getresponse()
+        self._unless_left()  # a header that was cut off looks like one that has ended
+        self.retry_after = answer.headers.get("Retry-After")
+        self.status = answer.status
+        said = _text(answer)
+        self.said = "" if self._left else said  # what was cut off may end in half a secret
 
-        to = self._address
-        sock = self._connected()
-        self._line = sock.dup()  # TLS takes the socket over; this end of it stays ours
-        with sock if not to.is_tls else ssl.create_default_context().wrap_socket(sock, server_hostname=to.host) as line:
-            if self._left:  # too late, and not yet sent: it will not come twice
-                raise TimeoutError
-            connection = http.client.HTTPConnection(to.host, to.port)
-            connection.sock = line
-            connection.request("POST", to.target, self._request.body, self._headers())
-            with connection.getresponse() as answer:
-                if self._left:  # a header that was cut off looks like one that has ended
-                    raise TimeoutError
-                self.retry_after = answer.headers.get("Retry-After")
-                self.status = answer.status
-                said = _text(answer)
-                self.said = "" if self._left else said  # what was cut off may end in half a secret
+    def _unless_left(self) -> None:
+        if self._left:
+            raise TimeoutError
 
-    def _headers(self) -> dict[str, str]:
-        common = {
-            "Content-Type": "application/json",
-            "User-Agent": f"guardd/{__version__}",
-            "Accept": "*/*",
-            "Connection": "close",
-        }
-        login = {"Authorization": f"Basic {self._address.login}"} if self._address.login else {}
+    def _headers(self, user: str | None, password: str | None) -> dict[str, str]:
+        login = {"Authorization": f"Basic {_basic(user, password)}"} if user is not None else {}
+        common = {"Content-Type": "application/json", "User-Agent": f"guardd/{__version__}", "Connection": "close"}
         return {**common, **login, **self._request.headers}
 
-    def _connected(self) -> socket.socket:
-        """A connection to the first of the host's addresses that takes one; each gets its share of the time that is left."""
-        addresses = socket.getaddrinfo(self._address.host, self._address.port, type=socket.SOCK_STREAM)
-        failure: OSError = ConnectionRefusedError()
-        for at, (family, kind, protocol, _, address) in enumerate(addresses):
-            left_s = self._deadline - time.monotonic()
-            if left_s <= 0:
-                break
-            sock = socket.socket(family, kind, protocol)
-            try:
-                sock.settimeout(left_s / (len(addresses) - at))
-                sock.connect(address)
-            except OSError as error:
-                sock.close()
-                failure = error
-            else:
-                sock.settimeout(left_s)
-                return sock
-        raise _NoConnection from failure
+
+def _connection(url: str, timeout_s: float) -> "HTTPConnection":
+    """A connection to where a URL leads, not yet made; TLS is verified against the system's certificates."""
+    import ssl
+
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+
+    parts = urlsplit(url)
+    host = (parts.hostname or "").encode("ascii" if ":" in (parts.hostname or "") else "idna").decode()
+    if not host or parts.scheme not in ("http", "https"):
+        raise NotDelivered("its URL is none of a web server", passing=False)
+    if parts.scheme == "http":
+        return HTTPConnection(host, parts.port, timeout=timeout_s)
+    return HTTPSConnection(host, parts.port, timeout=timeout_s, ssl_context=ssl.create_default_context())
 
 
-class _NoConnection(OSError):
-    """None of the host's addresses took a connection; the cause is that of the last one."""
-
-
-def _text(answer: "HTTPResponse") -> str:
+def _text(answer: "BaseHTTPResponse") -> str:
     """The beginning of the answer: whoever drips it, or sends a gigabyte, is read no further."""
-    import http.client
+    from urllib3.exceptions import HTTPError
 
     taken = b""
     try:
-        while len(taken) < _MOST_BYTES:
-            part = answer.read1(_MOST_BYTES - len(taken))
-            if not part:
-                break
+        while len(taken) < _MOST_BYTES and (part := answer.read1(_MOST_BYTES - len(taken), decode_content=False)):
             taken += part
-    except (OSError, http.client.HTTPException, ValueError):  # the status has said what counts
+    except (OSError, HTTPError, ValueError):  # the status has said what counts
         return ""
     return taken.decode("utf-8", "replace").strip()
 
@@ -242,32 +200,29 @@ def _judged(exchange: _Exchange, text: str) -> str:
     )  # fmt: skip
 
 
-def _told(error: Exception) -> tuple[str, bool] | None:
+def _told(error: BaseException) -> tuple[str, bool]:
     """What went wrong on the way, and whether it may pass. Libraries' own words hold the URL, which is a webhook's secret."""
     import http.client
     import ssl
 
-    if isinstance(error, _NoConnection):
-        return f"no connection: {_unreachable(error.__cause__)}", True
-    known: list[tuple[tuple[type[Exception], ...], str, bool]] = [
-        ((socket.gaierror,), "its host name cannot be resolved", True),
+    from urllib3 import exceptions
+
+    if isinstance(error, NotDelivered):
+        return str(error), error.passing
+    known: list[tuple[tuple[type[BaseException], ...], str, bool]] = [
+        ((exceptions.NameResolutionError,), "its host name cannot be resolved", True),
+        ((exceptions.NewConnectionError,), "no connection: nothing answers at its address", True),
+        ((exceptions.ConnectTimeoutError,), "no connection: nothing answers within the time limit", True),
         ((ssl.SSLCertVerificationError,), "its TLS certificate is not to be trusted, or is not of this host", False),
         ((ssl.SSLError,), f"no TLS with it: {getattr(error, 'reason', None) or 'the connection broke'}", True),
         ((TimeoutError,), "no answer within the time limit", True),
         ((ConnectionError,), "the connection broke before it answered", True),
         ((http.client.HTTPException,), "what answers there is no web server", True),
         ((OSError,), f"the connection broke: {getattr(error, 'strerror', None) or type(error).__name__}", True),
-        ((ValueError,), "its URL cannot be sent", False),
+        ((ValueError,), "its URL cannot be read", False),
     ]
-    return next(((why, passing) for types, why, passing in known if isinstance(error, types)), None)
-
-
-def _unreachable(cause: BaseException | None) -> str:
-    if isinstance(cause, TimeoutError):
-        return "nothing answers within the time limit"
-    if isinstance(cause, ConnectionRefusedError):
-        return "nothing answers at its address"
-    return getattr(cause, "strerror", None) or type(cause).__name__
+    fallback = (f"it failed: {type(error).__name__}", True)
+    return next(((why, passing) for types, why, passing in known if isinstance(error, types)), fallback)
 
 
 def _retry_after(value: str | None) -> float | None:
