@@ -16,7 +16,7 @@ _SECOND_NS = 1_000_000_000
 
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "slack": (("slack",), ("hooks.slack.com", "hooks.slack-gov.com")),
-    "teams": (("workflow", "workflows"), (".logic.azure.com", ".api.powerplatform.com")),
+    "teams": ((), (".logic.azure.com", ".api.powerplatform.com")),
     "discord": (("discord",), ("discord.com", "discordapp.com")),
     "mattermost": (("mmost", "mmosts"), ()),
     "json": (("json", "jsons"), ()),

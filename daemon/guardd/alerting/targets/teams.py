@@ -27,12 +27,7 @@ _UNSEEN = "\u2060"
 
 def send(message: Message, to: Endpoint) -> str:
     """Post it."""
-    return post(Request(_url(to), encoded(payload(message))), to.timeout_s)
-
-
-def _url(to: Endpoint) -> str:
-    url = to.http_url()
-    return url if to.url.startswith("http:") or to.base_url else "https" + url.removeprefix("https").removeprefix("http")
+    return post(Request(to.http_url(), encoded(payload(message))), to.timeout_s)
 
 
 def payload(message: Message) -> dict[str, Any]:
