@@ -74,17 +74,20 @@ class Context:
     def repo(self) -> "Repo":
         """The repo that is meant: `--repo`, else the one around the working directory."""
         start = os.path.realpath(self.repo_option or self.cwd)
-        folder = start
-        while True:
-            found = self.store.repos.find(folder)
-            if found is not None and (self.repo_option is None or folder == start):
-                return found
-            if self.repo_option is not None or folder == os.path.dirname(folder):
-                break
-            folder = os.path.dirname(folder)
+        found = self.store.repos.find(start) if self.repo_option is not None else self.repo_around(start)
+        if found is not None:
+            return found
         if self.repo_option is not None:
             raise UsageError(f"{start} is not guarded; run 'guardctl init {start}', or see 'guardctl status'")
         raise UsageError(f"no guarded repo at or above {start}; run 'guardctl init' there, or name one with --repo PATH")
+
+    def repo_around(self, folder: str) -> "Repo | None":
+        """The repo at or above a resolved folder; None where there is none."""
+        while True:
+            found = self.store.repos.find(folder)
+            if found is not None or folder == os.path.dirname(folder):
+                return found
+            folder = os.path.dirname(folder)
 
     def take_rules_from_config(self) -> None:
         """Keep what the config says of the repo by now, as a daemon does when it starts; a config that is broken waits.

@@ -21,6 +21,7 @@ COMMANDS = {
     "diff": "What changed since a moment.",
     "restore": "Put files back as they were.",
     "undo": "Take a restore back.",
+    "snapshot": "Label this moment, to go back to right here.",
     "pause": "Announce bulk work: no incident meanwhile.",
     "resume": "End a pause.",
     "replay": "What the rules would have said of the past.",

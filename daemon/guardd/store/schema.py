@@ -153,7 +153,19 @@ CREATE TABLE pauses (                        -- bulk work that was announced
 CREATE INDEX pauses_by_repo ON pauses (repo_id, to_ns);
 """
 
-_MIGRATIONS = (_V1, _V2)
+_V3 = """
+PRAGMA user_version = 3;
+CREATE TABLE labels (                        -- snapshots: places in the log that were given a name
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    repo_id INTEGER NOT NULL REFERENCES repos,
+    seq     INTEGER NOT NULL,                -- all that was captured when it was taken: the place in the log
+    time_ns INTEGER NOT NULL,
+    label   TEXT NOT NULL                    -- one line, nothing in it that a terminal obeys
+);
+CREATE INDEX labels_by_repo ON labels (repo_id, id);
+"""
+
+_MIGRATIONS = (_V1, _V2, _V3)
 
 VERSION = len(_MIGRATIONS)
 
