@@ -22,6 +22,7 @@ COMMANDS = {
     "restore": "Put files back as they were.",
     "undo": "Take a restore back.",
     "snapshot": "Label this moment, to go back to right here.",
+    "hook": "Have agents and git take a snapshot before they act.",
     "pause": "Announce bulk work: no incident meanwhile.",
     "resume": "End a pause.",
     "replay": "What the rules would have said of the past.",
