@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from guardd import __version__
 from guardd.model import RepoState
+from guardd.store.incidents import Pause
 from guardd.store.lock import daemon_lock, restore_lock
 from guardd.store.repos import Live, Repo
 from guardd.store.store import Store, StoreSize
@@ -14,7 +15,7 @@ _STALE_NS = 45 * 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class RepoStanding:
-    """One repo: its state with the reasons, what is kept of it, the restore that was interrupted (its id)."""
+    """One repo: its state with the reasons, what is kept of it, the restore that was interrupted (its id), its pause."""
 
     path: str
     state: RepoState
@@ -25,6 +26,7 @@ class RepoStanding:
     lag_ns: int
     interrupted: int | None
     scan_ns: int
+    pause: Pause | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ def _repo_standing(store: Store, repo: Repo, now_ns: int, *, running: bool) -> R
     live = store.repos.live(repo.id)
     state, reasons = _state(live, now_ns, running=running)
     dirty, lag_ns = (live.dirty, live.lag_ns) if live and running else (0, 0)
-    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, _interrupted(store, repo), repo.scan_ns)
+    pause = store.incidents.pause_at(repo.id, now_ns)
+    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, _interrupted(store, repo), repo.scan_ns, pause)
 
 
 def _interrupted(store: Store, repo: Repo) -> int | None:
