@@ -13,6 +13,8 @@ from guardd.errors import UsageError
 from guardd.model import Moment
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from guardd.config import Settings
     from guardd.store.repos import Repo
     from guardd.store.store import Store
@@ -116,15 +118,24 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that every command takes; they may stand before or after the command's name."""
     options = (
         _option("config", "--config", type=click.Path(), help="The config file."),
-        _option("repo_option", "--repo", type=click.Path(), help="The repo (default: the one around the working directory)."),
+        _option(
+            "repo_option", "--repo", type=click.Path(), shell_complete=_complete_repo,
+            help="The repo (default: the one around the working directory).",
+        ),
         _option("json", "--json", is_flag=True, default=None, help="One JSON document on stdout."),
         _option("quiet", "--quiet", "-q", is_flag=True, default=None, help="Say only what is wrong."),
         _option("verbose", "-v", "--verbose", count=True, default=None, help="Say more; twice: tracebacks."),
         _option("color", "--color/--no-color", default=None, help="Force colours on or off (NO_COLOR is honoured)."),
-    )
+    )  # fmt: skip
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def _complete_repo(ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    from guardd.cli import completing  # which needs this module
+
+    return completing.repos(ctx, param, incomplete)
 
 
 def _option(field_name: str, *words: str, **how: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
+from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.labelling import Between, interleave
@@ -20,9 +21,20 @@ _SIGNS = {Change.CREATED: ("+", "green"), Change.MODIFIED: ("~", "yellow"), Chan
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path())
-@click.option("--since", metavar="T", help="Only versions after this moment (10m, 14:30, yesterday, 2026-01-31T09:00).")
-@click.option("--until", metavar="T", help="Only versions up to this moment.")
-@click.option("--incident", type=NUMBER, metavar="ID", help="Only versions that are part of this incident.")
+@click.option(
+    "--since",
+    metavar="T",
+    shell_complete=completing.moments,
+    help="Only versions after this moment (10m, 14:30, yesterday, 2026-01-31T09:00).",
+)
+@click.option("--until", metavar="T", shell_complete=completing.moments, help="Only versions up to this moment.")
+@click.option(
+    "--incident",
+    type=NUMBER,
+    metavar="ID",
+    shell_complete=completing.incident_numbers,
+    help="Only versions that are part of this incident.",
+)
 @click.option("--limit", "-n", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @common_options
 @pass_context

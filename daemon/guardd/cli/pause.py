@@ -3,6 +3,7 @@
 import click
 
 from guardd import clock
+from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, iso, say, when
@@ -14,7 +15,7 @@ _LONGEST_NS = 24 * 3600 * 1_000_000_000
 
 
 @click.command()
-@click.argument("duration")
+@click.argument("duration", shell_complete=completing.durations)
 @click.option("--reason", default="", help="What for; shown by status.")
 @common_options
 @pass_context
