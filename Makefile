@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check bench bench-detection lock clean
+.PHONY: help run test test-long check bench bench-detection man lock clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ bench: $(VENV)/.dev  ## Measure against peers
 
 bench-detection: $(VENV)/.dev  ## Measure how soon damage is recognised, and write the table
 	$(BIN)/python -m benchmarks.detection --write
+
+man: $(VENV)/.dev  ## Write the man pages anew from the commands, the settings and their example
+	$(BIN)/python -m docs.manual
 
 lock: $(VENV)/.dev  ## Resolve the dependencies anew into the lock files
 	$(BIN)/uv pip compile $(LOCKING) --group build pyproject.toml -o requirements.lock
