@@ -209,7 +209,7 @@ def test_a_delivering_process_that_dies_is_started_again(world: World, chat: Rec
 def test_the_canary_alarms_no_one(world: World, chat: Receiver) -> None:
     guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"')
     assert world.ctl("doctor", "--canary").stdout.count("canary") >= 4
-    assert [one["state"] for one in world.incidents()] == ["dismissed"]
+    assert [one["note"] for one in world.incidents()] == ["canary"]
     world.ctl("alerts", "test")
     wait_until(lambda: unassigned(world) == 0, what="all that was queued was looked at")
     assert stages(chat.requests) == ["test"]
