@@ -7,17 +7,21 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from guardd import __version__, clock
-from guardd.errors import GuardError, StoreError
+from guardd.errors import Exit, GuardError, Interrupted, StoreError
 from guardd.model import Reason, RepoState
+from guardd.service import logs, signals
 from guardd.service.detecting import Detecting
+from guardd.service.dump import state_dump
 from guardd.service.guard import Guard, Progress
+from guardd.service.herald import Herald, status_line
 from guardd.service.memory import give_back
+from guardd.service.notify import Notifier
+from guardd.service.proof import Life
 from guardd.service.settings import Duties
 from guardd.store import ballast
 from guardd.store.lock import acquire_daemon_lock
@@ -32,16 +36,28 @@ _LOOK_S = 1.0
 _REST_AFTER_S = 5.0
 _FIRST_UPKEEP_S = 60.0
 _UPKEEP_S = 3600.0
+_DRAIN_S = 5.0
+"""After a stop, what was hinted is captured for this long; what is left is for the scan of the next start."""
+
 _STOP_S = 8.0
+_FORCE_S = 9.5
+"""After so long the process ends whatever hangs: it was promised to stop within 10 s."""
+
+_PATIENCE_S = 2.0
+"""The main thread's with other writers of the store: it says again what it could not say, and must not be late to stop."""
 
 
 class Daemon:
     """Guards repos into the store of `state_dir`; `run` returns when a signal has ended it.
 
     `reload` reads the config anew and gives the duties from then on; it raises GuardError for a config that cannot be used.
+    `manager` is the service manager that is told how things stand.
     """
 
-    def __init__(self, state_dir: str, duties: Duties, reload: Callable[[], Duties], on_progress: Progress | None = None) -> None:
+    def __init__(
+        self, state_dir: str, duties: Duties, reload: Callable[[], Duties], on_progress: Progress | None = None,
+        manager: Notifier | None = None,
+    ) -> None:  # fmt: skip
         self._state_dir = state_dir
         self._duties = duties
         self._reload = reload
@@ -50,19 +66,30 @@ class Daemon:
         self._wake = threading.Event()
         self._news = threading.Event()
         self._reload_asked = threading.Event()
+        self._stop_asked_s = 0.0
         self._guards: list[Guard] = []
         self._troubles: dict[str, Reason] = {}
         self._said: dict[int, Live] = {}
         self._announced: set[int] = set()
+        self._herald = Herald(manager or Notifier())
+        self._life = Life()
+        self._wrote_s = 0.0
+        self._files = 0
+        self._counted_for: list[Live] = []
         self._detecting = Detecting(state_dir, lambda: self._duties, self._stop, self._troubles, self._is_behind)
 
-    def run(self) -> None:
-        """Guard until SIGTERM or SIGINT. Raises StoreError where the store cannot be used or another daemon has it."""
+    def run(self) -> bool:
+        """Guard until SIGTERM or SIGINT; whether all threads have ended by then.
+
+        Raises StoreError where the store cannot be used or another daemon has it.
+        """
         with Store(self._state_dir, create=True) as store, acquire_daemon_lock(self._state_dir):
             store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now().wall_ns)
             self._lay_ballast()
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, self._on_signal)
+            signals.hear(
+                {signal.SIGTERM: self._ask_to_stop, signal.SIGINT: self._ask_to_stop,
+                 signal.SIGHUP: self._ask_to_reload, signal.SIGUSR1: self._dump}
+            )  # fmt: skip
             log.info("starting", version=__version__, pid=os.getpid(), store=self._state_dir, repos=len(self._duties.repos))
             capture = threading.Thread(target=self._capture, name="guard-capture", daemon=True)
             upkeep = threading.Thread(target=self._keep_up, name="guard-upkeep", daemon=True)
@@ -70,31 +97,52 @@ class Daemon:
             upkeep.start()
             self._detecting.start()
             self._supervise(capture)
-            self._wake.set()
-            capture.join(_STOP_S)
-            self._detecting.join(1.0)
-            upkeep.join(1.0)
-            log.info("stopped", clean=not capture.is_alive())
+            return self._wait_for([capture, *self._detecting.finish(), upkeep])
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        (self._reload_asked if number == signal.SIGHUP else self._stop).set()
+    def _wait_for(self, threads: Sequence[threading.Thread]) -> bool:
+        for thread in threads:
+            thread.join(max(0.0, self._stop_asked_s + _STOP_S - time.monotonic()))
+        left = [thread.name for thread in threads if thread.is_alive()]
+        log.info("stopped", clean=not left, left=left)
+        return not left
+
+    # -- signals thread -----------------------------------------------------------------------------------------
+
+    def _ask_to_stop(self) -> None:
+        if not self._stop.is_set():
+            self._stop_asked_s = time.monotonic()
+            force = threading.Timer(_FORCE_S, os._exit, (Exit.PARTIAL,))
+            force.daemon = True
+            force.start()
+        self._stop.set()
         self._wake.set()
         self._news.set()
+
+    def _ask_to_reload(self) -> None:
+        self._reload_asked.set()
+        self._news.set()
+
+    def _dump(self) -> None:
+        lives = {"guard-capture": self._life.sign, "guard-detect": self._detecting.life.sign}
+        logs.tell("state dump", **state_dump(self._state_dir, self._guards, self._troubles, lives, time.monotonic()))
 
     # -- capture thread -----------------------------------------------------------------------------------------
 
     def _capture(self) -> None:
+        self._life.works()
         with Store(self._state_dir) as store:
             self._take_up(store, self._duties)
             rested = False
             while not self._stop.is_set():
                 due = self._until_due()
+                self._life.waits()
                 if not self._wake.wait(_REST_AFTER_S if due is None and not rested else due) and due is None:
                     rested = True
                     self._rest(store)
                     continue
-                rested = False
                 self._wake.clear()
+                self._life.works()
+                rested = rested and not self._is_behind()
                 for guard in self._guards:
                     guard.work()
                 try:
@@ -106,6 +154,12 @@ class Daemon:
             for guard in self._guards:
                 guard.work()  # what was already hinted is still captured
                 guard.stop()
+
+    def _go_on(self, baseline: bool) -> None:
+        """Between two batches of a capture: a sign of life, and an end to what there is no time for when the daemon stops."""
+        self._life.works()
+        if self._stop.is_set() and (baseline or time.monotonic() > self._stop_asked_s + _DRAIN_S):
+            raise Interrupted("guardd was told to stop")
 
     def _rest(self, store: Store) -> None:
         for guard in self._guards:
@@ -123,7 +177,8 @@ class Daemon:
         begun = []
         for path in wanted.keys() - {guard.repo.path for guard in kept}:
             repo = store.repos.add(path, wanted[path])
-            begun.append(Guard(store, repo, self._wake, self._news, self._detecting.captured, self._on_progress))
+            captured = self._detecting.captured
+            begun.append(Guard(store, repo, self._wake, self._news, captured, self._on_progress, self._go_on))
         for guard in begun:
             guard.start()
         if begun or len(kept) != len(self._guards):
@@ -141,17 +196,20 @@ class Daemon:
 
     def _supervise(self, capture: threading.Thread) -> None:
         next_beat, last_scan = 0.0, time.monotonic()
-        with Store(self._state_dir, durable=False) as store:
+        feed_every_s = self._herald.feed_every_s
+        beat_every_s = min(_BEAT_S, feed_every_s or _BEAT_S)
+        with Store(self._state_dir, durable=False, patience_s=_PATIENCE_S) as store:
             while not self._stop.is_set():
-                self._news.wait(_LOOK_S)
+                self._news.wait(min(_LOOK_S, beat_every_s))
                 self._news.clear()
                 if self._stop.is_set():
                     break
                 if not capture.is_alive():
-                    raise StoreError("the capture thread ended; see the log, and start guardd again")
+                    raise GuardError("the capture thread ended; see the log, and start guardd again")
                 if self._reload_asked.is_set():
                     self._reload_asked.clear()
-                    self._load_anew()
+                    with self._herald.reloading():
+                        self._load_anew()
                 now = time.monotonic()
                 if now - last_scan >= self._duties.scan_interval_s:
                     last_scan = now
@@ -159,10 +217,43 @@ class Daemon:
                         guard.dirty.rescan("", "")
                 beat = now >= next_beat
                 if beat:
-                    next_beat = now + _BEAT_S
+                    next_beat = now + beat_every_s
                 self._look_at_guards(store, beat=beat)
+                self._tell_manager(store)
+                if beat and feed_every_s is not None:
+                    self._feed()
+            self._herald.stopping()
+            self._fall_silent(store)
+
+    def _fall_silent(self, store: Store) -> None:
+        try:
             for repo_id in self._said:
                 store.repos.fall_silent(repo_id)
+        except StoreError as error:  # what was said is void anyway, without a daemon that holds the lock
+            log.warning("state not written", error=str(error))
+
+    def _tell_manager(self, store: Store) -> None:
+        """Tell the service manager how things stand, and once that all repos have their baseline."""
+        if not self._herald.is_heard:
+            return
+        lives = list(self._said.values())
+        try:
+            if not self._herald.is_ready or lives != self._counted_for:  # counting 25,000 files takes a while
+                self._files, self._counted_for = sum(store.repos.files(repo_id) for repo_id in self._said), lives
+            self._herald.tell(status_line(lives, self._files, store.incidents.count_open()))
+        except StoreError as error:
+            self._herald.tell(f"the store does not answer: {error}")
+        guarded = {guard.repo.path for guard in self._guards if guard.repo.id in self._announced}
+        if guarded >= {path for path, _ in self._duties.repos}:
+            self._herald.ready()
+
+    def _feed(self) -> None:
+        """Feed the watchdog if there is proof, and have the threads go round, so that there is some the next time."""
+        is_told = self._wrote_s > self._herald.fed_s or "live" in self._troubles
+        if not self._herald.feed([self._life.sign, self._detecting.life.sign], is_told=is_told):
+            log.debug("watchdog not fed", capture=str(self._life.sign), detection=str(self._detecting.life.sign), told=is_told)
+        self._wake.set()
+        self._detecting.captured.set()
 
     def _load_anew(self) -> None:
         try:
@@ -201,8 +292,12 @@ class Daemon:
         self._said[guard.repo.id] = live
         try:
             store.repos.say(guard.repo.id, live)
-        except StoreError as error:  # the capture thread makes it a state; status sees the beat go stale
+        except StoreError as error:  # status sees the beat go stale
             log.warning("state not written", error=str(error))
+            self._troubles["live"] = Reason("state-not-written", str(error), "it is written again as soon as the store lets it")
+        else:
+            self._wrote_s = time.monotonic()
+            self._troubles.pop("live", None)
         return live.state
 
     # -- upkeep thread ------------------------------------------------------------------------------------------

@@ -2,11 +2,15 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from guardd import __version__
 from guardd.errors import Exit, GuardError
+
+if TYPE_CHECKING:
+    from guardd.config import Settings
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,16 +27,30 @@ def guardd(config: str | None, repos: tuple[str, ...], log_format: str | None) -
     from guardd.config.places import is_named
     from guardd.service import logs
     from guardd.service.daemon import Daemon
+    from guardd.service.notify import manager_environment
     from guardd.service.progress import progress
-    from guardd.service.settings import duties_of
+    from guardd.service.settings import Duties, duties_of
 
     os.umask(0o077)
     path, explicit = locate(config), is_named(config)
+
+    def set_up_logs(settings: "Settings") -> None:
+        logs.set_up(settings.daemon.log_level, log_format or settings.daemon.log_format)
+
     settings = load(path, named=explicit)
     duties = duties_of(settings, repos)
-    logs.set_up(settings.daemon.log_level, log_format or settings.daemon.log_format)
-    daemon = Daemon(locate_state(path), duties, lambda: duties_of(load(path, named=explicit), repos), progress())
-    daemon.run()
+    set_up_logs(settings)
+
+    def load_anew() -> Duties:
+        settings = load(path, named=explicit)
+        duties = duties_of(settings, repos)
+        set_up_logs(settings)
+        return duties
+
+    daemon = Daemon(locate_state(path), duties, load_anew, progress(), manager_environment())
+    if not daemon.run():
+        sys.stdout.flush()
+        os._exit(Exit.PARTIAL)  # what hangs would hang the interpreter's end, too
 
 
 def main() -> None:
