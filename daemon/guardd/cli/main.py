@@ -29,6 +29,7 @@ COMMANDS = {
     "gc": "Apply retention now and give space back.",
     "purge": "Forget every stored version of a file.",
     "config": "Check and show the configuration.",
+    "service": "Have systemd keep guardd running.",
 }
 """The commands, each in its own module of this package: a new command is its file and one line here."""
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from guardd.model import RepoState
 from guardd.selection import Selection, SelectionRules
+from guardd.service.installing import login_name, unit_standing
 from guardd.service.standing import RepoStanding, standing
+from guardd.service.supervision import health
 from guardd.store.database import SOUND_SQLITE, sqlite_version
 from guardd.store.store import Store
 
@@ -85,6 +87,7 @@ def check_up(store: Store, now_ns: int) -> list[Check]:
             f"guardd runs (pid {now.pid})" if now.pid is not None else "guardd is not running",
             "start 'guardd'",
         ),
+        Check("unit", *health(unit_standing(login_name()), running=now.pid is not None)),
     ]
     if sys.platform == "linux":
         checks.append(_check_instances(len(now.repos)))
