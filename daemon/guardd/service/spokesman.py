@@ -1,4 +1,4 @@
-"""The spokesman: says how each repo is, into the store and the log, and tells people when protection is lost and when it is back."""
+"""The spokesman: says how each repo is, into store and log, and tells people when protection is lost, and when it is back."""
 
 import threading
 import time
