@@ -10,6 +10,8 @@ import pytest
 from tests.receiver import Received, Receiver, answer, drop, hang, redirect, slow_down
 from tests.world import Daemon, World, wait_until
 
+from guardd.store.store import Store
+
 FILES = 60
 
 
@@ -202,3 +204,17 @@ def test_a_delivering_process_that_dies_is_started_again(world: World, chat: Rec
     chat.always = answer()
     wait_until(lambda: world.json("status")["alerts"]["pending"] == 0, what="and all was delivered")
     assert sorted(stages(chat.requests[1:])) == ["opened", "updated"]
+
+
+def test_the_canary_alarms_no_one(world: World, chat: Receiver) -> None:
+    guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"')
+    assert world.ctl("doctor", "--canary").stdout.count("canary") >= 4
+    assert [one["state"] for one in world.incidents()] == ["dismissed"]
+    world.ctl("alerts", "test")
+    wait_until(lambda: unassigned(world) == 0, what="all that was queued was looked at")
+    assert stages(chat.requests) == ["test"]
+
+
+def unassigned(world: World) -> int:
+    with Store(str(world.state)) as store:
+        return len(store.outbox.unassigned())

@@ -13,6 +13,7 @@ from guardd.alerting.planning import Terms, assign, terms_of, wants_word
 from guardd.config.alerts import pack
 from guardd.errors import GuardError
 from guardd.model import Alert, Incident, Reason, Stage
+from guardd.selection import is_canary
 from guardd.service.settings import Duties
 from guardd.store.outbox import incident_thread
 from guardd.store.store import Store
@@ -87,7 +88,8 @@ class Alerting:
         """Give the alerts that are new to their targets; whether there was one."""
         alerts = store.outbox.unassigned()
         for alert in alerts:
-            found = [assign(alert, one, store.outbox.of_thread(alert.thread, one.target), now_ns) for one in targets]
+            told = [] if _is_canarys(store, alert) else targets
+            found = [assign(alert, one, store.outbox.of_thread(alert.thread, one.target), now_ns) for one in told]
             store.outbox.assign(
                 alert, [delivery for one in found for delivery in one.deliveries], [drop for one in found for drop in one.dropped]
             )
@@ -173,3 +175,9 @@ class Alerting:
             log.error("alerting failed", error=message, exc_info=not isinstance(error, GuardError))
         self._troubles["alerts"] = Reason("alerting-failed", message, "alerts wait in the store; it is tried again")
         self._stop.wait(_AFTER_FAILURE_S)
+
+
+def _is_canarys(store: Store, alert: Alert) -> bool:
+    """Whether it is about what `doctor --canary` planted, which only whoever planted it needs to know."""
+    members = store.incidents.members(alert.incident_id) if alert.incident_id is not None else []
+    return bool(members) and is_canary(members[0].path)  # all members of an incident are the canary's, or none

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from guardd import __version__
 from guardd.model import RepoState
+from guardd.store.incidents import Pause
 from guardd.store.lock import daemon_lock, restore_lock
 from guardd.store.outbox import Failing
 from guardd.store.repos import Live, Repo
@@ -16,7 +17,7 @@ _STALE_NS = 45 * 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class RepoStanding:
-    """One repo: its state with the reasons, what is kept of it, the restore that was interrupted (its id)."""
+    """One repo: its state with the reasons, what is kept of it, the restore that was interrupted (its id), its pause."""
 
     path: str
     state: RepoState
@@ -27,6 +28,7 @@ class RepoStanding:
     lag_ns: int
     interrupted: int | None
     scan_ns: int
+    pause: Pause | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ def _repo_standing(store: Store, repo: Repo, now_ns: int, *, running: bool) -> R
     live = store.repos.live(repo.id)
     state, reasons = _state(live, now_ns, running=running)
     dirty, lag_ns = (live.dirty, live.lag_ns) if live and running else (0, 0)
-    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, _interrupted(store, repo), repo.scan_ns)
+    pause = store.incidents.pause_at(repo.id, now_ns)
+    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, _interrupted(store, repo), repo.scan_ns, pause)
 
 
 def _interrupted(store: Store, repo: Repo) -> int | None:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Container, Iterable
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 
 from guardd.model import Actor, Certainty, Finding, Incident, IncidentState, RepoPath, Severity, Suspect
 from guardd.selection import CANARY_PATHS
@@ -78,6 +78,19 @@ _MOVE_CURSOR = "INSERT INTO cursors (repo_id, seq) VALUES (?, ?) ON CONFLICT (re
 _PAUSE = "INSERT INTO pauses (repo_id, from_ns, to_ns, reason) VALUES (?, ?, ?, ?)"
 _RESUME = "UPDATE pauses SET to_ns = ? WHERE repo_id = ? AND to_ns > ?"
 _PAUSES = "SELECT from_ns, to_ns, reason FROM pauses WHERE repo_id = ? AND to_ns > ? ORDER BY from_ns"
+
+_PAUSE_AT = """
+    SELECT from_ns, to_ns, reason FROM pauses WHERE repo_id = ? AND from_ns <= ? AND to_ns > ? ORDER BY to_ns DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Bulk work that was announced for a repo."""
+
+    from_ns: int
+    to_ns: int
+    reason: str
 
 
 class Incidents:
@@ -226,6 +239,11 @@ class Incidents:
         """End the pauses of a repo; how many there were."""
         with self._db.transaction():
             return self._db.run(_RESUME, (now_ns, repo_id, now_ns))
+
+    def pause_at(self, repo_id: int, now_ns: int) -> Pause | None:
+        """The pause of a repo at this time: of several, the one that ends last."""
+        row = self._db.row(_PAUSE_AT, (repo_id, now_ns, now_ns))
+        return Pause(*row) if row else None
 
     def pauses(self, repo_id: int, after_ns: int) -> list[tuple[int, int, str]]:
         """(from, to, reason) of the pauses that end after this time."""

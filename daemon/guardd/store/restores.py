@@ -25,6 +25,7 @@ _TAKE_OVER = """
 _SEEN = "UPDATE paths SET stat = ?, racy = 1 WHERE repo_id = ? AND path = ?"
 _RESTORE = "SELECT id, repo_id, time_ns, command, undoes, state FROM restores"
 _BY_ID = _RESTORE + " WHERE id = ?"
+_OF_REPO = _RESTORE + " WHERE repo_id = ? ORDER BY id DESC LIMIT ?"
 _LAST_UNDOABLE = """
     SELECT id, repo_id, time_ns, command, undoes, state FROM restores AS r
     WHERE repo_id = ? AND undoes IS NULL AND state <> 'absorbed' AND NOT EXISTS (SELECT 1 FROM restores u WHERE u.undoes = r.id)
@@ -131,6 +132,10 @@ class Restores:
         """The restore with this id."""
         row = self._db.row(_BY_ID, (restore_id,))
         return _restore(row) if row else None
+
+    def of_repo(self, repo_id: int, most: int) -> list[Restore]:
+        """The newest restores of a repo, newest first."""
+        return [_restore(row) for row in self._db.rows(_OF_REPO, (repo_id, most))]
 
     def last_undoable(self, repo_id: int) -> Restore | None:
         """The newest restore of a repo that is no undo itself, was not undone, and is not the canary's."""

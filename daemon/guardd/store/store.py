@@ -12,6 +12,7 @@ from guardd.store.blobs import Blobs
 from guardd.store.database import Database
 from guardd.store.facts import StoredFacts
 from guardd.store.incidents import Incidents
+from guardd.store.labels import Labels
 from guardd.store.log import Log
 from guardd.store.outbox import Outbox
 from guardd.store.repos import Repos
@@ -58,6 +59,7 @@ class Store:
         self.repos = Repos(self.db, self.outbox)
         self.restores = Restores(self.db, self.log, self.blobs)
         self.incidents = Incidents(self.db, self.outbox)
+        self.labels = Labels(self.db)
         self.facts = StoredFacts(self.db)
 
     def size(self) -> StoreSize:
