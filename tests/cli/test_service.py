@@ -1,6 +1,7 @@
 """guardctl service: real files, real processes, and small programs that stand in for systemctl and loginctl."""
 
 import os
+import plistlib
 import pwd
 import subprocess
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from tests.cli.test_contract import answer
 from tests.world import PROGRAMS, World, wait_until
 
+from guardd.service.launchd import Launchd
+from guardd.service.supervision import health
 from guardd.service.systemd import SystemSystemd
 from guardd.service.units import Placing
 
@@ -28,6 +31,14 @@ echo "loginctl $*" >> "{folder}/calls"
 case "$1" in
   show-user) cat "{folder}/linger";;
   enable-linger) echo yes > "{folder}/linger";;
+esac
+"""
+_LAUNCHCTL = """#!/bin/sh
+echo "$*" >> "{folder}/calls"
+case "$1" in
+  bootstrap) touch "{folder}/loaded";;
+  bootout) rm "{folder}/loaded";;
+  print) test -e "{folder}/loaded";;
 esac
 """
 
@@ -219,6 +230,22 @@ def test_system_units_of_two_users_share_the_unit_and_the_last_one_takes_it_away
     second.uninstall()
     assert list(Path(folder).iterdir()) == []
     assert second.uninstall() == []
+
+
+def test_an_agent_is_loaded_into_launchd_and_taken_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "launchctl").write_text(_LAUNCHCTL.format(folder=tmp_path))
+    (tmp_path / "launchctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    launchd = Launchd(str(tmp_path / "home"), 501)
+    assert all(step.ok for step in launchd.install(Placing("/opt/guardd"), start=True))
+    assert plistlib.loads(Path(launchd.file).read_bytes())["ProgramArguments"] == ["/opt/guardd"]
+    assert launchd.file == str(tmp_path / "home/Library/LaunchAgents/guardd.plist")
+    assert health(launchd.standing(), running=True)[0]
+    assert all(step.ok for step in launchd.uninstall())
+    assert not health(launchd.standing(), running=False)[0]
+    assert launchd.uninstall() == []
+    orders = [line for line in (tmp_path / "calls").read_text().splitlines() if not line.startswith("print")]
+    assert orders == ["bootout gui/501/guardd", f"bootstrap gui/501 {launchd.file}", "bootout gui/501/guardd"]
 
 
 def test_for_another_user_a_config_is_read_as_theirs(world: World, systemd: Systemd) -> None:

@@ -41,6 +41,7 @@ def _whose(function: Callable[..., Any]) -> Callable[..., Any]:
 def install(context: Context, system: bool, user: str | None, linger: bool, dry_run: bool) -> int:
     """Write guardd's unit with the paths of this machine, enable and start it."""
     from guardd.service.installing import is_managed, login_name, placing_of, supervisor, take_home_of
+    from guardd.service.supervision import STARTED
     from guardd.service.systemd import make_state_dir
     from guardd.store.lock import daemon_lock
 
@@ -59,7 +60,7 @@ def install(context: Context, system: bool, user: str | None, linger: bool, dry_
         raise UsageError(f"{locate(context.config)} names no repo to guard; run 'guardctl init' in one first")
     if system:
         make_state_dir(context.state_dir, name)
-    by_hand = daemon_lock(context.state_dir).holder() if manager.standing().active not in ("active", "activating") else None
+    by_hand = daemon_lock(context.state_dir).holder() if manager.standing().active not in STARTED else None
     steps = manager.install(placing, start=by_hand is None)
     if by_hand is not None:
         cure = f"stop it ('kill {by_hand}'), then run 'guardctl service install' again"

@@ -11,6 +11,9 @@ from typing import Protocol
 from guardd.errors import GuardError
 from guardd.service.units import Placing
 
+STARTED = ("active", "activating", "reloading")
+"""What a manager says of a unit that was started, be it not ready yet."""
+
 _ANSWER_S = 60.0
 """The longest that a manager may take to answer: `disable --now` waits until guardd has stopped."""
 
@@ -71,7 +74,7 @@ def health(now: UnitStanding, *, running: bool) -> tuple[bool, str, str]:
     seen = f"{now.unit} is {now.enabled or 'of unknown enablement'}, {now.active or 'of unknown activity'}"
     if now.enabled != "enabled":
         return False, seen, f"run '{control} enable --now {now.unit}'"
-    if now.active not in ("active", "activating", "reloading"):
+    if now.active not in STARTED:
         return False, seen, f"run '{control} status {now.unit}' to see why, then '{control} restart {now.unit}'"
     if now.linger is False:
         seen += "; it ends when you log out ('loginctl enable-linger' keeps it)"

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from guardd.errors import GuardError
-from guardd.service.supervision import Step, UnitStanding, ask, order, place
+from guardd.service.supervision import STARTED, Step, UnitStanding, ask, order, place
 from guardd.service.units import SYSTEM_UNIT, USER_UNIT, Placing, drop_in, system_unit, template, user_unit
 
 _SYSTEM_DIR = "/etc/systemd/system"
@@ -149,7 +149,7 @@ def _enable(control: list[str], unit: str, *, start: bool) -> list[Step]:
     steps = [order("systemd read its units anew", *control, "daemon-reload")]
     if not start:
         return [*steps, order(f"enabled {unit}", *control, "enable", unit)]
-    was_active = ask(*control, "is-active", unit).stdout.strip() == "active"
+    was_active = ask(*control, "is-active", unit).stdout.strip() in STARTED
     steps.append(order(f"enabled and started {unit}", *control, "enable", "--now", "--no-block", unit))
     if was_active:
         steps.append(order(f"restarted {unit}", *control, "restart", "--no-block", unit))
