@@ -75,7 +75,9 @@ def python_calls(text: str) -> Iterator[list[str]]:
     """The calls in a Python example: `["guardctl", "status"]` and `guardctl("status")`, other arguments as dots."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.List):
-            words = [one.value if isinstance(one, ast.Constant) else "..." for one in node.elts if not isinstance(one, ast.Starred)]
+            words = [
+                one.value if isinstance(one, ast.Constant) else "..." for one in node.elts if not isinstance(one, ast.Starred)
+            ]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             words = [node.func.id, *(one.value if isinstance(one, ast.Constant) else "..." for one in node.args)]
         else:
@@ -227,10 +229,10 @@ def test_every_config_key_is_known(page: Path) -> None:
     [
         ("[detction]", "no table detction"),
         ("[[repo]] exlude", "no key exlude"),
-        ("auto_retsore = \"all\"", "no key auto_retsore"),
+        ('auto_retsore = "all"', "no key auto_retsore"),
         ("guardctl replay --set detection.thresholds.damged=3", "no key detection.thresholds.damged"),
         ("[detection.thresholds]", ""),
-        ("[retention] quota = \"2GiB\"", ""),
+        ('[retention] quota = "2GiB"', ""),
         ("guardctl replay --set detection.window=5s", ""),
     ],
 )
@@ -240,7 +242,8 @@ def test_a_wrong_config_key_would_be_found(code: str, why: str) -> None:
 
 def reason_codes() -> set[str]:
     """Every code of a reason, collected from the source: `Reason("code", ...)`, through functions that take the code as an
-    argument, and the reasons that `standing` gives as text."""
+    argument, and the reasons that `standing` gives as text.
+    """
     found: set[str] = set()
     for path in SOURCES.rglob("*.py"):
         module = ast.parse(path.read_text())

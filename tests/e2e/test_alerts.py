@@ -239,7 +239,7 @@ def test_a_delivering_process_that_dies_is_started_again(world: World, chat: Rec
     wait_until(lambda: any("alerting-failed" in one for one in world.status()["reasons"]), what="status says so")
     chat.always = answer()
     wait_until(lambda: world.json("status")["alerts"]["pending"] == 0, what="and all was delivered")
-    assert sorted(stages(chat.requests[1:])) == ["opened", "updated"]
+    assert set(stages(chat.requests[1:])) == {"opened", "updated"}
 
 
 def test_the_canary_alarms_no_one(world: World, chat: Receiver) -> None:

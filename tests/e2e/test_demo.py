@@ -34,7 +34,7 @@ def test_the_demo_damages_recognises_tells_and_puts_back(stage: World) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_cleans_up_when_it_is_interrupted(stage: World, number: int) -> None:
     process = subprocess.Popen([PROGRAMS / "guardctl", "demo"], env=stage.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    wait_until(lambda: any("guardd.service.main" in one for one in stage.processes()), what="the demo's guardd runs")
+    wait_until(lambda: list(Path(stage.env["TMPDIR"]).glob("guardd-demo-*/state/guard.db")), what="the demo's guardd runs")
     process.send_signal(number)
     assert process.wait(20) == 130
     wait_until(lambda: left_behind(stage) == [], what="nothing is left behind")

@@ -58,7 +58,7 @@ class Planted:
         fd = self._root.open_dir(self.folder, create=True)
         try:
             if self._hide:  # git does not see the folder at all
-                _write(fd, _HIDE, b"*\n")
+                _write_at_once(fd, _HIDE, b"*\n")
             for path, content in self.contents.items():
                 _write(fd, _name(path), content)
         finally:
@@ -113,7 +113,7 @@ def _remove(root: Root, folder: str) -> str:
     except OSError as error:
         return f"{folder} is no folder of a canary's ({error.strerror})"
     try:
-        for name in filter(lambda name: _is_ours(fd, name), os.listdir(fd)):
+        for name in sorted(filter(lambda name: _is_ours(fd, name), os.listdir(fd)), reverse=True):  # what hides the others last
             os.unlink(name, dir_fd=fd)
         left = os.listdir(fd)
         if left:
@@ -139,3 +139,16 @@ def _name(path: RepoPath) -> str:
 def _write(folder: int, name: str, content: bytes) -> None:
     with open(os.open(name, _WRITE, 0o644, dir_fd=folder), "wb") as file:
         file.write(content)
+
+
+def _write_at_once(folder: int, name: str, content: bytes) -> None:
+    """Write a file that is whole when its name appears, where the file system can (O_TMPFILE: open(2))."""
+    try:
+        unnamed = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=folder)
+    except (OSError, AttributeError):  # an older file system, another platform: it is empty for an instant
+        _write(folder, name, content)
+        return
+    with open(unnamed, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.link(f"/proc/self/fd/{unnamed}", name, dst_dir_fd=folder, follow_symlinks=True)
