@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check bench bench-detection bench-alerts lock clean
+.PHONY: help run test test-long check bench bench-detection bench-alerts man lock clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench-detection: $(VENV)/.dev  ## Measure how soon damage is recognised, and wri
 
 bench-alerts: $(VENV)/.dev  ## Measure what alerts cost, also with a chat server that hangs, and write the table
 	$(BIN)/python -m benchmarks.alerts --write
+
+man: $(VENV)/.dev  ## Write the man pages anew from the commands, the settings and their example
+	$(BIN)/python -m docs.manual
 
 lock: $(VENV)/.dev  ## Resolve the dependencies anew into the lock files
 	$(BIN)/uv pip compile $(LOCKING) --group build pyproject.toml -o requirements.lock

@@ -25,7 +25,11 @@ def test_the_wheel_holds_the_package_typed_and_nothing_else(tmp_path: Path) -> N
         names = wheel.namelist()
         metadata = Parser().parsestr(wheel.read(next(name for name in names if name.endswith("METADATA"))).decode())
     assert "guardd/py.typed" in names
-    assert {name.split("/")[0] for name in names} == {"guardd", f"guardd-{guardd.__version__}.dist-info"}
+    release = f"guardd-{guardd.__version__}"
+    assert {name.split("/")[0] for name in names} == {"guardd", f"{release}.dist-info", f"{release}.data"}
+    shared = {name.removeprefix(f"{release}.data/data/") for name in names if name.startswith(f"{release}.data/")}
+    pages = {"share/man/man1/guardctl.1", "share/man/man5/guardd.toml.5", "share/man/man8/guardd.8"}
+    assert {name for name in shared if "/man/" in name} == pages
     assert metadata["Version"] == guardd.__version__
     assert metadata["Requires-Python"] == ">=3.11"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardd.errors import UsageError
-from guardd.timespec import BeforeIncident, Elapsed, Instant, format_instant, parse, parse_duration
+from guardd.timespec import AtSnapshot, BeforeIncident, Elapsed, Instant, format_instant, parse, parse_duration
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SECOND = 1_000_000_000
@@ -44,6 +44,7 @@ def instant(*fields: int) -> Instant:
         ("@1700000000", Instant(1_700_000_000 * SECOND)),
         ("@1700000000.123456789", Instant(1_700_000_000_123_456_789)),
         ("incident:7", BeforeIncident(7)),
+        ("snapshot:12", AtSnapshot(12)),
     ],
 )
 def test_each_form_means_what_the_manual_says(text: str, meant: object) -> None:
@@ -53,7 +54,7 @@ def test_each_form_means_what_the_manual_says(text: str, meant: object) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "10", "10 m", "m", "10m5h", "5m5m", "-5m", "1.5h", "ten minutes", "14:30pm", "24:00", "9:30", "2026-13-01", "2026-02-30",
-     "15.07.2026", "@", "@-5", "@1e9", "incident:", "incident:x", "now", "last week", "10M", "1y",
+     "15.07.2026", "@", "@-5", "@1e9", "incident:", "incident:x", "snapshot:", "snapshot:-1", "now", "last week", "10M", "1y",
      "٣d", "10m ago ago", "0000-01-01",
      "9999-12-31T23:59", "12:01", "@9999999999", "x" * 1000, "9999999999999w"],
 )  # fmt: skip

@@ -13,6 +13,12 @@ def one_line(message: str) -> str:
     return "".join(c if c.isprintable() else _escaped(c) for c in message)
 
 
+def brief(message: str, longest: int) -> str:
+    """The beginning of a message as one harmless line of at most `longest` characters; a cut shows as `…`."""
+    line = one_line(message[: longest + 1])
+    return line if len(line) <= longest and len(message) <= longest else line[: longest - 1] + "…"
+
+
 def _escaped(char: str) -> str:
     if "\udc80" <= char <= "\udcff":
         return f"\\x{ord(char) - 0xDC00:02x}"

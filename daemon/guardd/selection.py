@@ -27,6 +27,12 @@ NEVER = frozenset({".git", ".hg", ".svn", ".jj", ".bzr"})
 TEMPORARY = ".guardd-"
 """How the names of files begin that a restore has in hand: never kept themselves."""
 
+CANARY = "guardd_canary_"
+"""How the directory at the top of a repo begins in which `guardctl doctor --canary` damages files of its own."""
+
+CANARY_PATHS = CANARY + "*/*"
+"""The same as a glob, as SQLite has them."""
+
 ENVIRONMENT_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
 """A directory that holds one of these names is an environment (PEP 405, conda), whatever it is called."""
 
@@ -102,6 +108,11 @@ class Selection:
         elif name in self._builtin_names or name.endswith(".egg-info") or path in ("build", "dist"):
             return False
         return self._gitignore is None or not self._gitignore.ignores(path + "/")
+
+
+def is_canary(path: RepoPath) -> bool:
+    """Whether a path is one of the canary's: no one's work, damaged on purpose and gone in a moment."""
+    return path.startswith(CANARY) and "/" in path
 
 
 def marks_environment(names: Iterable[str]) -> bool:

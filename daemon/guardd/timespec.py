@@ -1,4 +1,4 @@
-"""Time expressions: `10m`, `14:30`, `yesterday`, `@1700000000` -> a moment. Pure; nothing is guessed."""
+"""Time expressions: `10m`, `14:30`, `yesterday`, `@1700000000`, `incident:7` -> a moment. Pure; nothing is guessed."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from guardd.errors import UsageError
 
-EXAMPLES = "10m, 2h30m, 3d ago, 14:30, yesterday, 2026-01-31T09:00, @1700000000, incident:7"
+EXAMPLES = "10m, 2h30m, 3d ago, 14:30, yesterday, 2026-01-31T09:00, @1700000000, incident:7, snapshot:3"
 
 _SECOND_NS = 1_000_000_000
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -17,6 +17,7 @@ _ISO = re.compile(
 )  # fmt: skip
 _EPOCH = re.compile(r"@(\d{1,12})(?:\.(\d{1,9}))?", re.ASCII)
 _INCIDENT = re.compile(r"incident:(\d{1,12})", re.ASCII)
+_SNAPSHOT = re.compile(r"snapshot:(\d{1,12})", re.ASCII)
 _LONGEST_NS = 200 * 366 * 86_400 * _SECOND_NS
 _LONGEST_TEXT = 64
 
@@ -42,7 +43,14 @@ class BeforeIncident:
     incident: int
 
 
-TimeSpec = Elapsed | Instant | BeforeIncident
+@dataclass(frozen=True, slots=True)
+class AtSnapshot:
+    """The place in the log that a snapshot labelled: what was there when it was taken."""
+
+    snapshot: int
+
+
+TimeSpec = Elapsed | Instant | BeforeIncident | AtSnapshot
 
 
 def parse(text: str, now_ns: int, zone: tzinfo | None = None) -> TimeSpec:
@@ -55,6 +63,8 @@ def parse(text: str, now_ns: int, zone: tzinfo | None = None) -> TimeSpec:
         raise _not_understood(text)
     if incident := _INCIDENT.fullmatch(words):
         return BeforeIncident(int(incident[1]))
+    if snapshot := _SNAPSHOT.fullmatch(words):
+        return AtSnapshot(int(snapshot[1]))
     back = words.removesuffix("ago").rstrip() if words.endswith(" ago") else words
     if _is_duration(back):
         return Elapsed(parse_duration(back))

@@ -1,6 +1,7 @@
 """The config: everything that is wrong is said at once, with file, line, key, value and what is allowed."""
 
 import os
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guardd.config import add_repo, load, locate, locate_state
+from guardd.config.alerts import AlertSettings
 from guardd.config.describing import effective, oddities, schema
 from guardd.config.settings import Settings
 from guardd.errors import ConfigError, UsageError
@@ -41,7 +43,7 @@ def test_every_error_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         ":14: detection.markers = ['re:(']: 're:(' is no regular expression (as RE2 has them, without look-around and "
         "back-references): missing ): (",
         ":16: retention.keep_all = 'forever': must be a duration, as 90s, 10m, 2h30m, 3d, 1w",
-        ":17: wat: unknown key; tables are daemon, repo, detection, response, retention",
+        ":17: wat: unknown key; tables are daemon, repo, detection, response, retention, alert",
     ]
 
 
@@ -102,8 +104,25 @@ def test_the_example_loads_names_every_key_and_shows_the_defaults() -> None:
         assert f"[{name}]" in text
         assert table
     for definition in schema()["$defs"].values():
-        for key in definition["properties"]:
+        for key in definition.get("properties", ()):
             assert f"\n{key} = " in text or f"\n# {key} = " in text or f".{key}]\n" in text, key
+
+
+def test_the_example_of_an_alert_is_valid_and_shows_the_defaults() -> None:
+    section = EXAMPLE.read_text().partition("\n# [[alert]]\n")[2]
+    shown = {
+        key: value
+        for line in section.splitlines()
+        if line.startswith("# ") and " = " in line
+        for key, value in tomllib.loads(line.removeprefix("# ")).items()
+    }
+    assert list(shown) == list(AlertSettings.model_fields)
+    plain = AlertSettings.model_validate({"type": "desktop"})
+    for key, value in shown.items():
+        place = {} if key.startswith("url") or key == "credential" else {"url": "slack://T/B/x"}
+        loaded = getattr(AlertSettings.model_validate({**place, key: value}), key)
+        default = AlertSettings.model_fields[key].default
+        assert loaded is not None if default is None else loaded == default == getattr(plain, key), key
 
 
 def test_overlapping_repos_are_refused_also_through_a_link(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Alerts, from damage on a real tree to what a real server receives, however badly it behaves."""
 
 import json
+import os
 import signal
 from collections import Counter
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 from tests.receiver import Received, Receiver, answer, drop, hang, redirect, slow_down
 from tests.world import Daemon, World, wait_until
+
+from guardd.store.store import Store
 
 FILES = 60
 
@@ -188,3 +191,30 @@ def test_testing_the_targets_says_what_they_answered(world: World, chat: Receive
     damage(world)
     world.wait_settled(daemon)
     assert world.json("alerts", "list") == []
+
+
+def test_a_delivering_process_that_dies_is_started_again(world: World, chat: Receiver) -> None:
+    chat.always = hang
+    guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"')
+    damage(world)
+    chat.wait(1)
+    pid = int((world.state / "alerts.lock").read_text())
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: any("alerting-failed" in one for one in world.status()["reasons"]), what="status says so")
+    chat.always = answer()
+    wait_until(lambda: world.json("status")["alerts"]["pending"] == 0, what="and all was delivered")
+    assert sorted(stages(chat.requests[1:])) == ["opened", "updated"]
+
+
+def test_the_canary_alarms_no_one(world: World, chat: Receiver) -> None:
+    guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"')
+    assert world.ctl("doctor", "--canary").stdout.count("canary") >= 4
+    assert [one["note"] for one in world.incidents()] == ["canary"]
+    world.ctl("alerts", "test")
+    wait_until(lambda: unassigned(world) == 0, what="all that was queued was looked at")
+    assert stages(chat.requests) == ["test"]
+
+
+def unassigned(world: World) -> int:
+    with Store(str(world.state)) as store:
+        return len(store.outbox.unassigned())

@@ -216,7 +216,9 @@ class Stalling(Selection):
 def test_an_overflowing_queue_ends_in_a_scan_and_later_edits_are_seen(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     selection = Stalling(str(watched.root))
-    watched.watch = RepoWatch(str(watched.root), selection, watched.sink, str(tmp_path / "beat"))
+    overflows: list[int] = []
+    beat_dir = str(tmp_path / "beat")
+    watched.watch = RepoWatch(str(watched.root), selection, watched.sink, beat_dir, lambda: overflows.append(1))
     watched.watch.start()
     try:
         selection.go.clear()
@@ -226,6 +228,7 @@ def test_an_overflowing_queue_ends_in_a_scan_and_later_edits_are_seen(tmp_path: 
         watched.write("made_meanwhile/m.py")
         selection.go.set()
         wait_until(lambda: any("overflow" in str(why) for _, _, why in watched.sink.hints))
+        assert overflows, "and it is counted"
         watched.wait_quiet()
         watched.sink.clear()
         watched.write("made_meanwhile/m.py", "later = 1\n")

@@ -24,22 +24,23 @@ class Endpoint:
     redact: bool = False
 
     def http_url(self, default_base: str = "", path: str | None = None) -> str:
-        """The URL to post to: its own (or `path`), at `base_url`, else at its own host, else at `default_base`."""
+        """The URL to post to: its own (or `path`), at `base_url`, else at `default_base`, else at its own host.
+
+        What stands before an @ in its own URL is kept, whichever host it goes to.
+        """
         parts = urlsplit(self.url)
-        if self.base_url:
-            base = self.base_url
-        elif default_base and parts.scheme not in ("http", "https"):
-            base = default_base
-        else:
-            base = f"{'https' if parts.scheme.endswith('s') else 'http'}://{parts.netloc}"
+        login, at, place = parts.netloc.rpartition("@")
+        is_web = parts.scheme in ("http", "https")
+        own = f"{parts.scheme if is_web else 'https' if parts.scheme.endswith('s') else 'http'}://{place}"
+        base = urlsplit(self.base_url or (default_base if default_base and not is_web else own))
         query = f"?{parts.query}" if parts.query and path is None else ""
-        return base + (path if path is not None else parts.path or "/") + query
+        return f"{base.scheme}://{login}{at}{base.netloc}{base.path}{path if path is not None else parts.path or '/'}{query}"
 
     @property
     def parts(self) -> list[str]:
-        """Host and path segments of its URL, as `slack://T1/B2/x3` lists them."""
+        """Host and path segments of its URL, as `slack://T1/B2/x3` lists them, without what stands before an @."""
         parts = urlsplit(self.url)
-        return [part for part in (parts.netloc, *parts.path.split("/")) if part]
+        return [part for part in (parts.netloc.rpartition("@")[2], *parts.path.split("/")) if part]
 
 
 def endpoint(settings: AlertSettings) -> Endpoint:

@@ -60,6 +60,13 @@ class Message:
         """How many files there are besides those that it names."""
         return max(0, (self.incident.files if self.incident else 0) - len(self.files))
 
+    @property
+    def file_lines(self) -> tuple[str, ...]:
+        """The first few files, one a line, and how many more there are."""
+        named = self.files[:TOP_FILES]
+        more = self.more_files + len(self.files) - len(named)
+        return (*named, f"and {more:,} more") if named and more else named
+
 
 def clipped(text: str, limit: int) -> str:
     """A text of at most `limit` characters, with an ellipsis where something was cut off."""
@@ -68,16 +75,15 @@ def clipped(text: str, limit: int) -> str:
 
 def plain(message: Message) -> str:
     """The message as plain text, for targets that have no markup."""
-    lines = [message.title, ""]
-    lines += [f"{label}: {text}" for label, text in message.facts]
-    if message.files:
-        lines += ["", *(f"  {path}" for path in message.files)]
-        lines += [f"  and {message.more_files:,} more"] if message.more_files else []
-    if message.hunk:
-        lines += ["", *(f"  {line}" for line in message.hunk)]
-    if message.commands:
-        lines += ["", *(f"  {command}" for command in message.commands)]
-    return "\n".join(lines)
+    return "\n".join((message.title, "", *details(message)))
+
+
+def details(message: Message) -> list[str]:
+    """The lines of plain text below the title; what to type comes before what is long."""
+    lines = [f"{label}: {text}" for label, text in message.facts]
+    for block in (message.commands, message.file_lines, message.hunk):
+        lines += ["", *(f"  {line}" for line in block)] if block else []
+    return lines
 
 
 def harmless(text: str, limit: int = 300) -> str:

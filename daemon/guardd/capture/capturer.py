@@ -90,14 +90,21 @@ class Capturer:
         times: dict[RepoPath, int] | None = None,
         known_before: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
+        on_written: Callable[[Sequence[RepoPath]], None] | None = None,
         total: int = 0,
     ) -> Looked:
-        """Read these paths, verified, and record what differs from their heads; a batch is a transaction."""
+        """Read these paths, verified, and record what differs from their heads; a batch is a transaction.
+
+        `on_written` hears of the new versions of each batch as soon as they are durable.
+        """
         looked = Looked()
         done = 0
         with Root(self._repo.path) as root:
             for batch, reads in self._read_ahead(root, paths):
-                looked.absorb(self._record(root, batch, reads, origin, times or {}, known_before=known_before))
+                recorded = self._record(root, batch, reads, origin, times or {}, known_before=known_before)
+                looked.absorb(recorded)
+                if on_written is not None:
+                    on_written(recorded.written)
                 done += len(batch)
                 if on_progress is not None:
                     on_progress(done, total)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from guardd.model import RepoPath
@@ -15,10 +16,14 @@ _PACE_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What is to be looked at now: files, and folders (`""`: everything) with what is in doubt there."""
+    """What is to be looked at now: files, and folders (`""`: everything) with what is in doubt there.
+
+    `since`: when each file was first hinted of what has not been settled yet.
+    """
 
     paths: list[RepoPath]
     folders: dict[RepoPath, str]
+    since: Mapping[RepoPath, float]
 
 
 class Dirty:
@@ -54,12 +59,12 @@ class Dirty:
         with self._lock:
             return [why for _, why in self._folders.values() if why]
 
-    def again(self, path: RepoPath, in_s: float) -> None:
-        """A look at `path` did not settle it: look again in some seconds."""
+    def again(self, path: RepoPath, in_s: float, since: float | None = None) -> None:
+        """A look at `path` did not settle it: look again in some seconds. `since`: its first hint, where it waits from there."""
         now = time.monotonic()
         with self._lock:
             self._paths.setdefault(path, now + in_s)
-            self._since.setdefault(path, now)
+            self._since[path] = min(now if since is None else since, self._since.get(path, now))
         self._wake.set()
 
     def rescan_again(self, folder: RepoPath, why: str, in_s: float) -> None:
@@ -78,10 +83,10 @@ class Dirty:
                 del self._folders[folder]
             for path in paths:
                 del self._paths[path]
-                del self._since[path]
+            since = {path: self._since.pop(path) for path in paths}
             self._looked = {path: at for path, at in self._looked.items() if at + _PACE_S > now}
             self._looked.update(dict.fromkeys(paths, now))
-        return Due(paths, folders)
+        return Due(paths, folders, since)
 
     def next_due(self) -> float | None:
         """When something is due next; None while nothing waits."""

@@ -13,6 +13,8 @@ from guardd.errors import UsageError
 from guardd.model import Moment
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from guardd.config import Settings
     from guardd.store.repos import Repo
     from guardd.store.store import Store
@@ -74,14 +76,9 @@ class Context:
     def repo(self) -> "Repo":
         """The repo that is meant: `--repo`, else the one around the working directory."""
         start = os.path.realpath(self.repo_option or self.cwd)
-        folder = start
-        while True:
-            found = self.store.repos.find(folder)
-            if found is not None and (self.repo_option is None or folder == start):
-                return found
-            if self.repo_option is not None or folder == os.path.dirname(folder):
-                break
-            folder = os.path.dirname(folder)
+        found = self.store.repos.find(start) if self.repo_option is not None else self.repo_around(start)
+        if found is not None:
+            return found
         if self.repo_option is not None:
             raise UsageError(f"{start} is not guarded; run 'guardctl init {start}', or see 'guardctl status'")
         raise UsageError(f"no guarded repo at or above {start}; run 'guardctl init' there, or name one with --repo PATH")
@@ -97,6 +94,14 @@ class Context:
         repo = next((one for one in self.store.repos.all() if found is not None and one.id == found.repo_id), None)
         if repo is not None:
             self.repo = repo
+
+    def repo_around(self, folder: str) -> "Repo | None":
+        """The repo at or above a resolved folder; None where there is none."""
+        while True:
+            found = self.store.repos.find(folder)
+            if found is not None or folder == os.path.dirname(folder):
+                return found
+            folder = os.path.dirname(folder)
 
     def take_rules_from_config(self) -> None:
         """Keep what the config says of the repo by now, as a daemon does when it starts; a config that is broken waits.
@@ -125,15 +130,24 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that every command takes; they may stand before or after the command's name."""
     options = (
         _option("config", "--config", type=click.Path(), help="The config file."),
-        _option("repo_option", "--repo", type=click.Path(), help="The repo (default: the one around the working directory)."),
+        _option(
+            "repo_option", "--repo", type=click.Path(), shell_complete=_complete_repo,
+            help="The repo (default: the one around the working directory).",
+        ),
         _option("json", "--json", is_flag=True, default=None, help="One JSON document on stdout."),
         _option("quiet", "--quiet", "-q", is_flag=True, default=None, help="Say only what is wrong."),
         _option("verbose", "-v", "--verbose", count=True, default=None, help="Say more; twice: tracebacks."),
         _option("color", "--color/--no-color", default=None, help="Force colours on or off (NO_COLOR is honoured)."),
-    )
+    )  # fmt: skip
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def _complete_repo(ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    from guardd.cli import completing  # which needs this module
+
+    return completing.repos(ctx, param, incomplete)
 
 
 def _option(field_name: str, *words: str, **how: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

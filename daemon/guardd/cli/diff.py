@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.moments import before_incident, moment, place
@@ -18,9 +19,11 @@ from guardd.store.log import Knowledge, Passage
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path())
-@click.option("--since", metavar="T", help="From this moment to now.")
-@click.option("--at", metavar="T", help="The same as --since.")
-@click.option("--incident", type=NUMBER, metavar="ID", help="What an incident did to its files.")
+@click.option("--since", metavar="T", shell_complete=completing.moments, help="From this moment to now.")
+@click.option("--at", metavar="T", shell_complete=completing.moments, help="The same as --since.")
+@click.option(
+    "--incident", type=NUMBER, metavar="ID", shell_complete=completing.incident_numbers, help="What an incident did to its files."
+)
 @common_options
 @pass_context
 def command(context: Context, paths: tuple[str, ...], since: str | None, at: str | None, incident: int | None) -> int:

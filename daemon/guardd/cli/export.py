@@ -4,6 +4,7 @@ import os
 
 import click
 
+from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.moments import moment, place
@@ -17,8 +18,14 @@ from guardd.timespec import BeforeIncident
 
 @click.command()
 @click.argument("directory", type=click.Path())
-@click.option("--at", metavar="T", help="The tree as it was at this moment.")
-@click.option("--incident", type=NUMBER, metavar="ID", help="The tree as it was before this incident.")
+@click.option("--at", metavar="T", shell_complete=completing.moments, help="The tree as it was at this moment.")
+@click.option(
+    "--incident",
+    type=NUMBER,
+    metavar="ID",
+    shell_complete=completing.incident_numbers,
+    help="The tree as it was before this incident.",
+)
 @common_options
 @pass_context
 def command(context: Context, directory: str, at: str | None, incident: int | None) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from guardd.cli import completing
 from guardd.cli.alerts import alert_document, alert_state
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, files, iso, page, say, when
@@ -46,7 +47,7 @@ def list_(context: Context) -> int:
 
 
 @command.command()
-@click.argument("id_", metavar="ID|last")
+@click.argument("id_", metavar="ID|last", shell_complete=completing.incidents)
 @common_options
 @pass_context
 def show(context: Context, id_: str) -> int:
@@ -62,7 +63,7 @@ def show(context: Context, id_: str) -> int:
 
 
 @command.command()
-@click.argument("id_", metavar="ID|last")
+@click.argument("id_", metavar="ID|last", shell_complete=completing.incidents)
 @click.option("--reason", default="", help="Why, for the record.")
 @common_options
 @pass_context
@@ -72,7 +73,7 @@ def approve(context: Context, id_: str, reason: str) -> int:
 
 
 @command.command()
-@click.argument("id_", metavar="ID|last")
+@click.argument("id_", metavar="ID|last", shell_complete=completing.incidents)
 @click.option("--reason", required=True, help="What made it a false alarm, for the record.")
 @common_options
 @pass_context

@@ -1,11 +1,13 @@
 """guardctl log: the versions that were kept, newest first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 
+from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
+from guardd.cli.labelling import Between, interleave
 from guardd.cli.moments import before_incident, moment, place
 from guardd.cli.output import emit, iso, page, say, size, when
 from guardd.cli.paths import choose
@@ -19,16 +21,30 @@ _SIGNS = {Change.CREATED: ("+", "green"), Change.MODIFIED: ("~", "yellow"), Chan
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path())
-@click.option("--since", metavar="T", help="Only versions after this moment (10m, 14:30, yesterday, 2026-01-31T09:00).")
-@click.option("--until", metavar="T", help="Only versions up to this moment.")
-@click.option("--incident", type=NUMBER, metavar="ID", help="Only versions that are part of this incident.")
+@click.option(
+    "--since",
+    metavar="T",
+    shell_complete=completing.moments,
+    help="Only versions after this moment (10m, 14:30, yesterday, 2026-01-31T09:00).",
+)
+@click.option("--until", metavar="T", shell_complete=completing.moments, help="Only versions up to this moment.")
+@click.option(
+    "--incident",
+    type=NUMBER,
+    metavar="ID",
+    shell_complete=completing.incident_numbers,
+    help="Only versions that are part of this incident.",
+)
 @click.option("--limit", "-n", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @common_options
 @pass_context
 def command(
     context: Context, paths: tuple[str, ...], since: str | None, until: str | None, incident: int | None, limit: int | None
 ) -> int:
-    """The versions that were kept, newest first: of the given files, directories and globs, or of all."""
+    """The versions that were kept, newest first: of the given files, directories and globs, or of all.
+
+    Snapshots stand between the versions that they lie between (of several, the newest); 'guardctl snapshot --list' has them all.
+    """
     context.take_repo_of(incident, paths)
     begin = moment(context, since) if since else None
     end = moment(context, until) if until else None
@@ -45,7 +61,7 @@ def command(
         if (chosen is None or version.path in chosen)
         and (incident is None or context.store.incidents.of_version(repo.id, version.path, version.seq) == incident)
     )
-    shown = [version for version, _ in zip(found, range(limit), strict=False)] if limit else found
+    shown = [version for _, version in zip(range(limit), found, strict=False)] if limit else found
     if context.json:
         emit(context, [_document(context, version) for version in shown])
         return Exit.DONE
@@ -53,7 +69,9 @@ def command(
         span = [f"since {when(after.time_ns)}"] if after else []
         span += [f"until {when(upto.time_ns)}"] if upto else []
         say(context, f"{', '.join(span)}:")
-    page(context, _lines(context, shown))
+    labels = context.store.labels.of_repo(repo.id, after.seq if after else 0, upto.seq if upto else None)
+    is_whole = not (isinstance(shown, list) and len(shown) == limit)
+    page(context, _lines(context, interleave(shown, labels, to_the_end=is_whole)))
     return Exit.DONE
 
 
@@ -70,9 +88,18 @@ def _document(context: Context, version: Version) -> dict[str, object]:
     }
 
 
-def _lines(context: Context, versions: "Iterator[Version] | list[Version]") -> Iterator[str]:
-    for version in versions:
+def _lines(context: Context, entries: Iterable[Version | Between]) -> Iterator[str]:
+    for version in entries:
+        if isinstance(version, Between):
+            yield _snapshot_line(version)
+            continue
         sign, color = _SIGNS[context.store.log.change_of(version)]
         kept = "" if version.state.stored else "  (only its hash is kept)"
         path = click.style(f"{sign} {printable(version.path)}", fg=color)
         yield f"{version.seq:>8}  {when(version.time_ns)}  {version.origin:<8}  {size(version.state.size):>9}  {path}{kept}"
+
+
+def _snapshot_line(one: Between) -> str:
+    more = f"  (and {one.more} more here)" if one.more else ""
+    name = click.style(f"snapshot:{one.newest.id}", fg="cyan")
+    return f"{'':>8}  {when(one.newest.time_ns)}  {name}  {one.newest.label}{more}".rstrip()

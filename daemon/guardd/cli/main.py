@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,12 @@ from guardd import __version__
 from guardd.cli.context import Context, common_options
 from guardd.errors import ConfigError, Exit, GuardError
 from guardd.escaping import one_line
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+COMPLETE_VARIABLE = "_GUARDCTL_COMPLETE"
+"""Set by the scripts of `guardctl completion`: guardctl then answers what completes a line, and does nothing else."""
 
 COMMANDS = {
     "init": "Guard a repo: add it to the config.",
@@ -21,6 +28,8 @@ COMMANDS = {
     "diff": "What changed since a moment.",
     "restore": "Put files back as they were.",
     "undo": "Take a restore back.",
+    "snapshot": "Label this moment, to go back to right here.",
+    "hook": "Have agents and git take a snapshot before they act.",
     "pause": "Announce bulk work: no incident meanwhile.",
     "resume": "End a pause.",
     "replay": "What the rules would have said of the past.",
@@ -31,6 +40,7 @@ COMMANDS = {
     "alerts": "What people were told, and whether it arrived.",
     "demo": "See it happen: 1,381 files damaged and put back, in a throwaway directory.",
     "config": "Check and show the configuration.",
+    "completion": "Complete commands, options and values in your shell.",
 }
 """The commands, each in its own module of this package: a new command is its file and one line here."""
 
@@ -49,6 +59,13 @@ class Commands(click.Group):
         found: click.Command = importlib.import_module(f"guardd.cli.{cmd_name}").command
         return found
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """The commands and options that begin like this, without importing any command."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=about) for name, about in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""
         with formatter.section("Commands"):
@@ -56,7 +73,7 @@ class Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that is meant, or an error with the nearest names."""
-        if args and args[0] not in COMMANDS:
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:  # completion asks of what is half typed
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], COMMANDS)
@@ -83,6 +100,8 @@ def main() -> None:
 def run(args: list[str]) -> int:
     """Carry out a command line; its exit code. Errors go to stderr in one line."""
     context = Context()
+    if COMPLETE_VARIABLE in os.environ:
+        import guardd.cli.shells  # noqa: F401  # makes our bash known to click, which answers
     try:
         code = guardctl.main(args, prog_name="guardctl", standalone_mode=False, obj=context)
         sys.stdout.flush()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from guardd.cli.context import Context
 from guardd.errors import UsageError
-from guardd.timespec import BeforeIncident, Elapsed, Instant, TimeSpec, parse
+from guardd.timespec import AtSnapshot, BeforeIncident, Elapsed, Instant, TimeSpec, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,14 @@ def before_incident(context: Context, id_: int) -> Place:
         raise UsageError(f"there is no incident {id_} in {context.repo.path}; see 'guardctl incidents'")
     first = context.store.log.version(found.first_seq)
     return Place(found.first_seq - 1, first.time_ns if first else found.opened_ns)
+
+
+def at_snapshot(context: Context, id_: int) -> Place:
+    """The place in the log that a snapshot labelled. Raises UsageError."""
+    found = context.store.labels.get(id_)
+    if found is None or found.repo_id != context.repo.id:
+        raise UsageError(f"there is no snapshot {id_} in {context.repo.path}; see 'guardctl snapshot --list'")
+    return Place(found.seq, found.time_ns)
 
 
 def moment(context: Context, text: str) -> TimeSpec:
@@ -42,3 +50,5 @@ def place(context: Context, spec: TimeSpec) -> Place:
             return Place(context.store.log.place_at(ns), ns)
         case BeforeIncident(incident):
             return before_incident(context, incident)
+        case AtSnapshot(snapshot):
+            return at_snapshot(context, snapshot)

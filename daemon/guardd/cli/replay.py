@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.incidents import document
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--since", metavar="T", default="1d", show_default=True, help="From this moment to now.")
+@click.option(
+    "--since", metavar="T", shell_complete=completing.moments, default="1d", show_default=True, help="From this moment to now."
+)
 @click.option("--set", "changes", multiple=True, metavar="detection.KEY=V", help="With this setting instead (repeatable).")
 @common_options
 @pass_context

@@ -7,6 +7,7 @@ from collections.abc import Container, Sequence
 
 import click
 
+from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.incidents import choose_incident
@@ -25,8 +26,13 @@ from guardd.store.codec import Encoded
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path())
-@click.option("--since", metavar="T", help="Take back what changed since this moment (10m, 14:30, yesterday).")
-@click.option("--at", metavar="T", help="As it was at this moment.")
+@click.option(
+    "--since",
+    metavar="T",
+    shell_complete=completing.moments,
+    help="Take back what changed since this moment (10m, 14:30, yesterday).",
+)
+@click.option("--at", metavar="T", shell_complete=completing.moments, help="As it was at this moment.")
 @click.option(
     "--version",
     "number",
@@ -34,8 +40,12 @@ from guardd.store.codec import Encoded
     metavar="N",
     help="The version with this number in 'guardctl log'.",
 )
-@click.option("--from", "source", metavar="git:REV", help="From a git revision: git:HEAD, git:v1.2.")
-@click.option("--incident", metavar="ID|last", help="Take back what this incident did to its files.")
+@click.option(
+    "--from", "source", metavar="git:REV", shell_complete=completing.sources, help="From a git revision: git:HEAD, git:v1.2."
+)
+@click.option(
+    "--incident", metavar="ID|last", shell_complete=completing.incidents, help="Take back what this incident did to its files."
+)
 @click.option("--only-damaged", is_flag=True, help="With --incident: only files that a rule found damaged.")
 @click.option("--resume", is_flag=True, help="Finish a restore that was interrupted.")
 @click.option("--merge", is_flag=True, help="Keep edits made after the damage: three-way merge; conflicts are left alone.")

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.moments import moment, place
@@ -17,7 +18,9 @@ from guardd.store.log import Knowledge
 
 @click.command()
 @click.argument("path", type=click.Path())
-@click.option("--at", metavar="T", help="As it was at this moment (default: the newest version).")
+@click.option(
+    "--at", metavar="T", shell_complete=completing.moments, help="As it was at this moment (default: the newest version)."
+)
 @click.option(
     "--version",
     "number",

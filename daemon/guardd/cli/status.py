@@ -7,6 +7,7 @@ from guardd.cli.output import emit, iso, say, size, when
 from guardd.errors import Exit
 from guardd.escaping import printable
 from guardd.service.standing import RepoStanding, Standing, standing
+from guardd.store.incidents import Pause
 
 _COLORS = {"protected": "green", "starting": "yellow", "degraded": "red", "desynced": "red", "stopped": "red"}
 
@@ -48,7 +49,12 @@ def _repo_document(repo: RepoStanding) -> dict[str, object]:
         "lag_seconds": repo.lag_ns / 1e9,
         "interrupted_restore": repo.interrupted,
         "last_scan": iso(repo.scan_ns) if repo.scan_ns else None,
+        "pause": _pause_document(repo.pause) if repo.pause else None,
     }
+
+
+def _pause_document(pause: Pause) -> dict[str, object]:
+    return {"from": iso(pause.from_ns), "until": iso(pause.to_ns), "reason": pause.reason}
 
 
 def _print(context: Context, now: Standing) -> None:
@@ -70,6 +76,10 @@ def _print(context: Context, now: Standing) -> None:
                 f" or take it back with 'guardctl undo {repo.interrupted}'",
                 fg="yellow",
             )
+        if repo.pause:
+            why = f" ({printable(repo.pause.reason)})" if repo.pause.reason else ""
+            until = when(repo.pause.to_ns)
+            say(context, f"    paused until {until}{why}: no incident meanwhile; 'guardctl resume' ends it", fg="yellow")
         scanned = f"scanned {when(repo.scan_ns)}" if repo.scan_ns else "not scanned yet"
         say(context, f"  {repo.files:,} files, {repo.versions:,} versions, {repo.dirty} dirty{lag}, {scanned}")
     if not now.repos:

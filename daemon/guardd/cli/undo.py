@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.output import when
@@ -15,7 +16,7 @@ from guardd.store.restores import Restore
 
 
 @click.command()
-@click.argument("restore_id", required=False, type=NUMBER)
+@click.argument("restore_id", required=False, type=NUMBER, shell_complete=completing.restores)
 @settling_options
 @common_options
 @pass_context

@@ -16,7 +16,7 @@ _SECOND_NS = 1_000_000_000
 
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "slack": (("slack",), ("hooks.slack.com", "hooks.slack-gov.com")),
-    "teams": (("workflow", "workflows"), (".logic.azure.com", ".api.powerplatform.com")),
+    "teams": ((), (".logic.azure.com", ".api.powerplatform.com")),
     "discord": (("discord",), ("discord.com", "discordapp.com")),
     "mattermost": (("mmost", "mmosts"), ()),
     "json": (("json", "jsons"), ()),
@@ -88,7 +88,8 @@ def _severity(value: object) -> Severity:
 
 
 def _base(value: str | None) -> str | None:
-    if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+    parts = urlsplit(value or "")
+    if value is not None and (parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query):
         raise ValueError('must be scheme and host, as "https://chat.example.org" or "http://127.0.0.1:8065"')
     return value if value is None else value.rstrip("/")
 

@@ -6,6 +6,7 @@ import tempfile
 
 from guardd.config.loading import load, read_text
 from guardd.errors import ConfigError, UsageError
+from guardd.selection import TEMPORARY
 
 
 def add_repo(path: str, repo_path: str) -> bool:
@@ -26,25 +27,34 @@ def add_repo(path: str, repo_path: str) -> bool:
             raise UsageError(f"{repo_path} overlaps with {other.path}, which is guarded already; take that out of {path} first")
     separator = "" if not text or text.endswith("\n\n") else "\n" if text.endswith("\n") else "\n\n"
     addition = f"{separator}[[repo]]\npath = {json.dumps(repo_path, ensure_ascii=False)}\n"
-    _replace(path, text + addition)
+    try:
+        replace_text(path, text + addition, folder_mode=0o700)
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}; make it writable, or name another with --config"]) from error
     return True
 
 
-def _replace(path: str, text: str) -> None:
+def replace_text(path: str, text: str, *, mode: int = 0o600, folder_mode: int = 0o777) -> None:
+    """Write a text file so that it is either its old self or its new self. Raises OSError.
+
+    Its permissions stay, a new file gets `mode` (less the umask), and its folder is made. Surrogates become bytes again.
+    """
     folder = os.path.dirname(path)
+    os.makedirs(folder, mode=folder_mode, exist_ok=True)
+    fd, temp = tempfile.mkstemp(dir=folder, prefix=TEMPORARY, suffix=".tmp")
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        fd, temp = tempfile.mkstemp(dir=folder, prefix=".config-", suffix=".toml")
-        try:
-            with open(fd, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(fd)
-                if os.path.exists(path):
-                    os.fchmod(fd, os.stat(path).st_mode & 0o777)
-            os.replace(temp, path)
-        except BaseException:
-            os.unlink(temp)
-            raise
-    except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror}; make it writable, or name another with --config"]) from error
+        with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(fd)
+            os.fchmod(fd, os.stat(path).st_mode & 0o777 if os.path.exists(path) else mode & ~_umask())
+        os.replace(temp, path)
+    except BaseException:
+        os.unlink(temp)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

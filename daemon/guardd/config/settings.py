@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
 from guardd.config.alerts import AlertSettings, Duration
+from guardd.config.listening import parse_listen
 from guardd.config.places import expand
 from guardd.selection import DEFAULT_INCLUDE, SelectionRules
 
@@ -54,6 +55,12 @@ def _markers(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _listen(value: str | None) -> str | None:
+    if value is not None:
+        parse_listen(value)
+    return value
+
+
 def _commands(value: tuple[str, ...]) -> tuple[str, ...]:
     for command in value:
         try:
@@ -95,6 +102,9 @@ class DaemonSettings(_Table):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: for people on a terminal, else JSON.")
     scan_interval: Duration = Field(600 * _SECOND_NS, ge=10 * _SECOND_NS, description="How often the whole tree is scanned.")
+    metrics_listen: Annotated[str | None, AfterValidator(_listen)] = Field(
+        None, description='Where Prometheus may scrape, on this machine only, as "127.0.0.1:9464"; default: nowhere.'
+    )
 
 
 class RepoSettings(_Table):

@@ -13,7 +13,7 @@ from guardd.detection.growing import OpenIncidents
 from guardd.detection.judge import Case, Judge
 from guardd.errors import GuardError
 from guardd.model import Finding, Incident, Kind, Origin, RepoPath, Suspect, Version
-from guardd.selection import matcher
+from guardd.selection import is_canary, matcher
 from guardd.store.repos import Repo
 from guardd.store.store import Store
 
@@ -157,7 +157,11 @@ class Detector:
         self._judge_ripe(now_ns)
         undecided = self._pending.keys() | self._in_hand
         candidates = [one for path, one in self._suspects.items() if path not in undecided and path not in self._departures]
-        newest = self._open.newest(now_ns)
+        for canary in (False, True):  # the canary's files are never part of what happens to people's, nor the other way round
+            self._decide_on([one for one in candidates if is_canary(one.path) is canary], now_ns, canary=canary)
+
+    def _decide_on(self, candidates: Sequence[Suspect], now_ns: int, *, canary: bool) -> None:
+        newest = self._open.newest(now_ns, canary=canary)
         if newest is not None:
             reach_ns, last_ns = self._open.reach_ns(newest), newest.incident.last_ns
             joined = joining(candidates, self.limits, last_ns, reach_ns, settled=newest.incident.settled)
@@ -220,6 +224,9 @@ class Detector:
         if version.origin is Origin.BASELINE:
             return None
         before = self._healthy(version)
+        if is_canary(path) and not (before and before.state.present and version.state.present):
+            self._clear(path)  # planted, or taken away again: no place that code of others went to, and no deletion
+            return None
         if before is None or not before.state.present:
             self._clear(path)
             self._departures.unborn(path)

@@ -7,6 +7,7 @@ from guardd.detection.actors import Witness
 from guardd.detection.bursts import Limits, verdict
 from guardd.detection.rules.same_edit import shared_edit
 from guardd.model import Actor, Incident, IncidentState, RepoPath, Severity, Suspect
+from guardd.selection import is_canary
 from guardd.store.repos import Repo
 from guardd.store.store import Store
 
@@ -27,6 +28,11 @@ class Growing:
     touched: set[RepoPath] = field(default_factory=set)
     was: IncidentState = IncidentState.OPEN
     changed: bool = False
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether it is the canary's: all of its members are, or none."""
+        return is_canary(next(iter(self.members), ""))
 
     @property
     def wrong(self) -> list[Suspect]:
@@ -60,9 +66,10 @@ class OpenIncidents:
         """What the newest open incident that has this path knows of it."""
         return next((one.members[path] for one in reversed(self._all) if path in one.members), None)
 
-    def newest(self, now_ns: int) -> Growing | None:
-        """The incident that what comes now may belong to."""
-        return next((one for one in reversed(self._all) if now_ns <= one.incident.last_ns + self.reach_ns(one)), None)
+    def newest(self, now_ns: int, *, canary: bool) -> Growing | None:
+        """The incident that what comes now to the canary's files, or to people's, may belong to."""
+        reachable = (one for one in reversed(self._all) if now_ns <= one.incident.last_ns + self.reach_ns(one))
+        return next((one for one in reachable if one.is_canary is canary), None)
 
     def reach_ns(self, one: Growing) -> int:
         """How long after its last change more damage still belongs to an incident."""

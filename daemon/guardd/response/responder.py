@@ -9,7 +9,7 @@ from guardd.recovery.plan import Action, Plan, Verdict
 from guardd.recovery.restore import Report, carry_out, plan_incident
 from guardd.recovery.sources import git_operation
 from guardd.recovery.verify import Verified, verify
-from guardd.selection import matcher
+from guardd.selection import is_canary, matcher
 from guardd.store.repos import Repo
 from guardd.store.store import Store
 
@@ -30,9 +30,11 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
     """Answer a settled incident as the policy says; the report of the restore, or None where there was none.
 
     Only what is still as the damage left it is put back: edits made since are people's. After `max_rounds` restores of the
-    same files, or in the middle of a git operation, the incident is left to people.
+    same files, or in the middle of a git operation, the incident is left to people. During a pause nothing is restored.
     """
     if incident.state is not IncidentState.OPEN or not incident.settled:
+        return None
+    if store.incidents.pause_at(repo.id, now_ns) is not None:
         return None
     chosen = _chosen(store.incidents.members(incident.id), policy)
     if not chosen:
@@ -49,10 +51,9 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
     store.incidents.begin_round(incident.id)
     plan = _untouched_only(plan_incident(store, repo.id, chosen))
     report = carry_out(store, repo, plan, f"auto-restore of incident {incident.id}")
+    commands = () if is_canary(chosen[0].path) else policy.commands  # nobody's tests say anything of the canary's files
     with Root(repo.path) as root:
-        verified = verify(
-            root, report.written, policy.markers, policy.commands, repo.rules.max_file_size, policy.verify_timeout_s
-        )
+        verified = verify(root, report.written, policy.markers, commands, repo.rules.max_file_size, policy.verify_timeout_s)
     note = _told(report, verified)
     left = len(report.failed) + len(report.skipped) + len(verified.wrong)
     if left or len(chosen) < wrong or not store.incidents.close(incident.id, IncidentState.RESTORED, now_ns, note):

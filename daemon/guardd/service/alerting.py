@@ -13,13 +13,14 @@ from guardd.alerting.planning import Terms, assign, terms_of, wants_word
 from guardd.config.alerts import pack
 from guardd.errors import GuardError
 from guardd.model import Alert, Incident, Reason, Stage
+from guardd.selection import is_canary
 from guardd.service.settings import Duties
 from guardd.store.outbox import incident_thread
 from guardd.store.store import Store
 
 log = structlog.get_logger()
 
-_LOOK_S = 0.5
+_LOOK_S = 1.0
 _REMIND_S = 5.0
 _AFTER_FAILURE_S = 5.0
 _FINISH_S = 3.0
@@ -72,9 +73,11 @@ class Alerting:
                 self._remind(store, targets, now.wall_ns)
             assigned = self._assign(store, targets, now.wall_ns)
             due_ns = store.outbox.due_ns()
+            is_proven = self._courier is not None or due_ns is None
             if due_ns is not None and due_ns <= now.wall_ns:
                 self._deliver(poke=assigned)
-            self._troubles.pop("alerts", None)
+            if is_proven:
+                self._troubles.pop("alerts", None)
             self.news.wait(_LOOK_S)
             self.news.clear()
         self._assign(store, targets, clock.now().wall_ns)
@@ -85,7 +88,8 @@ class Alerting:
         """Give the alerts that are new to their targets; whether there was one."""
         alerts = store.outbox.unassigned()
         for alert in alerts:
-            found = [assign(alert, one, store.outbox.of_thread(alert.thread, one.target), now_ns) for one in targets]
+            told = [] if _is_canarys(store, alert) else targets
+            found = [assign(alert, one, store.outbox.of_thread(alert.thread, one.target), now_ns) for one in told]
             store.outbox.assign(
                 alert, [delivery for one in found for delivery in one.deliveries], [drop for one in found for drop in one.dropped]
             )
@@ -121,7 +125,9 @@ class Alerting:
     def _deliver(self, *, poke: bool) -> None:
         """See to it that a process delivers, with the settings in force."""
         if self._courier is not None and (self._courier.poll() is not None or self._served is not self._duties()):
-            self._dismiss()
+            code = self._dismiss()
+            if code:
+                raise GuardError(f"the process that delivers alerts ended with exit code {code}; see the log")
         if self._courier is None:
             self._served = duties = self._duties()
             self._courier = subprocess.Popen(
@@ -146,21 +152,22 @@ class Alerting:
         except BrokenPipeError:  # it ended by itself: the next look starts another
             self._dismiss()
 
-    def _dismiss(self) -> None:
-        """End the process: by the end of its stdin, so that it writes down what it is sending, else by force."""
+    def _dismiss(self) -> int:
+        """End the process: by the end of its stdin, so that it writes down what it is sending, else by force. Its exit code."""
         courier, self._courier = self._courier, None
         if courier is None:
-            return
+            return 0
         try:
             if courier.stdin is not None:
                 courier.stdin.close()
         except BrokenPipeError:
             pass
         try:
-            courier.wait(_FINISH_S)
-        except subprocess.TimeoutExpired:
+            return courier.wait(_FINISH_S)
+        except subprocess.TimeoutExpired:  # it hangs in a target: what it was sending is sent again
             courier.kill()
             courier.wait()
+            return 0
 
     def _fail(self, error: Exception) -> None:
         message = str(error) if isinstance(error, GuardError) else f"{type(error).__name__}: {error}"
@@ -168,3 +175,9 @@ class Alerting:
             log.error("alerting failed", error=message, exc_info=not isinstance(error, GuardError))
         self._troubles["alerts"] = Reason("alerting-failed", message, "alerts wait in the store; it is tried again")
         self._stop.wait(_AFTER_FAILURE_S)
+
+
+def _is_canarys(store: Store, alert: Alert) -> bool:
+    """Whether it is about what `doctor --canary` planted, which only whoever planted it needs to know."""
+    members = store.incidents.members(alert.incident_id) if alert.incident_id is not None else []
+    return bool(members) and is_canary(members[0].path)  # all members of an incident are the canary's, or none

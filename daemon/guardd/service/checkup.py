@@ -4,107 +4,116 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from guardd.alerting.endpoint import endpoint, exposed
 from guardd.config.alerts import AlertSettings
-from guardd.errors import ConfigError
+from guardd.errors import ConfigError, StoreDamaged
 from guardd.model import RepoState
 from guardd.selection import Selection, SelectionRules
 from guardd.service.standing import RepoStanding, Standing, standing
 from guardd.store.database import SOUND_SQLITE, sqlite_version
+from guardd.store.repos import Repo
 from guardd.store.store import Store
 from guardd.timespec import format_instant
 
-_WATCH_LIMIT = "/proc/sys/fs/inotify/max_user_watches"
-_INSTANCE_LIMIT = "/proc/sys/fs/inotify/max_user_instances"
-_INSTANCES = 128
-"""The kernel's default; editors and their language servers take some 20 of them."""
+_WATCH_LIMITS = {
+    "fs.inotify.max_user_watches": "/proc/sys/fs/inotify/max_user_watches",
+    "user.max_inotify_watches": "/proc/sys/user/max_inotify_watches",  # the same in a user namespace
+}
+_INSTANCE_LIMITS = {
+    "fs.inotify.max_user_instances": "/proc/sys/fs/inotify/max_user_instances",
+    "user.max_inotify_instances": "/proc/sys/user/max_inotify_instances",
+}
+_ROOM = 1.2
+"""Editors and file servers of the same user take watches too."""
 
 _ENOUGH_BYTES = 100 * 1024 * 1024
-_BEGIN_OF_TIME = 1_700_000_000
+_ENOUGH_FILES = 1000
+_BEGIN_OF_TIME_NS = 1_700_000_000 * 1_000_000_000
 """Before guard existed: a clock that says so is wrong."""
+
+_CLOCK_STEP_NS = 60 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: what was looked at, whether it is as it should be, and the cure if not."""
+    """One check: what was looked at, whether it is as it should be, and the cure if not; how long it took, where that tells."""
 
     name: str
     ok: bool
     message: str
     cure: str = ""
+    seconds: float | None = None
 
 
 def check_limits(root: str, rules: SelectionRules) -> list[Check]:
     """Whether the kernel lets this user watch a repo, and whether it can be read."""
+    found = _survey(root, rules)
+    watches = _check_watches(f"watches for {root}", found.directories)
+    return [*watches, _check_permissions(root, found)]
+
+
+def check_up(store: Store, now_ns: int, targets: Sequence[AlertSettings] = ()) -> Iterator[Check]:
+    """Everything that explains why protection is not complete, or why people would not hear of it."""
+    yield _check_sqlite()
+    soundness = _check_store(store)
+    yield soundness
+    yield _check_privacy(store)
+    yield _check_disk(store)
+    if not soundness.ok:
+        return  # what follows would be read from it
+    yield _check_clock(store, now_ns)
+    yield Check("git", True, shutil.which("git") or "not found: only --merge and --from git:REV need it")
+    now = standing(store, now_ns)
+    running = f"guardd runs (pid {now.pid})" if now.pid is not None else "guardd is not running"
+    yield Check("daemon", now.pid is not None, running, "start 'guardd'")
+    yield from _check_repos(store, now)
+    yield from check_targets(targets, now, store)
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """How many directories of a repo are to be watched, and those that cannot be read."""
+
+    directories: int
+    unreadable: tuple[str, ...]
+
+
+def _survey(root: str, rules: SelectionRules) -> _Survey:
     selection = Selection(root, rules)
     directories, unreadable = 0, []
     pending = [""]
     while pending:
         folder = pending.pop()
-        directories += 1
         try:
             with os.scandir(os.path.join(root, folder)) as listing:
                 names = [entry.name for entry in listing if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:  # it went while we looked
+            continue
         except OSError:
+            directories += 1
             unreadable.append(folder)
             continue
+        directories += 1
         below = (f"{folder}/{name}" if folder else name for name in names)
         pending += [path for path in below if selection.wants_dir(path)]
-    checks = []
-    if sys.platform == "linux":
-        with open(_WATCH_LIMIT, encoding="ascii") as file:
-            limit = int(file.read())
-        wanted = max(524_288, 2 * directories)
-        seen = f"{directories:,} directories to watch, the kernel allows {limit:,}"
-        cure = f"run 'sudo sysctl fs.inotify.max_user_watches={wanted}'"
-        checks.append(Check(f"watches for {root}", limit > directories * 1.2, seen, cure))
-    seen = f"all {directories:,} directories can be read"
-    if unreadable:
-        more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
-        seen = f"{unreadable[0] or root}{more} cannot be read"
-    checks.append(Check(f"permissions in {root}", not unreadable, seen, "give this user the right to read it, or exclude it"))
-    return checks
+    return _Survey(directories, tuple(unreadable))
 
 
-def check_up(store: Store, now_ns: int, targets: Sequence[AlertSettings] = ()) -> list[Check]:
-    """Everything that explains why protection is not complete, or why people would not hear of it."""
-    now = standing(store, now_ns)
-    checks = [
-        Check(
-            "sqlite",
-            sqlite_version() >= SOUND_SQLITE,
-            f"SQLite {'.'.join(map(str, sqlite_version()))}",
-            "run 'pip install -U apsw'",
-        ),
-        _check_store(store),
-        _check_privacy(store),
-        _check_disk(store),
-        Check("clock", time.time() > _BEGIN_OF_TIME, time.strftime("%Y-%m-%d %H:%M:%S %z"), "set the system's clock"),
-        Check("git", True, shutil.which("git") or "not found: --merge and --from git:REV need it"),
-        Check(
-            "daemon",
-            now.pid is not None,
-            f"guardd runs (pid {now.pid})" if now.pid is not None else "guardd is not running",
-            "start 'guardd'",
-        ),
-    ]
-    if sys.platform == "linux":
-        checks.append(_check_instances(len(now.repos)))
-    for repo, standing_ in zip(store.repos.all(), now.repos, strict=True):
-        checks.append(_check_repo(standing_))
-        if os.path.isdir(repo.path):
-            checks += check_limits(repo.path, repo.rules)
-    checks += check_targets(targets, now, store)
-    if not now.repos:
-        checks.append(Check("repos", False, "no repo is guarded", "run 'guardctl init' in a repo"))
-    return checks
+def _check_sqlite() -> Check:
+    version = sqlite_version()
+    return Check("sqlite", version >= SOUND_SQLITE, f"SQLite {'.'.join(map(str, version))}", "run 'pip install -U apsw'")
 
 
 def _check_store(store: Store) -> Check:
-    verdict = store.db.value("PRAGMA quick_check(1)")
+    """Whether SQLite finds its file in order: 0.1 s for 100 MB; `fsck` checks every content too."""
+    try:
+        verdict = str(store.db.value("PRAGMA quick_check(1)"))
+    except StoreDamaged as error:
+        verdict = str(error)
     return Check("store", verdict == "ok", f"{store.path}: {verdict}", "run 'guardctl fsck --repair'")
 
 
@@ -116,19 +125,102 @@ def _check_privacy(store: Store) -> Check:
 
 
 def _check_disk(store: Store) -> Check:
-    free = shutil.disk_usage(store.state_dir).free
-    return Check("disk", free > _ENOUGH_BYTES, f"{free // 2**20:,} MiB free for the store", "free some space, or lower 'quota'")
+    """Whether the store can grow: bytes and files left on its disk."""
+    disk = os.statvfs(store.state_dir)
+    free = disk.f_bavail * disk.f_frsize
+    seen = f"{free // 2**20:,} MiB free for the store"
+    if disk.f_files and disk.f_favail < _ENOUGH_FILES:
+        return Check("disk", False, f"{seen}, but only {disk.f_favail} more files", "remove some files from that disk")
+    return Check("disk", free > _ENOUGH_BYTES, seen, "free some space, or lower 'quota'")
 
 
-def _check_instances(repos: int) -> Check:
-    try:
-        with open(_INSTANCE_LIMIT, encoding="ascii") as file:
-            limit = int(file.read())
-    except OSError as error:
-        return Check("watch instances", True, f"not known: {_INSTANCE_LIMIT}: {error.strerror}")
-    seen = f"the kernel allows {limit:,} for all programs of this user, guardd takes one a repo"
-    cure = f"run 'sudo sysctl fs.inotify.max_user_instances={max(1024, 2 * limit)}'"
-    return Check("watch instances", limit >= _INSTANCES + repos - 1, seen, cure)
+def _check_clock(store: Store, now_ns: int) -> Check:
+    """Whether the clock can be right: not before guard existed, nor before what the log has already seen."""
+    newest = store.log.version(store.log.last_seq())
+    said = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now_ns // 1_000_000_000))
+    cure = "set the system's clock, and let NTP keep it"
+    if newest is not None and now_ns < newest.time_ns - _CLOCK_STEP_NS:
+        behind = (newest.time_ns - now_ns) // 1_000_000_000
+        return Check("clock", False, f"{said} is {behind} s before the newest version in the log", cure)
+    return Check("clock", now_ns > _BEGIN_OF_TIME_NS, said, cure)
+
+
+def _check_repos(store: Store, now: Standing) -> Iterator[Check]:
+    repos = store.repos.all()
+    if not repos:
+        yield Check("repos", False, "no repo is guarded", "run 'guardctl init' in a repo")
+        return
+    if sys.platform == "linux":
+        yield _check_instances(len(repos) if now.pid is None else 0)
+    by_path = {one.path: one for one in now.repos}
+    found: dict[str, _Survey] = {}
+    for repo in repos:
+        if repo.path in by_path:
+            yield _check_repo(by_path[repo.path])
+        found |= _surveyed(repo)
+        if repo.path in found:
+            yield _check_permissions(repo.path, found[repo.path])
+    if found:
+        yield from _check_watches("watches", sum(one.directories for one in found.values()))
+
+
+def _surveyed(repo: Repo) -> dict[str, _Survey]:
+    return {repo.path: _survey(repo.path, repo.rules)} if os.path.isdir(repo.path) else {}
+
+
+def _check_permissions(root: str, found: _Survey) -> Check:
+    seen = f"all {found.directories:,} directories can be read"
+    if found.unreadable:
+        more = f" and {len(found.unreadable) - 1} more" if len(found.unreadable) > 1 else ""
+        seen = f"{found.unreadable[0] or root}{more} cannot be read"
+    cure = "give this user the right to read it, or exclude it"
+    return Check(f"permissions in {root}", not found.unreadable, seen, cure)
+
+
+def _check_watches(name: str, directories: int) -> list[Check]:
+    """Whether the kernel's limit, which is one for all repos and programs of a user, has room for these directories."""
+    if sys.platform != "linux":
+        return []
+    key, limit = _lowest(_WATCH_LIMITS)
+    if limit is None:
+        return [Check(name, True, f"{directories:,} directories to watch, the kernel's limit is not known")]
+    seen = f"{directories:,} directories to watch, the kernel allows {limit:,}"
+    cure = f"run 'sudo sysctl {key}={max(524_288, 2 * directories)}' (in /etc/sysctl.d it stays)"
+    return [Check(name, limit > directories * _ROOM, seen, cure)]
+
+
+def _check_instances(needed: int) -> Check:
+    """Whether so many more of the kernel's event queues can be had by this user."""
+    key, limit = _lowest(_INSTANCE_LIMITS)
+    if limit is None:
+        return Check("watch instances", True, "the kernel's limit is not known")
+    used = _instances_used()
+    seen = f"{used:,} of {limit:,} in use by programs of this user, guardd takes one a repo"
+    cure = f"run 'sudo sysctl {key}={max(1024, 2 * limit)}' (in /etc/sysctl.d it stays)"
+    return Check("watch instances", used + needed <= limit, seen, cure)
+
+
+def _lowest(limits: dict[str, str]) -> tuple[str, int | None]:
+    """The limit that is reached first, and its name for sysctl(8)."""
+    found: dict[str, int] = {}
+    for key, path in limits.items():
+        with suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+            found[key] = int(file.read())
+    key = min(found, key=found.__getitem__, default="")
+    return key, found.get(key)
+
+
+def _instances_used() -> int:
+    """How many event queues the processes of this user have open, as far as it may look."""
+    used = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        folder = f"/proc/{pid}/fd"
+        with suppress(OSError):  # it ended, or it is not ours to look at
+            if os.stat(f"/proc/{pid}").st_uid == os.geteuid():
+                for fd in os.listdir(folder):
+                    with suppress(OSError):
+                        used += os.readlink(f"{folder}/{fd}") == "anon_inode:inotify"
+    return used
 
 
 def check_targets(targets: Sequence[AlertSettings], now: Standing, store: Store) -> list[Check]:

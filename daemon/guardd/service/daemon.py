@@ -18,9 +18,11 @@ from guardd.errors import GuardError, StoreError
 from guardd.model import Reason, RepoState
 from guardd.service.alerting import Alerting
 from guardd.service.detecting import Detecting
+from guardd.service.endpoint import Endpoint
 from guardd.service.guard import Guard, Progress
 from guardd.service.memory import give_back
 from guardd.service.settings import Duties
+from guardd.service.tallies import Tallies
 from guardd.store import ballast
 from guardd.store.lock import acquire_daemon_lock
 from guardd.store.repos import Live
@@ -58,10 +60,12 @@ class Daemon:
         self._said: dict[int, Live] = {}
         self._announced: set[int] = set()
         self._protection: dict[int | None, Protection] = {}
+        self._tallies = Tallies(clock.now().wall_ns)
         self._alerting = Alerting(state_dir, lambda: self._duties, self._stop, self._troubles)
         self._detecting = Detecting(
-            state_dir, lambda: self._duties, self._stop, self._troubles, self._is_behind, self._alerting.news
+            state_dir, lambda: self._duties, self._stop, self._troubles, self._is_behind, self._alerting.news, self._tallies
         )
+        self._endpoint = Endpoint(state_dir, lambda: self._duties, lambda: self._guards, self._tallies, self._troubles)
 
     def run(self) -> None:
         """Guard until SIGTERM or SIGINT. Raises StoreError where the store cannot be used or another daemon has it."""
@@ -132,7 +136,7 @@ class Daemon:
         begun = []
         for path in wanted.keys() - {guard.repo.path for guard in kept}:
             repo = store.repos.add(path, wanted[path])
-            begun.append(Guard(store, repo, self._wake, self._news, self._detecting.captured, self._on_progress))
+            begun.append(Guard(store, repo, self._wake, self._news, self._detecting.captured, self._on_progress, self._tallies))
         for guard in begun:
             guard.start()
         if begun or len(kept) != len(self._guards):
@@ -151,6 +155,7 @@ class Daemon:
     def _supervise(self, capture: threading.Thread) -> None:
         next_beat, last_scan = 0.0, time.monotonic()
         with Store(self._state_dir, durable=False) as store:
+            self._endpoint.follow()
             while not self._stop.is_set():
                 self._news.wait(_LOOK_S)
                 self._news.clear()
@@ -161,6 +166,7 @@ class Daemon:
                 if self._reload_asked.is_set():
                     self._reload_asked.clear()
                     self._load_anew()
+                    self._endpoint.follow()
                 now = time.monotonic()
                 if now - last_scan >= self._duties.scan_interval_s:
                     last_scan = now
@@ -169,7 +175,9 @@ class Daemon:
                 beat = now >= next_beat
                 if beat:
                     next_beat = now + _BEAT_S
+                    self._endpoint.follow()
                 self._look_at_guards(store, beat=beat)
+            self._endpoint.stop()
             for repo_id in self._said:
                 store.repos.fall_silent(repo_id)
 

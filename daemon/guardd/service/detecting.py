@@ -12,8 +12,10 @@ from guardd.detection.settings import limits_of
 from guardd.errors import GuardError
 from guardd.model import Incident, Reason
 from guardd.response.responder import respond
+from guardd.selection import is_canary
 from guardd.service.memory import give_back
 from guardd.service.settings import Duties
+from guardd.service.tallies import Tallies
 from guardd.store.store import Store
 
 log = structlog.get_logger()
@@ -29,7 +31,7 @@ _AFTER_FAILURE_S = 5.0
 
 
 class Detecting:
-    """The threads guard-detect and guard-respond.
+    """The threads guard-detect and guard-respond. Incidents go into `tallies`.
 
     `captured` is set when a repo has new versions, `is_behind` tells whether capture has work to do, `alert_news` is set when
     there is something to tell people.
@@ -44,6 +46,7 @@ class Detecting:
         troubles: dict[str, Reason],
         is_behind: Callable[[], bool],
         alert_news: threading.Event,
+        tallies: Tallies,
     ) -> None:
         self.captured = threading.Event()
         self._state_dir = state_dir
@@ -52,6 +55,7 @@ class Detecting:
         self._troubles = troubles
         self._is_behind = is_behind
         self._alert_news = alert_news
+        self._tallies = tallies
         self._patience_s = _PATIENCE_S
         self._settled = threading.Event()
         self._threads = [
@@ -120,7 +124,11 @@ class Detecting:
     def _tell(self, store: Store, detector: Detector, said: dict[int, Incident]) -> None:
         """Log what became of the incidents of a repo: opened, settled, closed."""
         repo = detector.repo
-        now = {incident.id: incident for incident, _ in detector.incidents}
+        now = {}
+        for incident, members in detector.incidents:
+            now[incident.id] = incident
+            if not is_canary(members[0].path):  # all members of an incident are, or none
+                self._tallies.incident(incident)
         for id_, incident in now.items():
             before = said.get(id_)
             if before is None or (incident.settled, incident.state) != (before.settled, before.state):

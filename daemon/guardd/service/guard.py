@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -15,6 +15,7 @@ from guardd.capture.scanning import Scan
 from guardd.errors import StoreFull
 from guardd.model import Origin, Reason, RepoPath, RepoState
 from guardd.selection import Selection
+from guardd.service.tallies import Tallies
 from guardd.store import ballast
 from guardd.store.repos import Live, Repo
 from guardd.store.store import Store
@@ -32,12 +33,12 @@ class Guard:
     """One repo under guard. `work` belongs to the capture thread, `supervise` and `live` to the main thread.
 
     `wake` is set when there is something to capture, `news` when the main thread should look at once, `captured` when there
-    are new versions. `begun` tells what the first scan found, once it is complete.
+    are new versions. `begun` tells what the first scan found, once it is complete. `tallies` are the daemon's.
     """
 
     def __init__(
         self, store: Store, repo: Repo, wake: threading.Event, news: threading.Event, captured: threading.Event,
-        on_progress: Progress | None = None,
+        on_progress: Progress | None = None, tallies: Tallies | None = None,
     ) -> None:  # fmt: skip
         self.repo = repo
         self.begun: dict[str, float] | None = None
@@ -48,8 +49,9 @@ class Guard:
         self._selection = Selection(repo.path, repo.rules)
         self._capturer = Capturer(store, repo, self._selection)
         self._on_progress = on_progress
+        self._tallies = tallies or Tallies()
         beat_dir = os.path.join(store.state_dir, "beat", str(repo.id))
-        self._watch = RepoWatch(repo.path, self._selection, self.dirty, beat_dir)
+        self._watch = RepoWatch(repo.path, self._selection, self.dirty, beat_dir, self._tallies.overflowed)
         self._ready = False
         self._doubt = ""
         self._failure: Reason | None = None
@@ -78,6 +80,11 @@ class Guard:
         """Whether something is being captured, or is due to be. Safe for any thread."""
         due = self.dirty.next_due()
         return self._busy_since is not None or (due is not None and due <= time.monotonic())
+
+    @property
+    def last_event_ns(self) -> int:
+        """When the newest file event or heartbeat came through (wall clock); 0 before the first. Safe for any thread."""
+        return self._watch.last_event_ns
 
     # -- the capture thread -------------------------------------------------------------------------------------
 
@@ -108,9 +115,12 @@ class Guard:
             self._scan(folder, why)
         if not self._ready:  # before the first scan, a file that is hinted would be taken for one that was just born
             for path in due.paths:
-                self.dirty.again(path, _UNSTEADY_S)
+                self.dirty.again(path, _UNSTEADY_S, due.since[path])
         elif due.paths:
-            self._after_look(self._capturer.look(due.paths, Origin.WATCH), looked_at=due.paths)
+            looked = self._capturer.look(
+                due.paths, Origin.WATCH, on_written=lambda written: self._tallies.captured(due.since[path] for path in written)
+            )
+            self._after_look(looked, due.since)
 
     def _scan(self, folder: RepoPath, why: str) -> None:
         self._doubt = why
@@ -143,16 +153,19 @@ class Guard:
         for path in found.unmounted:
             cure = "mount it again; if its files are really gone, remove the directory too"
             self._hidden[path] = Reason("unmounted", f"{path or '.'} is empty and on another file system than before", cure)
-        self._after_look(looked, looked_at=[])
+        self._after_look(looked, {})
 
-    def _after_look(self, looked: Looked, looked_at: list[RepoPath]) -> None:
-        for path in looked_at:
+    def _after_look(self, looked: Looked, hinted: Mapping[RepoPath, float]) -> None:
+        for path in hinted:
             self._troubled.pop(path, None)
         for path in looked.again:
-            self.dirty.again(path, _UNSTEADY_S)
+            self.dirty.again(path, _UNSTEADY_S, hinted.get(path))
         for path, trouble in looked.troubled.items():
             self._troubled[path] = trouble
-            self.dirty.again(path, _UNSTEADY_S if trouble is Trouble.UNSTEADY else 60.0)
+            if trouble is Trouble.UNSTEADY:
+                self.dirty.again(path, _UNSTEADY_S, hinted.get(path))
+            else:
+                self.dirty.again(path, 60.0)
         for path, what in looked.odd.items():
             if path not in self._odd:
                 log.warning("passed over", repo=self.repo.path, path=path, what=what)
@@ -173,8 +186,8 @@ class Guard:
                 exc_info=not isinstance(error, (StoreFull, OSError)),
             )
         self._failure = reason
-        for path in due.paths:
-            self.dirty.again(path, _RETRY_S)
+        for path, since in due.since.items():
+            self.dirty.again(path, _RETRY_S, since)
         for folder, why in due.folders.items():
             self.dirty.rescan_again(folder, why, _RETRY_S)
 

@@ -1,9 +1,11 @@
 """How things stand: the daemon and each repo, as the store and the lock tell it, also while the daemon is dead."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from guardd import __version__
 from guardd.model import RepoState
+from guardd.store.incidents import Pause
 from guardd.store.lock import daemon_lock, restore_lock
 from guardd.store.outbox import Failing
 from guardd.store.repos import Live, Repo
@@ -15,7 +17,7 @@ _STALE_NS = 45 * 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class RepoStanding:
-    """One repo: its state with the reasons, what is kept of it, the restore that was interrupted (its id)."""
+    """One repo: its state with the reasons, what is kept of it, the restore that was interrupted (its id), its pause."""
 
     path: str
     state: RepoState
@@ -26,6 +28,7 @@ class RepoStanding:
     lag_ns: int
     interrupted: int | None
     scan_ns: int
+    pause: Pause | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,19 @@ def standing(store: Store, now_ns: int) -> Standing:
     )  # fmt: skip
 
 
+def states(store: Store, roots: Iterable[str], now_ns: int) -> list[tuple[Repo | None, RepoState, tuple[str, ...]]]:
+    """The state, with reasons, of each repo that a running daemon has to guard; None: it could not take it up so far."""
+    found = [store.repos.find(root) for root in roots]
+    return [(repo, *_state(store.repos.live(repo.id) if repo else None, now_ns, running=True)) for repo in found]
+
+
 def _repo_standing(store: Store, repo: Repo, now_ns: int, *, running: bool) -> RepoStanding:
     files, versions = store.repos.counts(repo.id)
     live = store.repos.live(repo.id)
     state, reasons = _state(live, now_ns, running=running)
     dirty, lag_ns = (live.dirty, live.lag_ns) if live and running else (0, 0)
-    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, _interrupted(store, repo), repo.scan_ns)
+    pause = store.incidents.pause_at(repo.id, now_ns)
+    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, _interrupted(store, repo), repo.scan_ns, pause)
 
 
 def _interrupted(store: Store, repo: Repo) -> int | None:

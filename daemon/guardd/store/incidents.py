@@ -3,9 +3,10 @@
 import json
 import os
 from collections.abc import Container, Iterable
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 
 from guardd.model import Actor, Certainty, Finding, Incident, IncidentState, RepoPath, Severity, Suspect
+from guardd.selection import CANARY_PATHS
 from guardd.store.database import Database, Row
 from guardd.store.outbox import Outbox, news_of
 
@@ -17,7 +18,12 @@ _INCIDENT = """
 _BY_ID = _INCIDENT + " WHERE id = ?"
 _OF_REPO = _INCIDENT + " WHERE repo_id = ? ORDER BY id DESC"
 _ALL = _INCIDENT + " ORDER BY id DESC"
-_LAST = _INCIDENT + " WHERE repo_id = ? ORDER BY id DESC LIMIT 1"
+_NOT_CANARY = """
+    NOT EXISTS (
+        SELECT 1 FROM members m JOIN paths p ON p.id = m.path_id
+        WHERE m.incident_id = incidents.id AND CAST(p.path AS TEXT) GLOB ?)
+"""
+_LAST = _INCIDENT + " WHERE repo_id = ? AND " + _NOT_CANARY + " ORDER BY id DESC LIMIT 1"
 _OPEN = _INCIDENT + " WHERE repo_id = ? AND state IN ('open', 'escalated') ORDER BY id"
 _COUNT_OPEN = "SELECT count(*) FROM incidents WHERE state IN ('open', 'escalated')"
 _ADD = """
@@ -73,6 +79,19 @@ _PAUSE = "INSERT INTO pauses (repo_id, from_ns, to_ns, reason) VALUES (?, ?, ?, 
 _RESUME = "UPDATE pauses SET to_ns = ? WHERE repo_id = ? AND to_ns > ?"
 _PAUSES = "SELECT from_ns, to_ns, reason FROM pauses WHERE repo_id = ? AND to_ns > ? ORDER BY from_ns"
 
+_PAUSE_AT = """
+    SELECT from_ns, to_ns, reason FROM pauses WHERE repo_id = ? AND from_ns <= ? AND to_ns > ? ORDER BY to_ns DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Bulk work that was announced for a repo."""
+
+    from_ns: int
+    to_ns: int
+    reason: str
+
 
 class Incidents:
     """The incidents of one open store."""
@@ -93,8 +112,8 @@ class Incidents:
         return [_incident(row) for row in (self._db.rows(_ALL) if repo_id is None else self._db.rows(_OF_REPO, (repo_id,)))]
 
     def last(self, repo_id: int) -> Incident | None:
-        """The newest incident of a repo."""
-        row = self._db.row(_LAST, (repo_id,))
+        """The newest incident of a repo, the canary's aside: those are nobody's business."""
+        row = self._db.row(_LAST, (repo_id, CANARY_PATHS))
         return _incident(row) if row else None
 
     def open(self, repo_id: int) -> list[Incident]:
@@ -220,6 +239,11 @@ class Incidents:
         """End the pauses of a repo; how many there were."""
         with self._db.transaction():
             return self._db.run(_RESUME, (now_ns, repo_id, now_ns))
+
+    def pause_at(self, repo_id: int, now_ns: int) -> Pause | None:
+        """The pause of a repo at this time: of several, the one that ends last."""
+        row = self._db.row(_PAUSE_AT, (repo_id, now_ns, now_ns))
+        return Pause(*row) if row else None
 
     def pauses(self, repo_id: int, after_ns: int) -> list[tuple[int, int, str]]:
         """(from, to, reason) of the pauses that end after this time."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from guardd.errors import StoreError
 from guardd.model import Moment, Origin, RepoPath, StatKey
+from guardd.selection import CANARY_PATHS
 from guardd.store.blobs import Blobs, StaleBlob
 from guardd.store.codec import Encoded
 from guardd.store.database import Database, Row
@@ -24,9 +25,13 @@ _TAKE_OVER = """
 _SEEN = "UPDATE paths SET stat = ?, racy = 1 WHERE repo_id = ? AND path = ?"
 _RESTORE = "SELECT id, repo_id, time_ns, command, undoes, state FROM restores"
 _BY_ID = _RESTORE + " WHERE id = ?"
+_OF_REPO = _RESTORE + " WHERE repo_id = ? ORDER BY id DESC LIMIT ?"
 _LAST_UNDOABLE = """
     SELECT id, repo_id, time_ns, command, undoes, state FROM restores AS r
     WHERE repo_id = ? AND undoes IS NULL AND state <> 'absorbed' AND NOT EXISTS (SELECT 1 FROM restores u WHERE u.undoes = r.id)
+        AND NOT EXISTS (
+            SELECT 1 FROM restore_items i JOIN paths p ON p.id = i.path_id
+            WHERE i.restore_id = r.id AND CAST(p.path AS TEXT) GLOB ?)
     ORDER BY id DESC LIMIT 1
 """
 _UNFINISHED = _RESTORE + " WHERE repo_id = ? AND state = 'applying' ORDER BY id"
@@ -34,6 +39,7 @@ _ITEMS = """
     SELECT p.path, i.safety_seq, i.target_seq FROM restore_items i JOIN paths p ON p.id = i.path_id
     WHERE i.restore_id = ? ORDER BY p.path
 """
+_COUNT = "SELECT seq FROM sqlite_sequence WHERE name = 'restores'"
 _PATH_ID = "SELECT id FROM paths WHERE repo_id = ? AND path = ?"
 
 
@@ -118,14 +124,22 @@ class Restores:
             self._db.run(_ALSO_UNDOES, (earlier.id, restore_id))
             self._db.run(_ABSORBED, (earlier.id,))
 
+    def count(self) -> int:
+        """How many restores were ever begun; it never falls."""
+        return int(self._db.value(_COUNT) or 0)
+
     def get(self, restore_id: int) -> Restore | None:
         """The restore with this id."""
         row = self._db.row(_BY_ID, (restore_id,))
         return _restore(row) if row else None
 
+    def of_repo(self, repo_id: int, most: int) -> list[Restore]:
+        """The newest restores of a repo, newest first."""
+        return [_restore(row) for row in self._db.rows(_OF_REPO, (repo_id, most))]
+
     def last_undoable(self, repo_id: int) -> Restore | None:
-        """The newest restore of a repo that is no undo itself and was not undone."""
-        row = self._db.row(_LAST_UNDOABLE, (repo_id,))
+        """The newest restore of a repo that is no undo itself, was not undone, and is not the canary's."""
+        row = self._db.row(_LAST_UNDOABLE, (repo_id, CANARY_PATHS))
         return _restore(row) if row else None
 
     def unfinished(self, repo_id: int) -> list[Restore]:

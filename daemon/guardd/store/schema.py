@@ -191,6 +191,14 @@ CREATE TABLE targets (                       -- how delivery to a target goes
     failing_ns INTEGER NOT NULL,             -- since when every attempt failed; 0: it answers
     told       INTEGER NOT NULL              -- whether the others were told
 );
+CREATE TABLE labels (                        -- snapshots: places in the log that were given a name
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    repo_id INTEGER NOT NULL REFERENCES repos,
+    seq     INTEGER NOT NULL,                -- all that was captured when it was taken: the place in the log
+    time_ns INTEGER NOT NULL,
+    label   TEXT NOT NULL                    -- one line, nothing in it that a terminal obeys
+);
+CREATE INDEX labels_by_repo ON labels (repo_id, id);
 """
 
 _MIGRATIONS = (_V1, _V2, _V3)

@@ -76,6 +76,7 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
             break
         versions += gone
         blobs += _drop_orphans(store)
+    store.labels.prune(policy.keep_all_ns, policy.keep_daily_ns, now_ns)
     _give_back(store)
     return Freed(versions, blobs, max(0, before - _file_bytes(store)))
 

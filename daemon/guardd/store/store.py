@@ -12,6 +12,7 @@ from guardd.store.blobs import Blobs
 from guardd.store.database import Database
 from guardd.store.facts import StoredFacts
 from guardd.store.incidents import Incidents
+from guardd.store.labels import Labels
 from guardd.store.log import Log
 from guardd.store.outbox import Outbox
 from guardd.store.repos import Repos
@@ -58,13 +59,17 @@ class Store:
         self.repos = Repos(self.db, self.outbox)
         self.restores = Restores(self.db, self.log, self.blobs)
         self.incidents = Incidents(self.db, self.outbox)
+        self.labels = Labels(self.db)
         self.facts = StoredFacts(self.db)
 
     def size(self) -> StoreSize:
         """How much the store holds."""
+        return StoreSize(self.bytes(), int(self.db.value("SELECT count(*) FROM blobs")))
+
+    def bytes(self) -> int:
+        """Bytes of the store's files (database, WAL)."""
         files = (self.path, self.path + "-wal")
-        total = sum(os.stat(path).st_size for path in files if os.path.exists(path))
-        return StoreSize(total, int(self.db.value("SELECT count(*) FROM blobs")))
+        return sum(os.stat(path).st_size for path in files if os.path.exists(path))
 
     def close(self) -> None:
         """End the connection; a second call does nothing."""

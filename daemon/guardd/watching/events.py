@@ -19,3 +19,10 @@ class BeatEvent(FileSystemEvent):
     """A heartbeat came through the kernel; `dest_path` numbers it, so that no queue takes two for one."""
 
     event_type = "beat"
+
+
+@dataclass(unsafe_hash=True)
+class OverflowEvent(FileSystemEvent):
+    """The kernel dropped events, because its queue was full; a rescan of everything goes with it. `dest_path` numbers it."""
+
+    event_type = "overflow"

@@ -14,7 +14,7 @@ from watchdog.observers.api import EventEmitter, EventQueue, ObservedWatch
 
 from guardd.model import Reason, RepoPath
 from guardd.selection import ENVIRONMENT_MARKS, Selection, marks_environment
-from guardd.watching.events import BeatEvent, RescanEvent
+from guardd.watching.events import BeatEvent, OverflowEvent, RescanEvent
 
 _CAME = flags.CREATE | flags.MOVED_TO
 _WENT = flags.DELETE | flags.MOVED_FROM
@@ -60,7 +60,7 @@ class LinuxEmitter(EventEmitter):
         self._unwatched: set[RepoPath] = set()
         self._root_identity: tuple[int, int] | None = None
         self._beat_watch = -1
-        self._beats = 0
+        self._beats = self._overflows = 0
         self._next_poll = 0.0
         self._next_root_check = 0.0
 
@@ -117,6 +117,8 @@ class LinuxEmitter(EventEmitter):
         settled: dict[RepoPath, bool] = {}  # one hint for each path of a batch
         for event in events:
             if event.mask & flags.Q_OVERFLOW:
+                self._overflows += 1
+                self.queue_event(OverflowEvent("", dest_path=str(self._overflows)))
                 self._establish("the kernel's event queue overflowed")
                 continue
             if event.wd == self._beat_watch:

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from watchdog.events import FileClosedEvent, FileSystemEvent, FileSystemEventHandler
@@ -10,7 +11,7 @@ from watchdog.observers.api import BaseObserver
 
 from guardd.model import Reason, RepoPath
 from guardd.selection import Selection
-from guardd.watching.events import BeatEvent, RescanEvent
+from guardd.watching.events import BeatEvent, OverflowEvent, RescanEvent
 from guardd.watching.pulse import Pulse
 
 _THREAD_WAKE_S = 1.0
@@ -30,14 +31,21 @@ class RepoWatch:
     """Watches one repo from `start` to `stop`, and can be started again.
 
     `beat_dir` lies outside of the repo; it is watched by the same kernel queue, so that a file written there proves that
-    events still come through.
+    events still come through. `on_overflow` is called when the kernel dropped events.
     """
 
-    def __init__(self, root: str, selection: Selection, sink: HintSink, beat_dir: str) -> None:
+    def __init__(
+        self,
+        root: str,
+        selection: Selection,
+        sink: HintSink,
+        beat_dir: str,
+        on_overflow: Callable[[], None] = lambda: None,
+    ) -> None:
         self._root = root
         self._selection = selection
         self.pulse = Pulse()
-        self.handler = _Handler(sink, self.pulse)
+        self.handler = _Handler(sink, self.pulse, on_overflow)
         self._beat_dir = beat_dir
         self._observer: BaseObserver | None = None
 
@@ -60,6 +68,11 @@ class RepoWatch:
         """Whether the threads of the watch run: the observer's, and each emitter's."""
         observer = self._observer
         return observer is not None and observer.is_alive() and all(one.is_alive() for one in observer.emitters)
+
+    @property
+    def last_event_ns(self) -> int:
+        """When the newest event came through, heartbeats included (wall clock); 0 before the first."""
+        return self.handler.last_event_ns
 
     def problems(self) -> list[Reason]:
         """What is not watched, each with its cure; polling stands in for it meanwhile."""
@@ -85,13 +98,18 @@ class RepoWatch:
 
 
 class _Handler(FileSystemEventHandler):
-    def __init__(self, sink: HintSink, pulse: Pulse) -> None:
+    def __init__(self, sink: HintSink, pulse: Pulse, on_overflow: Callable[[], None]) -> None:
         self._sink = sink
         self._pulse = pulse
+        self._on_overflow = on_overflow
+        self.last_event_ns = 0
 
     def dispatch(self, event: FileSystemEvent) -> None:
         """Turn an event into a hint."""
-        if isinstance(event, RescanEvent):
+        self.last_event_ns = time.time_ns()
+        if isinstance(event, OverflowEvent):
+            self._on_overflow()
+        elif isinstance(event, RescanEvent):
             self._sink.rescan(os.fsdecode(event.src_path), event.why)
         elif isinstance(event, BeatEvent):
             self._pulse.hear(time.monotonic_ns())

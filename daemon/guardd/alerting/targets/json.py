@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from guardd.alerting.endpoint import Endpoint
-from guardd.alerting.http import Request, post
+from guardd.alerting.http import NotDelivered, Request, post
 from guardd.alerting.message import Message
 from guardd.timespec import format_instant
 
@@ -29,10 +29,18 @@ def signature(id_: str, now_s: int, body: bytes, secret: str | None) -> dict[str
     """The headers that sign a message; without a secret only its id and time. `whsec_` secrets are base64."""
     headers = {"webhook-id": id_, "webhook-timestamp": str(now_s)}
     if secret:
-        key = base64.b64decode(secret.removeprefix("whsec_")) if secret.startswith("whsec_") else secret.encode()
-        signed = hmac.new(key, f"{id_}.{now_s}.".encode() + body, hashlib.sha256).digest()
+        signed = hmac.new(_key(secret), f"{id_}.{now_s}.".encode() + body, hashlib.sha256).digest()
         headers["webhook-signature"] = f"v1,{base64.b64encode(signed).decode()}"
     return headers
+
+
+def _key(secret: str) -> bytes:
+    if not secret.startswith("whsec_"):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        raise NotDelivered("its secret begins with whsec_, but what follows is not base64", passing=False) from None
 
 
 def document(message: Message) -> dict[str, Any]:
@@ -60,7 +68,7 @@ def document(message: Message) -> dict[str, Any]:
             "note": about.note,
             "settled": about.settled,
         } if about else None,
-        "facts": dict(message.facts),
+        "facts": [{"label": label, "text": text} for label, text in message.facts],
         "top_files": list(message.files),
         "more_files": message.more_files,
         "hunk": "\n".join(message.hunk) or None,

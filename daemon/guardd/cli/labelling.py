@@ -1,0 +1,34 @@
+"""Snapshots among the versions of a log: which are worth a line, and where. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from guardd.model import Version
+from guardd.store.labels import Label
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The snapshots between two versions that are shown: the newest, and how many `more` there are at the same place."""
+
+    newest: Label
+    more: int
+
+
+def interleave(versions: Iterable[Version], labels: Iterable[Label], *, to_the_end: bool) -> Iterator[Version | Between]:
+    """Both newest first: of the snapshots between two versions only the newest, as an agent that reads takes hundreds.
+
+    `to_the_end`: also those before the oldest version that is shown.
+    """
+    waiting = iter(labels)
+    ahead = next(waiting, None)
+    for version in versions:
+        newest, more = ahead, -1
+        while ahead is not None and ahead.seq >= version.seq:
+            more += 1
+            ahead = next(waiting, None)
+        if newest is not None and more >= 0:
+            yield Between(newest, more)
+        yield version
+    if to_the_end and ahead is not None:
+        yield Between(ahead, sum(1 for _ in waiting))
