@@ -20,18 +20,27 @@ from guardd.service.main import guardd
 
 TOP = Path(__file__).parents[1]
 SOURCES = TOP / "daemon" / "guardd"
-PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("*.md")])
+PAGES = [TOP / "README.md", TOP / "SECURITY.md", *sorted((TOP / "docs").glob("*.md"))]
+"""The pages for users."""
+
 PROGRAMS: dict[str, click.Command] = {"guardctl": guardctl, "guardd": guardd}
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\[[^\]\n]*(?:\n[^\]\n]*)?\]\(([^)\s]+)\)")
-_CALL = re.compile(r"(?<![\w./~-])(guardctl|guardd) +(?=[-a-z])([^\n]*)")
+_CALL = re.compile(r"(?<![\w./~-])(guardctl +(?=[-a-z])|guardd +(?=--))([^\n]*)")
 _TABLE = re.compile(r"\[{1,2}([a-z_.]+)\]{1,2}(?: ([a-z_]+))?(?: = .*)?")
 _ASSIGNMENT = re.compile(r"([a-z_]+) = \S.*")
 _CODE_CELL = re.compile(r"^\| `([a-z-]+)` \|", re.MULTILINE)
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+_ARROWS = frozenset("▶◀▲▼")
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(TOP))
+
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=name)
 
 
 @dataclass(frozen=True)
@@ -56,14 +65,18 @@ def inline_code(page: Path) -> list[str]:
 
 
 def calls(text: str) -> Iterator[list[str]]:
-    """The calls of our programs in code, comments and messages: up to the quote around them, a pipe, the line's end."""
-    for match in _CALL.finditer(text.replace("\\\n", " ")):
+    """The calls of our programs in code, comments and messages: up to the quote around them, a pipe, the line's end.
+
+    Diagrams name programs, and call none.
+    """
+    lines = (line for line in text.replace("\\\n", " ").splitlines() if _ARROWS.isdisjoint(line))
+    for match in _CALL.finditer("\n".join(lines)):
         before = match.string[match.start() - 1 : match.start()]
         rest = match[2].partition(before)[0] if before in ("'", '"') else match[2]
         rest = re.sub(r"\)+\"?$", "", rest) if before == "(" else rest
         lexer = shlex.shlex(rest, posix=True, punctuation_chars="|&;<>")
         lexer.whitespace_split = True
-        words = [match[1]]
+        words = [match[1].strip()]
         for word in lexer:
             if set(word) <= set("|&;<>"):
                 break
@@ -143,14 +156,14 @@ def test_a_wrong_command_line_would_be_found(line: str, why: str) -> None:
     assert bool(why) == bool(wrong_with(words))
 
 
-@each_page
+@pytest.mark.parametrize("page", [*PAGES, TOP / "CONTRIBUTING.md", TOP / "CHANGELOG.md"], ids=name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     broken = []
     for target in _LINK.findall(prose(page)):
         if re.match(r"[a-z]+:", target):
             continue
-        name, _, anchor = target.partition("#")
-        there = (page.parent / name).resolve() if name else page
+        file, _, anchor = target.partition("#")
+        there = (page.parent / file).resolve() if file else page
         if not there.exists() or (anchor and anchor not in anchors(there)):
             broken.append(target)
     assert broken == []
@@ -192,7 +205,7 @@ def known_keys() -> dict[str, set[str]]:
         items = about.get("items", about)
         assert isinstance(items, dict)
         name = str(items.get("$ref", "")).rpartition("/")[2]
-        found = whole["$defs"][name]["properties"] if name else items.get("properties", {})
+        found = (whole["$defs"][name] if name else items).get("properties", {})
         assert isinstance(found, dict)
         return found
 
@@ -205,7 +218,7 @@ def known_keys() -> dict[str, set[str]]:
 
 
 def unknown_keys(code: str) -> str:
-    """Why a piece of inline code, or `--set` in an example, names no key of the config; empty if it does, or is something else."""
+    """Why inline code, or `--set` in an example, names no key of the config; empty if it does, or is something else."""
     known = known_keys()
     if match := _TABLE.fullmatch(code):
         keys = known.get(match[1])
@@ -241,8 +254,9 @@ def test_a_wrong_config_key_would_be_found(code: str, why: str) -> None:
 
 
 def reason_codes() -> set[str]:
-    """Every code of a reason, collected from the source: `Reason("code", ...)`, through functions that take the code as an
-    argument, and the reasons that `standing` gives as text.
+    """Every code of a reason, from the source.
+
+    That is `Reason("code", ...)`, also through functions that take the code as an argument, and the texts that `standing` gives.
     """
     found: set[str] = set()
     for path in SOURCES.rglob("*.py"):
