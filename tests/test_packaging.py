@@ -1,5 +1,6 @@
 """The package and its locks."""
 
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ def test_the_wheel_holds_the_package_typed_and_nothing_else(tmp_path: Path) -> N
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=TOP, check=True, capture_output=True
     )
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "installed")
         names = wheel.namelist()
         metadata = Parser().parsestr(wheel.read(next(name for name in names if name.endswith("METADATA"))).decode())
     assert "guardd/py.typed" in names
@@ -32,6 +34,12 @@ def test_the_wheel_holds_the_package_typed_and_nothing_else(tmp_path: Path) -> N
     assert {name for name in shared if "/man/" in name} == pages
     assert metadata["Version"] == guardd.__version__
     assert metadata["Requires-Python"] == ">=3.11"
+    for unit in (TOP / "systemd").iterdir():
+        assert (tmp_path / "installed" / "guardd" / "service" / "templates" / unit.name).read_text() == unit.read_text()
+    command = [sys.executable, "-m", "guardd.cli", "service", "install", "--dry-run"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "XDG_CONFIG_HOME": str(tmp_path)}
+    shown = subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout
+    assert f"ExecStart={Path(sys.executable).parent / 'guardd'} " in shown, "an installed package has its units with it"
 
 
 def test_both_programs_are_installed() -> None:

@@ -14,7 +14,7 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 def set_up(level: str, format_: str) -> None:
     """Log to stdout from here on; `format_` is auto, json or console (auto: console on a terminal, else JSON).
 
-    Under systemd, lines carry their priority.
+    Under systemd, lines carry their priority. A second call holds for loggers that are in use, too.
     """
     on_terminal = sys.stdout.isatty()
     as_json = format_ == "json" or (format_ == "auto" and not on_terminal)
@@ -36,7 +36,14 @@ def set_up(level: str, format_: str) -> None:
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # so that a reload reaches them
+    )
+
+
+def tell(event: str, **keys: Any) -> None:
+    """Log what someone asked for, whatever the least level that is logged."""
+    structlog.wrap_logger(structlog.PrintLogger(), structlog.get_config()["processors"], structlog.BoundLogger).info(
+        event, **keys
     )
 
 

@@ -41,7 +41,7 @@ def is_plain_markdown(text: str) -> None:
     assert not re.search(r"https?://|(?i:www)\.|@\w|(?<!\\)<|(?<!\\):\w+:", outside), outside
 
 
-def slack(payload: dict[str, Any], _: Message) -> None:
+def slack(payload: dict[str, Any], _: Message | None = None) -> None:
     """Block Kit: reference of blocks and composition objects; "Formatting text": what must be escaped in mrkdwn."""
     assert 0 < units(payload["text"]) <= 40_000
     assert payload["mrkdwn"] is False

@@ -3,11 +3,15 @@
 import json
 import os
 import signal
+import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.receiver import Received, Receiver, answer, drop, hang, redirect, slow_down
+from tests.alerting import limits
+from tests.manager import Manager
+from tests.receiver import Answer, Received, Receiver, Wire, answer, drop, hang, redirect, slow_down
 from tests.world import Daemon, World, wait_until
 
 from guardd.store.store import Store
@@ -77,16 +81,48 @@ def test_a_burst_is_told_once_and_so_is_its_end(world: World, chat: Receiver) ->
     assert len(chat.requests) == 3
 
 
-def test_every_stage_arrives_exactly_once_over_a_server_that_misbehaves(world: World, chat: Receiver) -> None:
-    bad = (slow_down(0.2), answer(500), hang, redirect(f"http://127.0.0.1:{chat.port}/elsewhere"), drop)
-    chat.script(*bad)
-    guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"\ntimeout = "0.5s"')
+class SlackLike:
+    """Answers as Slack does: first as its script says, then `ok`, but to no more than one message a second."""
+
+    def __init__(self, *script: Answer) -> None:
+        self.taken = 0
+        self.too_fast = 0
+        self._script = list(script)
+        self._last_s = 0.0
+
+    def __call__(self, wire: Wire) -> None:
+        if self._script:
+            self._script.pop(0)(wire)
+        elif time.monotonic() - self._last_s < 1:
+            self.too_fast += 1
+            slow_down(1)(wire)
+        else:
+            self._last_s = time.monotonic()
+            answer(200, "ok")(wire)
+            self.taken += 1
+
+
+def test_the_whole_path_with_a_manager_and_a_slack_that_misbehaves(world: World, chat: Receiver, tmp_path: Path) -> None:
+    manager = Manager(tmp_path / "notify")
+    world.env["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+    bad = (slow_down(0.2), answer(500), hang, redirect(f"{chat.url}/elsewhere"), drop)
+    chat.always = slack = SlackLike(*bad)
+    (tmp_path / "webhook").write_text("https://hooks.slack.com/services/T0/B0/SECRET")
+    guard(world, f'url_file = "{tmp_path}/webhook"\nbase_url = "{chat.url}"\ntimeout = "0.5s"')
+    assert manager.index("READY=1") >= 0
     damage(world)
-    wait_until(lambda: len(chat.requests) >= len(bad) + 2, what="the burst was told")
+    wait_until(lambda: slack.taken >= 2, what="the burst was told")
+    wait_until(lambda: any("1 incident open" in status for status in manager.statuses()), what="the manager knows too")
     put_right(world)
-    wait_until(lambda: world.json("status")["alerts"]["pending"] == 0 and len(chat.requests) >= len(bad) + 3)
-    assert {one.path for one in chat.requests} == {"/hook"}, "no redirect was followed"
-    assert stages(chat.requests[len(bad) :]) == ["opened", "updated", "resolved"]
+    wait_until(lambda: slack.taken >= 3, what="its end was told")
+    wait_until(lambda: world.json("status")["alerts"]["pending"] == 0)
+    assert (slack.taken, slack.too_fast) == (3, 0)
+    assert {one.path for one in chat.requests} == {"/services/T0/B0/SECRET"}, "no redirect was followed"
+    told = [one.json for one in chat.requests[len(bad) :]]
+    assert ["Resolved" in one["text"] for one in told] == [False, False, True]
+    for payload in [one.json for one in chat.requests]:
+        limits.slack(payload)
+    manager.close()
 
 
 def test_a_dead_server_delays_nothing_and_hears_of_it_when_it_is_back(world: World, chat: Receiver) -> None:

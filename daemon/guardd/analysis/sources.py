@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -88,10 +88,14 @@ class Parsers:
     """Parsing processes, started when first asked and ended by `rest` or `close`; used by one thread at a time.
 
     A source that a process dies of, or that takes it longer than `timeout_s`, has unknown facts; the next one is not hurt.
+    `go_on` is called before each source, in any thread; what it raises ends `ask`.
     """
 
-    def __init__(self, what: Literal["facts", "syntax"] = "facts", timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, what: Literal["facts", "syntax"] = "facts", timeout_s: float = 5.0, go_on: Callable[[], None] = lambda: None
+    ) -> None:
         self._what = what
+        self._go_on = go_on
         self._timeout_s = timeout_s
         self._workers = [_Worker(what) for _ in range(min(4, os.cpu_count() or 1))]
         self._used = 0.0
@@ -104,6 +108,7 @@ class Parsers:
 
         def work(number: int) -> None:
             for at in range(number, len(sources), share):
+                self._go_on()
                 left = self._timeout_s if deadline is None else min(self._timeout_s, deadline - time.monotonic())
                 if left > 0:
                     found[at] = self._workers[number].ask(sources[at], left)

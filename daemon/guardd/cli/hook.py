@@ -56,7 +56,7 @@ def _hook_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--run", is_flag=True, help="Take the snapshot: what the hook calls."),
         click.option("--strict", is_flag=True, help="With --run: exit 1 where no snapshot could be taken; else 0."),
         click.option(
-            "--timeout", type=click.FloatRange(0.01, 600), default=3.0, show_default=True, metavar="SECONDS",
+            "--timeout", type=click.FloatRange(0.01, 600), default=5.0, show_default=True, metavar="SECONDS",
             help="With --run: give up after so long.",
         ),
     )  # fmt: skip

@@ -41,7 +41,7 @@ def command(context: Context, path: str) -> int:
         + (
             "send guardd a SIGHUP (pkill -HUP guardd), so that it takes the repo up"
             if running
-            else "start 'guardd', and leave it running"
+            else "start 'guardd', or have it kept running: guardctl service install"
         ),
     )
     say(context, "then: 'guardctl status' shows that it is protected; 'guardctl restore --since 10m' is for the bad day")

@@ -41,6 +41,7 @@ COMMANDS = {
     "demo": "See it happen: 1,381 files damaged and put back, in a throwaway directory.",
     "config": "Check and show the configuration.",
     "completion": "Complete commands, options and values in your shell.",
+    "service": "Have systemd keep guardd running.",
 }
 """The commands, each in its own module of this package: a new command is its file and one line here."""
 

@@ -43,10 +43,10 @@ class Alerting:
         """Begin."""
         self._thread.start()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread to end, and for what is being delivered; `stop` must be set."""
+    def finish(self) -> list[threading.Thread]:
+        """The thread, which ends once `stop` is set, after what is being delivered."""
         self.news.set()
-        self._thread.join(timeout_s)
+        return [self._thread]
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -13,7 +13,9 @@ from guardd.config.alerts import AlertSettings
 from guardd.errors import ConfigError, StoreDamaged
 from guardd.model import RepoState
 from guardd.selection import Selection, SelectionRules
+from guardd.service.installing import login_name, unit_standing
 from guardd.service.standing import RepoStanding, Standing, standing
+from guardd.service.supervision import health
 from guardd.store.database import SOUND_SQLITE, sqlite_version
 from guardd.store.repos import Repo
 from guardd.store.store import Store
@@ -70,6 +72,7 @@ def check_up(store: Store, now_ns: int, targets: Sequence[AlertSettings] = ()) -
     now = standing(store, now_ns)
     running = f"guardd runs (pid {now.pid})" if now.pid is not None else "guardd is not running"
     yield Check("daemon", now.pid is not None, running, "start 'guardd'")
+    yield Check("unit", *health(unit_standing(login_name()), running=now.pid is not None))
     yield from _check_repos(store, now)
     yield from check_targets(targets, now, store)
 

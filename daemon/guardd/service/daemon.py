@@ -7,26 +7,29 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Sequence
 
 import structlog
 
-from guardd import __version__, clock
-from guardd.alerting.protection import Protection, threads_of, watch
-from guardd.errors import GuardError, StoreError
-from guardd.model import Reason, RepoState
+from guardd import __version__, clock, logs
+from guardd.errors import Exit, GuardError, Interrupted, StoreError
+from guardd.model import Reason
+from guardd.service import signals
 from guardd.service.alerting import Alerting
 from guardd.service.detecting import Detecting
+from guardd.service.dump import state_dump
 from guardd.service.endpoint import Endpoint
 from guardd.service.guard import Guard, Progress
+from guardd.service.herald import Herald, status_line
 from guardd.service.memory import give_back
+from guardd.service.notify import Notifier
+from guardd.service.proof import Life
 from guardd.service.settings import Duties
+from guardd.service.spokesman import Spokesman
 from guardd.service.tallies import Tallies
-from guardd.store import ballast
+from guardd.service.upkeep import Upkeep
 from guardd.store.lock import acquire_daemon_lock
 from guardd.store.repos import Live
-from guardd.store.space import collect, over_quota_by
 from guardd.store.store import Store
 
 log = structlog.get_logger()
@@ -34,19 +37,28 @@ log = structlog.get_logger()
 _BEAT_S = 10.0
 _LOOK_S = 1.0
 _REST_AFTER_S = 5.0
-_FIRST_UPKEEP_S = 60.0
-_UPKEEP_S = 3600.0
+_DRAIN_S = 5.0
+"""After a stop, what was hinted is captured for this long; what is left is for the scan of the next start."""
+
 _STOP_S = 8.0
-_KEEP_ALERTS_NS = 30 * 86_400 * 1_000_000_000
+_FORCE_S = 9.5
+"""After so long the process ends whatever hangs: it was promised to stop within 10 s."""
+
+_PATIENCE_S = 2.0
+"""The main thread's with other writers of the store: it says again what it could not say, and must not be late to stop."""
 
 
 class Daemon:
     """Guards repos into the store of `state_dir`; `run` returns when a signal has ended it.
 
     `reload` reads the config anew and gives the duties from then on; it raises GuardError for a config that cannot be used.
+    `manager` is the service manager that is told how things stand.
     """
 
-    def __init__(self, state_dir: str, duties: Duties, reload: Callable[[], Duties], on_progress: Progress | None = None) -> None:
+    def __init__(
+        self, state_dir: str, duties: Duties, reload: Callable[[], Duties], on_progress: Progress | None = None,
+        manager: Notifier | None = None,
+    ) -> None:  # fmt: skip
         self._state_dir = state_dir
         self._duties = duties
         self._reload = reload
@@ -55,59 +67,86 @@ class Daemon:
         self._wake = threading.Event()
         self._news = threading.Event()
         self._reload_asked = threading.Event()
+        self._stop_asked_s = 0.0
         self._guards: list[Guard] = []
         self._troubles: dict[str, Reason] = {}
-        self._said: dict[int, Live] = {}
-        self._announced: set[int] = set()
-        self._protection: dict[int | None, Protection] = {}
         self._tallies = Tallies(clock.now().wall_ns)
         self._alerting = Alerting(state_dir, lambda: self._duties, self._stop, self._troubles)
+        self._spokesman = Spokesman(self._troubles, self._alerting.news)
+        self._upkeep = Upkeep(state_dir, lambda: self._duties, self._stop, self._troubles)
         self._detecting = Detecting(
             state_dir, lambda: self._duties, self._stop, self._troubles, self._is_behind, self._alerting.news, self._tallies
         )
         self._endpoint = Endpoint(state_dir, lambda: self._duties, lambda: self._guards, self._tallies, self._troubles)
+        self._herald = Herald(manager or Notifier())
+        self._life = Life()
+        self._files = 0
+        self._counted_for: list[Live] = []
 
-    def run(self) -> None:
-        """Guard until SIGTERM or SIGINT. Raises StoreError where the store cannot be used or another daemon has it."""
+    def run(self) -> bool:
+        """Guard until SIGTERM or SIGINT; whether all threads have ended by then.
+
+        Raises StoreError where the store cannot be used or another daemon has it.
+        """
         with Store(self._state_dir, create=True) as store, acquire_daemon_lock(self._state_dir):
             store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now().wall_ns)
-            self._lay_ballast()
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, self._on_signal)
+            signals.hear(
+                {signal.SIGTERM: self._ask_to_stop, signal.SIGINT: self._ask_to_stop,
+                 signal.SIGHUP: self._ask_to_reload, signal.SIGUSR1: self._dump}
+            )  # fmt: skip
             log.info("starting", version=__version__, pid=os.getpid(), store=self._state_dir, repos=len(self._duties.repos))
             capture = threading.Thread(target=self._capture, name="guard-capture", daemon=True)
-            upkeep = threading.Thread(target=self._keep_up, name="guard-upkeep", daemon=True)
             capture.start()
-            upkeep.start()
+            self._upkeep.start()
             self._detecting.start()
             self._alerting.start()
             self._supervise(capture)
-            self._wake.set()
-            capture.join(_STOP_S)
-            self._detecting.join(1.0)
-            self._alerting.join(5.0)
-            upkeep.join(1.0)
-            log.info("stopped", clean=not capture.is_alive())
+            return self._wait_for([capture, *self._detecting.finish(), *self._alerting.finish(), *self._upkeep.finish()])
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        (self._reload_asked if number == signal.SIGHUP else self._stop).set()
+    def _wait_for(self, threads: Sequence[threading.Thread]) -> bool:
+        for thread in threads:
+            thread.join(max(0.0, self._stop_asked_s + _STOP_S - time.monotonic()))
+        left = [thread.name for thread in threads if thread.is_alive()]
+        log.info("stopped", clean=not left, left=left)
+        return not left
+
+    # -- signals thread -----------------------------------------------------------------------------------------
+
+    def _ask_to_stop(self) -> None:
+        if not self._stop.is_set():
+            self._stop_asked_s = time.monotonic()
+            force = threading.Timer(_FORCE_S, os._exit, (Exit.PARTIAL,))
+            force.daemon = True
+            force.start()
+        self._stop.set()
         self._wake.set()
         self._news.set()
+
+    def _ask_to_reload(self) -> None:
+        self._reload_asked.set()
+        self._news.set()
+
+    def _dump(self) -> None:
+        lives = {"guard-capture": self._life.sign, "guard-detect": self._detecting.life.sign}
+        logs.tell("state dump", **state_dump(self._state_dir, self._guards, self._troubles, lives, time.monotonic()))
 
     # -- capture thread -----------------------------------------------------------------------------------------
 
     def _capture(self) -> None:
+        self._life.works()
         with Store(self._state_dir) as store:
             self._take_up(store, self._duties)
             rested = False
             while not self._stop.is_set():
                 due = self._until_due()
+                self._life.waits()
                 if not self._wake.wait(_REST_AFTER_S if due is None and not rested else due) and due is None:
                     rested = True
                     self._rest(store)
                     continue
-                rested = False
                 self._wake.clear()
+                self._life.works()
+                rested = rested and not self._is_behind()
                 for guard in self._guards:
                     guard.work()
                 try:
@@ -119,6 +158,12 @@ class Daemon:
             for guard in self._guards:
                 guard.work()  # what was already hinted is still captured
                 guard.stop()
+
+    def _go_on(self, baseline: bool) -> None:
+        """Between two batches of a capture: a sign of life, and an end to what there is no time for when the daemon stops."""
+        self._life.works()
+        if self._stop.is_set() and (baseline or time.monotonic() > self._stop_asked_s + _DRAIN_S):
+            raise Interrupted("guardd was told to stop")
 
     def _rest(self, store: Store) -> None:
         for guard in self._guards:
@@ -136,7 +181,8 @@ class Daemon:
         begun = []
         for path in wanted.keys() - {guard.repo.path for guard in kept}:
             repo = store.repos.add(path, wanted[path])
-            begun.append(Guard(store, repo, self._wake, self._news, self._detecting.captured, self._on_progress, self._tallies))
+            captured = self._detecting.captured
+            begun.append(Guard(store, repo, self._wake, self._news, captured, self._on_progress, self._go_on, self._tallies))
         for guard in begun:
             guard.start()
         if begun or len(kept) != len(self._guards):
@@ -154,18 +200,21 @@ class Daemon:
 
     def _supervise(self, capture: threading.Thread) -> None:
         next_beat, last_scan = 0.0, time.monotonic()
-        with Store(self._state_dir, durable=False) as store:
+        feed_every_s = self._herald.feed_every_s
+        beat_every_s = min(_BEAT_S, feed_every_s or _BEAT_S)
+        with Store(self._state_dir, durable=False, patience_s=_PATIENCE_S) as store:
             self._endpoint.follow()
             while not self._stop.is_set():
-                self._news.wait(_LOOK_S)
+                self._news.wait(min(_LOOK_S, beat_every_s))
                 self._news.clear()
                 if self._stop.is_set():
                     break
                 if not capture.is_alive():
-                    raise StoreError("the capture thread ended; see the log, and start guardd again")
+                    raise GuardError("the capture thread ended; see the log, and start guardd again")
                 if self._reload_asked.is_set():
                     self._reload_asked.clear()
-                    self._load_anew()
+                    with self._herald.reloading():
+                        self._load_anew()
                     self._endpoint.follow()
                 now = time.monotonic()
                 if now - last_scan >= self._duties.scan_interval_s:
@@ -174,12 +223,40 @@ class Daemon:
                         guard.dirty.rescan("", "")
                 beat = now >= next_beat
                 if beat:
-                    next_beat = now + _BEAT_S
+                    next_beat = now + beat_every_s
                     self._endpoint.follow()
-                self._look_at_guards(store, beat=beat)
+                    for guard in self._guards:
+                        guard.supervise()
+                self._spokesman.speak(store, self._guards, beat=beat)
+                self._tell_manager(store)
+                if beat and feed_every_s is not None:
+                    self._feed()
+            self._herald.stopping()
             self._endpoint.stop()
-            for repo_id in self._said:
-                store.repos.fall_silent(repo_id)
+            self._spokesman.fall_silent(store)
+
+    def _tell_manager(self, store: Store) -> None:
+        """Tell the service manager how things stand, and once that all repos have their baseline."""
+        if not self._herald.is_heard:
+            return
+        lives = list(self._spokesman.said.values())
+        try:
+            if not self._herald.is_ready or lives != self._counted_for:  # counting 25,000 files takes a while
+                self._files, self._counted_for = sum(store.repos.files(repo_id) for repo_id in self._spokesman.said), lives
+            self._herald.tell(status_line(lives, self._files, store.incidents.count_open()))
+        except StoreError as error:
+            self._herald.tell(f"the store does not answer: {error}")
+        guarded = {guard.repo.path for guard in self._guards if guard.repo.id in self._spokesman.ready}
+        if guarded >= {path for path, _ in self._duties.repos}:
+            self._herald.ready()
+
+    def _feed(self) -> None:
+        """Feed the watchdog if there is proof, and have the threads go round, so that there is some the next time."""
+        is_told = self._spokesman.wrote_s > self._herald.fed_s or "live" in self._troubles
+        if not self._herald.feed([self._life.sign, self._detecting.life.sign], is_told=is_told):
+            log.debug("watchdog not fed", capture=str(self._life.sign), detection=str(self._detecting.life.sign), told=is_told)
+        self._wake.set()
+        self._detecting.captured.set()
 
     def _load_anew(self) -> None:
         try:
@@ -193,96 +270,3 @@ class Daemon:
             self._troubles.pop("config", None)
             log.info("config reloaded", repos=len(self._duties.repos))
             self._wake.set()
-
-    def _look_at_guards(self, store: Store, *, beat: bool) -> None:
-        guards = self._guards
-        states = []
-        for repo_id in self._said.keys() - {guard.repo.id for guard in guards}:
-            store.repos.fall_silent(repo_id)
-            del self._said[repo_id]
-            self._announced.discard(repo_id)
-        for guard in guards:
-            if beat:
-                guard.supervise()
-            state = self._say(store, guard, beat=beat)
-            states.append(state)
-            if guard.begun is not None and state is not RepoState.STARTING and guard.repo.id not in self._announced:
-                self._announced.add(guard.repo.id)
-                log.info("ready", repo=guard.repo.path, **guard.begun)
-        self._watch_over_daemon(store, is_whole=all(state is RepoState.PROTECTED for state in states))
-
-    def _watch_over_daemon(self, store: Store, *, is_whole: bool) -> None:
-        """Alert to what goes wrong for all repos alike; a crash is over once all of them are protected again."""
-        reasons = [str(reason) for reason in list(self._troubles.values())]
-        state = RepoState.DEGRADED if reasons else RepoState.PROTECTED if is_whole else RepoState.STARTING
-        known, alert = watch(self._known(store, None), state, reasons, clock.now())
-        if alert is not None:
-            try:
-                with store.db.transaction():
-                    store.outbox.queue([alert])
-            except StoreError as error:  # it is queued at the next look, or when the store can be written again
-                log.warning("alert not queued", error=str(error))
-                return
-            self._alerting.news.set()
-        self._protection[None] = known
-
-    def _known(self, store: Store, repo_id: int | None) -> Protection:
-        """What people know of the protection of a repo, also from before this daemon's start."""
-        if repo_id not in self._protection:
-            self._protection[repo_id] = Protection.recalled(repo_id, store.outbox.last(threads_of(repo_id)))
-        return self._protection[repo_id]
-
-    def _say(self, store: Store, guard: Guard, *, beat: bool) -> RepoState:
-        troubles = list(self._troubles.values())
-        live = guard.live(troubles)
-        before = self._said.get(guard.repo.id)
-        own = [reason for reason in live.reasons if reason not in set(map(str, troubles))]
-        own_state = RepoState.PROTECTED if live.state is RepoState.DEGRADED and not own else live.state
-        known, alert = watch(self._known(store, guard.repo.id), own_state, own, clock.now())
-        if alert is None:
-            self._protection[guard.repo.id] = known
-        if (
-            before
-            and not beat
-            and alert is None
-            and (before.state, before.reasons, before.dirty) == (live.state, live.reasons, live.dirty)
-        ):
-            return live.state
-        if before is None or (before.state, before.reasons) != (live.state, live.reasons):
-            log.info("state", repo=guard.repo.path, state=live.state, reasons=list(live.reasons))
-        self._said[guard.repo.id] = live
-        try:
-            store.repos.say(guard.repo.id, live, [alert] if alert is not None else [])
-            self._protection[guard.repo.id] = known
-        except StoreError as error:  # the capture thread makes it a state; status sees the beat go stale
-            log.warning("state not written", error=str(error))
-        return live.state
-
-    # -- upkeep thread ------------------------------------------------------------------------------------------
-
-    def _keep_up(self) -> None:
-        """Apply retention soon after the start and then each hour, forget old alerts, and keep the ballast in place."""
-        wait = _FIRST_UPKEEP_S
-        while not self._stop.wait(wait):
-            wait = _UPKEEP_S
-            try:
-                with Store(self._state_dir) as store:
-                    freed = collect(store, self._duties.policy, clock.now().wall_ns)
-                    store.outbox.forget(clock.now().wall_ns - _KEEP_ALERTS_NS)
-                    excess = over_quota_by(store, self._duties.policy)
-                self._lay_ballast()
-                self._troubles.pop("quota", None)
-                if excess:
-                    cure = "raise 'quota' in the config, or exclude what need not be kept"
-                    self._troubles["quota"] = Reason("over-quota", f"the store is {excess:,} bytes over its quota", cure)
-                self._troubles.pop("upkeep", None)
-                log.info("upkeep", versions=freed.versions, blobs=freed.blobs, bytes=freed.bytes)
-            except Exception as error:  # the outermost loop of this thread: the next hour tries again
-                log.error("upkeep failed", error=str(error))
-                self._troubles["upkeep"] = Reason("upkeep-failed", str(error), "see the log; it is tried again within the hour")
-
-    def _lay_ballast(self) -> None:
-        self._troubles.pop("disk", None)
-        if not ballast.lay(self._state_dir):
-            cure = f"free {ballast.SIZE // 2**20} MiB or more on the disk of {self._state_dir}"
-            self._troubles["disk"] = Reason("disk-almost-full", "there is no room for the store's reserve", cure)

@@ -9,11 +9,12 @@ from guardd import clock
 from guardd.analysis.sources import Parsers
 from guardd.detection.detector import Detector
 from guardd.detection.settings import limits_of
-from guardd.errors import GuardError
+from guardd.errors import GuardError, Interrupted
 from guardd.model import Incident, Reason
 from guardd.response.responder import respond
 from guardd.selection import is_canary
 from guardd.service.memory import give_back
+from guardd.service.proof import Life
 from guardd.service.settings import Duties
 from guardd.service.tallies import Tallies
 from guardd.store.store import Store
@@ -34,7 +35,7 @@ class Detecting:
     """The threads guard-detect and guard-respond. Incidents go into `tallies`.
 
     `captured` is set when a repo has new versions, `is_behind` tells whether capture has work to do, `alert_news` is set when
-    there is something to tell people.
+    there is something to tell people. `life` is guard-detect's.
     What goes wrong in them becomes one of the daemon's `troubles`, under "detection" and "response"; they go on.
     """
 
@@ -49,6 +50,7 @@ class Detecting:
         tallies: Tallies,
     ) -> None:
         self.captured = threading.Event()
+        self.life = Life()
         self._state_dir = state_dir
         self._duties = duties
         self._stop = stop
@@ -68,20 +70,21 @@ class Detecting:
         for thread in self._threads:
             thread.start()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for the threads to end; `stop` must be set."""
+    def finish(self) -> list[threading.Thread]:
+        """The threads, which end once `stop` is set: detection after the source in hand, response after the restore in hand."""
         self.captured.set()
         self._settled.set()
-        for thread in self._threads:
-            thread.join(timeout_s)
+        return self._threads
 
     # -- detection ----------------------------------------------------------------------------------------------
 
     def _detect(self) -> None:
         while not self._stop.is_set():
             try:
-                with Store(self._state_dir) as store, Parsers() as parsers:
+                with Store(self._state_dir) as store, Parsers(go_on=self._go_on) as parsers:
                     self._tail(store, parsers)
+            except Interrupted:  # what was not judged to the end is judged after the next start, from the stored cursor
+                return
             except Exception as error:  # the outermost loop of this thread: it begins anew from the stored cursor
                 self._fail(
                     "detection", "detection-failed", "captures go on; damage is not recognised until it works again", error
@@ -92,6 +95,7 @@ class Detecting:
         detectors: list[Detector] = []
         said: dict[int, Incident] = {}
         while not self._stop.is_set():
+            self.life.works()
             if duties is not self._duties():
                 duties = self._duties()
                 detectors = _detectors(store, parsers, duties)
@@ -104,10 +108,18 @@ class Detecting:
                     detector.rest()
                 store.db.shrink()
                 give_back()
+            self.life.waits()
             self.captured.wait(_LOOK_BUSY_S if any(one.busy for one in detectors) else _LOOK_S)
             self.captured.clear()
 
+    def _go_on(self) -> None:
+        """Between two sources: a sign of life, and the end when the daemon stops."""
+        self.life.works()
+        if self._stop.is_set():
+            raise Interrupted("guardd was told to stop")
+
     def _round(self, store: Store, detector: Detector, said: dict[int, Incident]) -> bool:
+        self.life.works()
         is_more = detector.round(clock.now().wall_ns)
         self._tell(store, detector, said)
         if is_more and detector.is_clear:
@@ -178,6 +190,8 @@ class Detecting:
         if what not in self._troubles:
             log.error(code.replace("-", " "), error=message, exc_info=not isinstance(error, GuardError))
         self._troubles[what] = Reason(code, message, cure)
+        if what == "detection":
+            self.life.waits()
         self._stop.wait(_AFTER_FAILURE_S)
 
 

@@ -12,9 +12,10 @@ from guardd.capture.capturer import Capturer, Looked
 from guardd.capture.dirty import Dirty, Due
 from guardd.capture.reading import Trouble
 from guardd.capture.scanning import Scan
-from guardd.errors import StoreFull
+from guardd.errors import Interrupted, StoreFull
 from guardd.model import Origin, Reason, RepoPath, RepoState
 from guardd.selection import Selection
+from guardd.service.proof import STUCK_S
 from guardd.service.tallies import Tallies
 from guardd.store import ballast
 from guardd.store.repos import Live, Repo
@@ -25,7 +26,6 @@ log = structlog.get_logger()
 
 _RETRY_S = 5.0
 _UNSTEADY_S = 0.2
-_STUCK_S = 60.0
 Progress = Callable[[str, int, int], None]
 
 
@@ -33,12 +33,13 @@ class Guard:
     """One repo under guard. `work` belongs to the capture thread, `supervise` and `live` to the main thread.
 
     `wake` is set when there is something to capture, `news` when the main thread should look at once, `captured` when there
-    are new versions. `begun` tells what the first scan found, once it is complete. `tallies` are the daemon's.
+    are new versions. `begun` tells what the first scan found, once it is complete. `tallies` are the daemon's. `go_on(baseline)`
+    is called between the batches of a capture, which ends early where it raises Interrupted: what was not captured stays dirty.
     """
 
     def __init__(
         self, store: Store, repo: Repo, wake: threading.Event, news: threading.Event, captured: threading.Event,
-        on_progress: Progress | None = None, tallies: Tallies | None = None,
+        on_progress: Progress | None = None, go_on: Callable[[bool], None] = lambda _: None, tallies: Tallies | None = None,
     ) -> None:  # fmt: skip
         self.repo = repo
         self.begun: dict[str, float] | None = None
@@ -50,6 +51,7 @@ class Guard:
         self._capturer = Capturer(store, repo, self._selection)
         self._on_progress = on_progress
         self._tallies = tallies or Tallies()
+        self._go_on = go_on
         beat_dir = os.path.join(store.state_dir, "beat", str(repo.id))
         self._watch = RepoWatch(repo.path, self._selection, self.dirty, beat_dir, self._tallies.overflowed)
         self._ready = False
@@ -97,6 +99,9 @@ class Guard:
         try:
             self._capture(due)
             self._failure = None
+        except Interrupted:
+            self._put_back(due, 0.0)
+            log.info("capture ended early", repo=self.repo.path, dirty=len(self.dirty))
         except StoreFull as error:
             dropped = ballast.drop(self._store.state_dir)
             self._fail(due, Reason("store-full", str(error), "free some space; captures wait until then"), error)
@@ -111,16 +116,20 @@ class Guard:
             self._busy_since = None
 
     def _capture(self, due: Due) -> None:
+        self._go_on(not self._ready)
         for folder, why in due.folders.items():
             self._scan(folder, why)
         if not self._ready:  # before the first scan, a file that is hinted would be taken for one that was just born
             for path in due.paths:
                 self.dirty.again(path, _UNSTEADY_S, due.since[path])
         elif due.paths:
-            looked = self._capturer.look(
-                due.paths, Origin.WATCH, on_written=lambda written: self._tallies.captured(due.since[path] for path in written)
-            )
-            self._after_look(looked, due.since)
+            self._after_look(self._look(due), due.since)
+
+    def _look(self, due: Due) -> Looked:
+        return self._capturer.look(
+            due.paths, Origin.WATCH, on_progress=self._report_progress,
+            on_written=lambda written: self._tallies.captured(due.since[path] for path in written),
+        )  # fmt: skip
 
     def _scan(self, folder: RepoPath, why: str) -> None:
         self._doubt = why
@@ -186,12 +195,16 @@ class Guard:
                 exc_info=not isinstance(error, (StoreFull, OSError)),
             )
         self._failure = reason
+        self._put_back(due, _RETRY_S)
+
+    def _put_back(self, due: Due, in_s: float) -> None:
         for path, since in due.since.items():
-            self.dirty.again(path, _RETRY_S, since)
+            self.dirty.again(path, in_s, since)
         for folder, why in due.folders.items():
-            self.dirty.rescan_again(folder, why, _RETRY_S)
+            self.dirty.rescan_again(folder, why, in_s)
 
     def _report_progress(self, done: int, total: int) -> None:
+        self._go_on(not self._ready)
         if not self._ready and self._on_progress is not None:
             self._on_progress(self.repo.path, done, total)
 
@@ -234,9 +247,9 @@ class Guard:
         if self._failure:
             reasons.append(self._failure)
         busy_since = self._busy_since
-        if self._ready and busy_since is not None and time.monotonic() - busy_since > _STUCK_S:
+        if self._ready and busy_since is not None and time.monotonic() - busy_since > STUCK_S:
             cure = "look whether its disk (or network file system) answers"
-            reasons.append(Reason("capture-stuck", f"the present capture takes more than {_STUCK_S:.0f} s", cure))
+            reasons.append(Reason("capture-stuck", f"the present capture takes more than {STUCK_S:.0f} s", cure))
         if silent:
             reasons.append(Reason("events-stopped", "no file event came through for 35 s", "the watch begins anew by itself"))
         reasons += [Reason("rescan", why, "wait: a scan is under way") for why in {self._doubt, *self.dirty.doubts()} if why]

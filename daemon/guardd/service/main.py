@@ -23,6 +23,7 @@ def guardd(config: str | None, repos: tuple[str, ...], log_format: str | None) -
     from guardd.config import load, locate, locate_state
     from guardd.config.places import is_named
     from guardd.service.daemon import Daemon
+    from guardd.service.notify import manager_environment
     from guardd.service.progress import progress
     from guardd.service.settings import Duties, duties_of
 
@@ -34,11 +35,14 @@ def guardd(config: str | None, repos: tuple[str, ...], log_format: str | None) -
         if log_format is not None:
             told = settings.daemon.model_copy(update={"log_format": log_format})
             settings = settings.model_copy(update={"daemon": told})
-        return duties_of(settings, repos)
+        found = duties_of(settings, repos)
+        logs.set_up(settings.daemon.log_level, settings.daemon.log_format)
+        return found
 
-    begun = duties()
-    logs.set_up(begun.settings.daemon.log_level, begun.settings.daemon.log_format)
-    Daemon(locate_state(path), begun, duties, progress()).run()
+    daemon = Daemon(locate_state(path), duties(), duties, progress(), manager_environment())
+    if not daemon.run():
+        sys.stdout.flush()
+        os._exit(Exit.PARTIAL)  # what hangs would hang the interpreter's end, too
 
 
 def main() -> None:

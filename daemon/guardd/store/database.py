@@ -14,20 +14,23 @@ Row = tuple[Any, ...]
 SOUND_SQLITE = (3, 51, 3)
 """Older versions can corrupt a WAL database that two connections use (WAL-reset bug, 3.7.0 to 3.51.2)."""
 
-_BUSY_MS = 30_000
+_BUSY_S = 30.0
 
 
 class Database:
-    """One connection; used by one thread at a time. Every error of SQLite leaves here as a `StoreError`."""
+    """One connection; used by one thread at a time. Every error of SQLite leaves here as a `StoreError`.
 
-    def __init__(self, path: str, *, read_only: bool = False) -> None:
+    `patience_s`: how long a transaction waits for those of others.
+    """
+
+    def __init__(self, path: str, *, read_only: bool = False, patience_s: float = _BUSY_S) -> None:
         if sqlite_version() < SOUND_SQLITE:
             raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can corrupt the store; run 'pip install -U apsw'")
         self.path = path
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         with _as_store_errors(path):
             self._db = apsw.Connection(path, flags=flags, statementcachesize=200)
-            self._db.set_busy_timeout(_BUSY_MS)
+            self._db.set_busy_timeout(int(patience_s * 1000))
 
     def close(self) -> None:
         """End the connection; a second call does nothing."""
@@ -110,7 +113,7 @@ def _as_store_errors(path: str) -> Iterator[None]:
     except apsw.FullError as error:
         raise StoreFull(f"no space left for the store {path}; free some space on its disk, or run 'guardctl gc'") from error
     except apsw.BusyError as error:
-        raise StoreError(f"the store {path} was in use for {_BUSY_MS // 1000} s; try again") from error
+        raise StoreError(f"the store {path} is in use by others for long; try again") from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise StoreDamaged(f"the store {path} is damaged ({error}); run 'guardctl fsck --repair'") from error
     except apsw.ReadOnlyError as error:

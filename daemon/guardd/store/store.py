@@ -37,9 +37,12 @@ class Store:
 
     `create` makes what is missing; without it a missing store is a StoreError. With `durable` off, commits are not
     synced: for the daemon's live state, never for versions. `brief`: for a command that may take memory while it runs.
+    `patience_s`: how long a transaction waits for those of others.
     """
 
-    def __init__(self, state_dir: str, *, create: bool = False, durable: bool = True, brief: bool = False) -> None:
+    def __init__(
+        self, state_dir: str, *, create: bool = False, durable: bool = True, brief: bool = False, patience_s: float = 30.0
+    ) -> None:
         self.state_dir = state_dir
         self.path = os.path.join(state_dir, "guard.db")
         _check_state_dir(state_dir, create=create)
@@ -49,7 +52,7 @@ class Store:
             os.close(fd)
         elif not os.path.exists(self.path):
             raise StoreError(f"there is no store in {state_dir}; run 'guardctl init' in a repo, then 'guardd'")
-        self.db = Database(self.path)
+        self.db = Database(self.path, patience_s=patience_s)
         self.db.run(_DURABLE if durable else _FLEETING)
         self.db.run(_LARGE_CACHE if brief else _SMALL_CACHE)
         schema.prepare(self.db)

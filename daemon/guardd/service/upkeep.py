@@ -1,0 +1,69 @@
+"""Upkeep: retention, old alerts, the ballast; soon after the start and then each hour."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from guardd import clock
+from guardd.model import Reason
+from guardd.service.settings import Duties
+from guardd.store import ballast
+from guardd.store.space import collect, over_quota_by
+from guardd.store.store import Store
+
+log = structlog.get_logger()
+
+_FIRST_S = 60.0
+_EVERY_S = 3600.0
+_KEEP_ALERTS_NS = 30 * 86_400 * 1_000_000_000
+
+
+class Upkeep:
+    """The thread guard-upkeep. What goes wrong in it is among the daemon's `troubles`, under "upkeep", "quota" and "disk"."""
+
+    def __init__(self, state_dir: str, duties: Callable[[], Duties], stop: threading.Event, troubles: dict[str, Reason]) -> None:
+        self._state_dir = state_dir
+        self._duties = duties
+        self._stop = stop
+        self._troubles = troubles
+        self._thread = threading.Thread(target=self._run, name="guard-upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the ballast lies in its place when this returns."""
+        self._lay_ballast()
+        self._thread.start()
+
+    def finish(self) -> list[threading.Thread]:
+        """The thread, which ends once `stop` is set, after what it is at."""
+        return [self._thread]
+
+    def _run(self) -> None:
+        wait_s = _FIRST_S
+        while not self._stop.wait(wait_s):
+            wait_s = _EVERY_S
+            try:
+                self._keep_up()
+                self._troubles.pop("upkeep", None)
+            except Exception as error:  # the outermost loop of this thread: the next hour tries again
+                log.error("upkeep failed", error=str(error))
+                self._troubles["upkeep"] = Reason("upkeep-failed", str(error), "see the log; it is tried again within the hour")
+
+    def _keep_up(self) -> None:
+        policy, now_ns = self._duties().policy, clock.now().wall_ns
+        with Store(self._state_dir) as store:
+            freed = collect(store, policy, now_ns)
+            store.outbox.forget(now_ns - _KEEP_ALERTS_NS)
+            excess = over_quota_by(store, policy)
+        self._lay_ballast()
+        self._troubles.pop("quota", None)
+        if excess:
+            cure = "raise 'quota' in the config, or exclude what need not be kept"
+            self._troubles["quota"] = Reason("over-quota", f"the store is {excess:,} bytes over its quota", cure)
+        log.info("upkeep", versions=freed.versions, blobs=freed.blobs, bytes=freed.bytes)
+
+    def _lay_ballast(self) -> None:
+        self._troubles.pop("disk", None)
+        if not ballast.lay(self._state_dir):
+            cure = f"free {ballast.SIZE // 2**20} MiB or more on the disk of {self._state_dir}"
+            self._troubles["disk"] = Reason("disk-almost-full", "there is no room for the store's reserve", cure)
