@@ -88,6 +88,14 @@ def _print(context: Context, now: Standing) -> None:
         what = "incident waits" if now.incidents_open == 1 else "incidents wait"
         say(context)
         say(context, f"{now.incidents_open} {what} for an answer: see 'guardctl incidents'", fg="red", bold=True)
+    waiting = sum(now.pending.values())
+    if waiting and not now.failing:
+        say(context)
+        say(
+            context,
+            f"{waiting} {'message waits' if waiting == 1 else 'messages wait'} to be told: 'guardctl alerts list'",
+            fg="yellow",
+        )
     for one in now.failing:
         waiting = now.pending.get(one.target, 0)
         say(context)

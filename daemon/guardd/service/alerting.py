@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 _LOOK_S = 1.0
 _REMIND_S = 5.0
+_CLOCK_STEP_NS = 5_000_000_000
 _AFTER_FAILURE_S = 5.0
 _FINISH_S = 3.0
 
@@ -58,11 +59,15 @@ class Alerting:
         self._dismiss()
 
     def _serve(self, store: Store) -> None:
-        last_reminder_s = 0.0
+        last_reminder_s, parted_ns = 0.0, clock.now().wall_ns - clock.now().boot_ns
         duties: Duties | None = None
         targets: list[Terms] = []
         while not self._stop.is_set():
             now = clock.now()
+            step_ns = now.wall_ns - now.boot_ns - parted_ns
+            if abs(step_ns) > _CLOCK_STEP_NS:
+                parted_ns += step_ns
+                store.outbox.shift(step_ns)
             if duties is not self._duties():
                 duties = self._duties()
                 targets = [terms_of(one) for one in duties.settings.alert]

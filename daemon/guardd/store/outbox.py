@@ -37,6 +37,7 @@ _SENT = "UPDATE deliveries SET state = 'sent', attempts = attempts + ?, sent_ns 
 _FAILED = "UPDATE deliveries SET state = 'failed', attempts = attempts + ?, answer = ? WHERE id = ?"
 _LATER = "UPDATE deliveries SET attempts = attempts + ?, due_ns = ?, answer = ? WHERE id = ? AND state = 'pending'"
 _DROP = "UPDATE deliveries SET state = 'dropped', answer = ? WHERE id = ? AND state = 'pending'"
+_SHIFT = "UPDATE deliveries SET due_ns = due_ns + ? WHERE state = 'pending' AND attempts > 0"
 _DROP_ALL = "UPDATE deliveries SET state = 'dropped', answer = ? WHERE target = ? AND state = 'pending'"
 _DUE = "SELECT min(due_ns) FROM deliveries WHERE state = 'pending'"
 _PENDING = "SELECT target, count(*) FROM deliveries WHERE state = 'pending' GROUP BY target"
@@ -125,6 +126,11 @@ class Outbox:
     def pending(self) -> dict[str, int]:
         """Target -> how many deliveries to it are not done."""
         return {str(target): int(count) for target, count in self._db.rows(_PENDING)}
+
+    def shift(self, by_ns: int) -> None:
+        """The wall clock was set by so much: what is to be tried again is so after the same wait as before."""
+        with self._db.transaction():
+            self._db.run(_SHIFT, (by_ns,))
 
     def drop_all(self, target: str, reason: str) -> None:
         """Give up what waits for a target that is gone."""
