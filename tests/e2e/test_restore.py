@@ -562,3 +562,15 @@ def test_what_may_not_be_read_degrades_and_what_may_not_be_written_fails_alone(w
     assert "closed/b.py: no permission; make the directory writable" in done.stderr
     assert (world.root / "open/a.py").read_bytes() == b"a = 1\n"
     assert (world.root / "closed/b.py").read_bytes() == b"damaged\n"
+
+
+def test_a_dry_run_shows_the_diff_of_contents_that_only_the_restore_would_store(world: World) -> None:
+    git(world.root, "init", "-q")
+    world.write("a.py", "".join(f"line_{number} = {number}\n" for number in range(30)))
+    git(world.root, "add", "-A")
+    git(world.root, "commit", "-qm", "one")
+    (world.root / "a.py").write_text("committed_before_guard = 1\n")
+    world.start().stop()
+    shown = world.ctl("restore", "a.py", "--from", "git:HEAD", "--dry-run", "--diff").stdout
+    assert "+line_7 = 7" in shown
+    assert "fsck" not in shown

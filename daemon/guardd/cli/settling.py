@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -15,12 +15,13 @@ from guardd.cli.output import emit, files, iso, say, when
 from guardd.cli.progress import bar
 from guardd.errors import ConfigError, Exit, UsageError
 from guardd.escaping import printable
-from guardd.recovery.patches import patch
+from guardd.recovery.patches import Contents, patch
 from guardd.recovery.plan import Action, Item, Plan
 from guardd.recovery.restore import Report, carry_out
 from guardd.recovery.sources import git_operation
 from guardd.recovery.verify import Verified, verify
-from guardd.store.codec import Encoded
+from guardd.store.blobs import Blobs
+from guardd.store.codec import Encoded, decode
 
 _SHOWN = 20
 _SIGNS = {Action.WRITE: ("~", "yellow"), Action.REMOVE: ("-", "red"), Action.SKIP: ("!", "magenta")}
@@ -95,7 +96,7 @@ def settle(
 
     `then_ns` is the moment that is gone back to, where it is one.
     """
-    _show(context, plan, title, choices)
+    _show(context, plan, title, choices, _Foreseen(context.store.blobs, {blob.hash: blob for blob in blobs}))
     if choices.dry_run:
         _report(context, _foreseen(plan), None, then_ns, dry_run=True)
         return Exit.DONE if plan.items else Exit.NOTHING
@@ -150,7 +151,20 @@ def _foreseen(plan: Plan) -> Report:
     )
 
 
-def _show(context: Context, plan: Plan, title: str, choices: Choices) -> None:
+@dataclass(frozen=True, slots=True)
+class _Foreseen:
+    """The contents in the store, and those that the restore would put there first (merged ones, git's)."""
+
+    stored: Blobs
+    whole: Mapping[bytes, Encoded]
+
+    def read(self, hash_: bytes, /) -> bytes:
+        """The content with this hash."""
+        one = self.whole.get(hash_)
+        return self.stored.read(hash_) if one is None or one.data is None else decode(one.codec, one.data, one.size)
+
+
+def _show(context: Context, plan: Plan, title: str, choices: Choices, contents: Contents) -> None:
     if not plan.items:
         say(context, f"{title}: nothing has changed since, there is nothing to do")
         return
@@ -169,7 +183,7 @@ def _show(context: Context, plan: Plan, title: str, choices: Choices) -> None:
     for item in shown:
         _show_item(context, item)
         if choices.show_diff:
-            for line in patch(context.store.blobs, item.path, item.current, item.target).shown:
+            for line in patch(contents, item.path, item.current, item.target).shown:
                 say(context, f"      {line}")
     if len(shown) < len(listed):
         say(context, f"    and {len(listed) - len(shown)} more (-v shows all)")

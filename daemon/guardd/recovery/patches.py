@@ -2,16 +2,24 @@
 
 from dataclasses import dataclass
 from difflib import unified_diff
+from typing import Protocol
 
 from guardd.errors import GuardError
 from guardd.escaping import printable
 from guardd.model import FileState
-from guardd.store.blobs import Blobs
 
 _NO_NEWLINE = "\n\\ No newline at end of file"
 
 _TOO_LARGE = 2_000_000
 """Bytes; difflib takes quadratic time in the worst case."""
+
+
+class Contents(Protocol):
+    """Where contents are read from by their hash; raises GuardError."""
+
+    def read(self, hash_: bytes, /) -> bytes:
+        """The content with this hash."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,7 @@ class Patch:
         return [_shown(line) for line in self.lines]
 
 
-def patch(blobs: Blobs, path: str, before: FileState | None, after: FileState | None) -> Patch:
+def patch(blobs: Contents, path: str, before: FileState | None, after: FileState | None) -> Patch:
     """The diff between two states; None is absent."""
     old = before if before and before.present else None
     new = after if after and after.present else None
@@ -49,7 +57,7 @@ def patch(blobs: Blobs, path: str, before: FileState | None, after: FileState | 
     return Patch(path, [*head, *(part for line in list(lines)[2:] for part in line.split("\n"))])
 
 
-def _text(blobs: Blobs, state: FileState | None) -> list[str] | None:
+def _text(blobs: Contents, state: FileState | None) -> list[str] | None:
     if state is None:
         return []
     content = blobs.read(state.blob)
