@@ -16,11 +16,14 @@ PROGRAMS = Path(sys.executable).parent
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 30.0, what: str = "") -> None:
-    """Wait for a condition, and fail with `what` when it does not come."""
+    """Wait for a condition, and fail with `what` when it does not come. One that takes long is asked more seldom."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
+    while True:
+        begun = time.monotonic()
+        if condition():
+            return
         assert time.monotonic() < deadline, f"did not happen within {timeout_s} s: {what or condition}"
-        time.sleep(0.02)
+        time.sleep(max(0.02, 2 * (time.monotonic() - begun)))
 
 
 def snapshot(root: Path) -> dict[str, bytes]:

@@ -317,8 +317,10 @@ def test_a_restore_beside_a_running_daemon_leaves_no_trace_but_its_own(world: Wo
     world.ctl("restore", "--since", "10m", "--yes")
     world.write("last.py", b"last = 1\n")
     world.wait_captured("last.py", b"last = 1\n")
+    entries = world.json("log")
     for number in range(50):
-        assert [entry["origin"] for entry in world.versions(f"m{number}.py")] == ["restore", "watch", "baseline"]
+        origins = [entry["origin"] for entry in entries if entry["path"] == f"m{number}.py"]
+        assert origins == ["restore", "watch", "baseline"]
 
 
 def writing(root: Path, restore: "subprocess.Popen[bytes]", old: bytes) -> bool:
@@ -334,7 +336,7 @@ def test_killed_at_any_instant_each_file_is_old_or_new_and_resume_completes(worl
     age(world, 3600)
     chance = random.Random(7)
     torn = 0
-    for _ in range(8):
+    for _ in range(5):
         for path in snapshot(world.root):
             (world.root / path).write_bytes(new)
         restore = subprocess.Popen(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.world import Daemon, World, snapshot, wait_until
 
-SECONDS = 30.0
+SECONDS = 15.0
 
 
 class Storm:

@@ -39,12 +39,12 @@ def scribble(database: Path, seed: int, *, where: str) -> None:
     ("where", "seed"),
     [
         ("anywhere", 1),
-        ("anywhere", 2),
+        pytest.param("anywhere", 2, marks=pytest.mark.long),
         ("anywhere", 3),
-        ("anywhere", 4),
+        pytest.param("anywhere", 4, marks=pytest.mark.long),
         ("tables", 5),
-        ("tables", 6),
-        ("tables", 7),
+        pytest.param("tables", 6, marks=pytest.mark.long),
+        pytest.param("tables", 7, marks=pytest.mark.long),
         ("header", 8),
     ],
 )
