@@ -35,7 +35,7 @@ def test_the_demo_damages_recognises_tells_and_puts_back(stage: World) -> None:
 def test_the_demo_cleans_up_when_it_is_interrupted(stage: World, number: int) -> None:
     process = subprocess.Popen(
         [PROGRAMS / "guardctl", "demo"], env=stage.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests may run in the background, which ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # as in a terminal
     )  # fmt: skip
     wait_until(lambda: list(Path(stage.env["TMPDIR"]).glob("guardd-demo-*/state/guard.db")), what="the demo's guardd runs")
     process.send_signal(number)
