@@ -126,6 +126,16 @@ class Severity(StrEnum):
     HIGH = "high"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """Its place in that order, from 0."""
+        return list(Severity).index(self)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether people must be told at once, at any hour."""
+        return self in (Severity.HIGH, Severity.CRITICAL)
+
 
 class IncidentState(StrEnum):
     """Where an incident stands. Open and escalated ones wait for people; an escalated one is not restored by itself any more."""

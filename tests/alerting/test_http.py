@@ -50,7 +50,8 @@ def test_what_is_sent_arrives_and_the_answer_is_told_on_one_line() -> None:
 @pytest.mark.parametrize(
     ("given", "said", "wait_s", "passing", "refused"),
     [
-        (answer(400, "invalid_payload"), "HTTP 400: invalid_payload", None, False, True),
+        (answer(400, "invalid_payload"), "HTTP 400: invalid_payload", None, False, False),
+        (answer(413, "too large"), "HTTP 413: too large", None, False, True),
         (answer(404, "no such hook"), "HTTP 404: no such hook", None, False, False),
         (slow_down("1.5"), "HTTP 429", 1.5, True, False),
         (slow_down("Wed, 21 Oct 2015 07:28:00 GMT"), "HTTP 429", 0.0, True, False),

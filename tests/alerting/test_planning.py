@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardd.alerting.planning import Terms, after_quiet, assign, next_try_s, terms_of, wants_word
+from guardd.alerting.planning import Terms, after_quiet, assign, due_in_ns, next_try_s, terms_of, wants_word
 from guardd.config.alerts import AlertSettings
 from guardd.model import Alert, Delivery, Severity, Stage
 
@@ -31,9 +31,12 @@ class Chat:
         self.alive = alive
         self.told: list[Delivery] = []
         self.now = NOW
+        self.heard = 0
 
     def hear(self, told: Alert, after_s: float = 0.0) -> None:
         self.now += int(after_s * SECOND)
+        self.heard += 1
+        told = replace(told, id=self.heard)
         found = assign(told, self.terms, self.told, self.now)
         gone = {one.id for one, _ in found.dropped}
         self.told = [replace(one, state="dropped") if one.id in gone else one for one in self.told]
@@ -50,7 +53,11 @@ class Chat:
 
     @property
     def messages(self) -> list[str]:
-        return [one.dedup_key.removeprefix("incident-7-1-") for one in self.told if one.state == "sent"]
+        return [one.stage for one in self.told if one.state == "sent"]
+
+    @property
+    def keys(self) -> list[str]:
+        return [one.dedup_key for one in self.told if one.state == "sent"]
 
 
 def test_one_burst_is_one_message_then_one_update_then_its_end() -> None:
@@ -60,9 +67,9 @@ def test_one_burst_is_one_message_then_one_update_then_its_end() -> None:
     chat.hear(alert(Stage.UPDATED, Severity.CRITICAL), after_s=0.5)
     assert chat.messages == ["opened"], "it is already told that it is bad; how bad is in the update"
     chat.hear(alert(Stage.UPDATED, Severity.CRITICAL, settled=True), after_s=2)
-    assert chat.messages == ["opened", "updated-2"], "at once, when it has settled"
+    assert chat.messages == ["opened", "updated"], "at once, when it has settled"
     chat.hear(alert(Stage.RESOLVED, Severity.CRITICAL, settled=True), after_s=1)
-    assert chat.messages == ["opened", "updated-2", "resolved"]
+    assert chat.messages == ["opened", "updated", "resolved"]
 
 
 def test_what_goes_on_and_on_is_updated_every_five_minutes_at_most() -> None:
@@ -120,7 +127,7 @@ def test_damage_that_comes_back_opens_anew_under_a_key_of_its_own() -> None:
     chat = Chat()
     for stage in (Stage.OPENED, Stage.RESOLVED, Stage.OPENED, Stage.ESCALATED, Stage.RESOLVED):
         chat.hear(alert(stage), after_s=1)
-    assert chat.messages == ["opened", "resolved", "opened-2", "escalated", "resolved-2"]
+    assert chat.messages == ["opened", "resolved", "opened", "escalated", "resolved"]
 
 
 def test_what_stays_open_is_repeated_after_four_hours_and_only_then() -> None:
@@ -129,19 +136,64 @@ def test_what_stays_open_is_repeated_after_four_hours_and_only_then() -> None:
     said = []
     for _ in range(10 * 6):
         chat.now += 10 * MINUTE
-        stage = wants_word(NOW, chat.terms, chat.told, chat.now)
+        stage = wants_word(alert(Stage.OPENED, settled=True), NOW, chat.terms, chat.told, chat.now)
         if stage is not None:
             said.append((chat.now - NOW) // HOUR)
             chat.hear(alert(stage, settled=True))
     assert said == [4, 8]
-    assert chat.messages == ["opened", "repeated", "repeated-2"]
+    assert chat.messages == ["opened", "repeated", "repeated"]
 
 
 def test_what_grows_without_any_news_is_updated_after_five_minutes() -> None:
     chat = Chat()
     chat.hear(alert(Stage.OPENED))
-    assert wants_word(NOW + 4 * MINUTE, TERMS, chat.told, NOW + 4 * MINUTE) is None
-    assert wants_word(NOW + 4 * MINUTE, TERMS, chat.told, NOW + 6 * MINUTE) is Stage.UPDATED
+    assert wants_word(alert(Stage.OPENED), NOW + 4 * MINUTE, TERMS, chat.told, NOW + 4 * MINUTE) is None
+    assert wants_word(alert(Stage.OPENED), NOW + 4 * MINUTE, TERMS, chat.told, NOW + 6 * MINUTE) is Stage.UPDATED
+
+
+def test_a_target_that_is_new_in_the_config_hears_of_what_is_open() -> None:
+    for severity, settled, stage in (
+        (Severity.HIGH, False, Stage.OPENED), (Severity.WARNING, True, Stage.OPENED), (Severity.WARNING, False, None),
+        (Severity.INFO, True, None),
+    ):  # fmt: skip
+        assert wants_word(alert(Stage.OPENED, severity, settled=settled), NOW, TERMS, [], NOW + HOUR) == stage
+    chat = Chat()
+    chat.hear(alert(Stage.OPENED))
+    chat.hear(alert(Stage.OPENED), after_s=60)
+    assert chat.messages == ["opened"], "and who knows is not told again"
+
+
+@pytest.mark.parametrize("stage", [Stage.UPDATED, Stage.ESCALATED])
+def test_a_warning_that_turns_urgent_in_quiet_hours_wakes_people(stage: Stage) -> None:
+    chat = Chat(replace(TERMS, quiet=(22 * 60, 7 * 60)))
+    chat.now = int(datetime.fromisoformat("2026-11-24 23:30").timestamp()) * SECOND
+    chat.hear(alert(Stage.OPENED, Severity.WARNING, settled=True))
+    assert chat.messages == []
+    chat.hear(alert(stage, Severity.CRITICAL), after_s=60)
+    assert chat.messages == ["opened"]
+    assert [one.state for one in chat.told] == ["dropped", "sent"]
+
+
+def test_every_new_reason_of_a_loss_is_told_at_once() -> None:
+    chat = Chat()
+    for number in range(4):
+        told = replace(alert(Stage.UPDATED if number else Stage.OPENED, settled=True), incident_id=None, detail=str(number))
+        chat.hear(told, after_s=10)
+    assert [one.alert.detail for one in chat.told if one.state == "sent"] == ["0", "1", "2", "3"]
+
+
+def test_a_crash_in_quiet_hours_is_told_in_the_morning() -> None:
+    chat = Chat(replace(TERMS, quiet=(22 * 60, 7 * 60)))
+    chat.now = int(datetime.fromisoformat("2026-11-24 23:30").timestamp()) * SECOND
+    for stage in (Stage.OPENED, Stage.RESOLVED):
+        chat.hear(replace(alert(stage, Severity.WARNING, settled=True), incident_id=None), after_s=5)
+    chat.look(after_s=12 * 3600)
+    assert chat.messages == ["opened", "resolved"]
+
+
+@pytest.mark.parametrize(("due_s", "in_s"), [(-5, 0), (0, 0), (90, 90), (24 * 3600, 24 * 3600), (10 * 365 * 86_400, 0)])
+def test_what_was_queued_under_a_wrong_clock_is_due(due_s: int, in_s: int) -> None:
+    assert due_in_ns(NOW + due_s * SECOND, NOW) == in_s * SECOND
 
 
 def test_a_dead_target_is_told_of_by_the_others_only() -> None:
@@ -213,7 +265,7 @@ def test_whatever_comes_keys_are_unique_and_nothing_ends_that_did_not_begin(
         chat.hear(alert(stage, severity, settled=settled), after_s)
     chat.alive = True
     chat.look(after_s=24 * 3600)
-    assert len(set(chat.messages)) == len(chat.messages)
+    assert len(set(chat.keys)) == len(chat.keys)
     is_open = False
     for one in chat.told:
         if one.state == "sent":

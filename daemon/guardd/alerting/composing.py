@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from guardd.alerting.message import TOP_FILES, Message, Subject, clipped, harmless
+from guardd.alerting.protection import UNGUARDED
 from guardd.model import Alert, Certainty, Delivery, Incident, IncidentState, Severity, Stage, Suspect
 from guardd.recovery.patches import patch
 from guardd.store.store import Store
@@ -146,6 +147,8 @@ def _about_protection(alert: Alert, stage: Stage, repo: str) -> tuple[str, tuple
             ("guardctl alerts list", f"guardctl alerts test {name}"),
         )
     what = (harmless(os.path.basename(repo), 80) or repo) if repo else "guardd"
+    if alert.detail == UNGUARDED:
+        return f"Resolved: {what} on {host()} is not guarded any more", tuple(facts), ("guardctl status",)
     if is_over:
         return f"Resolved: {what} on {host()} is protected again", tuple(facts), ("guardctl status",)
     if alert.detail.startswith("restarted:"):

@@ -11,8 +11,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,12 +22,13 @@ from guardd import clock, logs
 from guardd.alerting.composing import compose
 from guardd.alerting.endpoint import endpoint
 from guardd.alerting.http import NotDelivered
-from guardd.alerting.planning import next_try_s
+from guardd.alerting.planning import due_in_ns, next_try_s
 from guardd.alerting.targets import least_interval_s, send
 from guardd.config.alerts import AlertSettings, unpack
-from guardd.errors import ConfigError, GuardError
+from guardd.errors import GuardError
 from guardd.model import Delivery
 from guardd.store.lock import delivery_lock
+from guardd.store.outbox import Outbox
 from guardd.store.store import Store
 
 log = structlog.get_logger()
@@ -39,80 +41,105 @@ _ATTEMPTS = 4
 _SOON_S = 30.0
 """A longer wait that a target asks for is kept in the outbox, where it outlives this process."""
 
+_LONGEST_NS = 7 * 86_400 * 1_000_000_000
+"""What no one took for a week is given up."""
+
 _SECOND_NS = 1_000_000_000
 
 
 @dataclass
+class Shift:
+    """What the couriers share: `wake` is notified of news and guards the rest; once `over`, no one begins to send."""
+
+    wake: threading.Condition = field(default_factory=threading.Condition)
+    over: bool = False
+    busy: int = 0
+    worked: float = field(default_factory=time.monotonic)
+
+
 class Courier:
     """Delivers to one target, one message after the other, in a thread of its own."""
 
-    state_dir: str
-    settings: AlertSettings
-    wake: threading.Condition
-    busy: bool = False
-    worked: float = 0.0
+    def __init__(self, state_dir: str, settings: AlertSettings, shift: Shift) -> None:
+        self._state_dir = state_dir
+        self._settings = settings
+        self._shift = shift
+        self._unwritten: Callable[[Outbox], None] | None = None
 
     def run(self) -> None:
         """Deliver what is due, for ever."""
         while True:
             try:
-                with Store(self.state_dir) as store:
+                with Store(self._state_dir) as store:
                     while True:
                         self._round(store)
-            except GuardError as error:  # the outermost loop of this thread: the store may be there again in a moment
-                log.error("alerts not delivered", target=self.settings.label, error=str(error))
+            except Exception as error:  # the outermost loop of this thread: the store may be there again in a moment
+                log.error("alerts not delivered", target=self._settings.label, error=str(error))
                 time.sleep(_LOOK_S)  # not on a condition: no news mends a store
 
     def _round(self, store: Store) -> None:
-        delivery = store.outbox.next(self.settings.label)
-        now_ns = clock.now().wall_ns
-        if delivery is not None and delivery.due_ns <= now_ns:
-            self.busy = True
-            try:
-                self._deliver(store, delivery)
-            finally:
-                self.busy, self.worked = False, time.monotonic()
-            return
-        wait_s = _LOOK_S if delivery is None else min(_LOOK_S, (delivery.due_ns - now_ns) / _SECOND_NS)
-        with self.wake:
-            self.wake.wait(wait_s)
+        if self._unwritten is not None:  # what was sent must be written down, lest it be sent again
+            self._unwritten(store.outbox)
+            self._unwritten = None
+        delivery = store.outbox.next(self._settings.label)
+        wait_s = _LOOK_S if delivery is None else min(_LOOK_S, due_in_ns(delivery.due_ns, clock.now().wall_ns) / _SECOND_NS)
+        with self._shift.wake:
+            if delivery is None or wait_s > 0 or self._shift.over:
+                self._shift.wake.wait(wait_s or _LOOK_S)
+                return
+            self._shift.busy += 1
+        try:
+            self._unwritten = self._deliver(store, delivery)
+            self._unwritten(store.outbox)
+            self._unwritten = None
+        finally:
+            with self._shift.wake:
+                self._shift.busy -= 1
+                self._shift.worked = time.monotonic()
 
-    def _deliver(self, store: Store, delivery: Delivery) -> None:
+    def _deliver(self, store: Store, delivery: Delivery) -> Callable[[Outbox], None]:
+        """Try to send it; how to write down what became of it."""
         about = {"target": delivery.target, "alert": delivery.dedup_key}
         begun_ns, tries = clock.now().wall_ns, 0
         try:
-            to = endpoint(self.settings)
+            to = endpoint(self._settings)
             message = compose(store, delivery, redact=to.redact)
             for attempt in self._attempts():
                 with attempt:
                     tries = attempt.num
                     answer = send(message, to)
-        except (NotDelivered, ConfigError) as error:
-            failure = error if isinstance(error, NotDelivered) else NotDelivered(str(error), passing=False)
-            self._put_back(store, delivery, tries, failure, begun_ns)
-            log.warning("alert not delivered", **about, attempts=delivery.attempts + tries, error=str(error))
-        else:
-            store.outbox.sent(delivery, tries, clock.now().wall_ns, answer)
-            log.info("alert delivered", **about, attempts=delivery.attempts + tries, answer=answer)
-            time.sleep(least_interval_s(to.kind))  # the target's own limit (Slack: one message a second)
+        except Exception as error:  # whatever a target's code raises: this message waits, the others go on
+            failure = _failure(error)
+            log.warning("alert not delivered", **about, attempts=delivery.attempts + tries, error=str(failure))
+            return self._put_back(delivery, tries, failure, begun_ns)
+        log.info("alert delivered", **about, attempts=delivery.attempts + tries, answer=answer)
+        time.sleep(least_interval_s(to.kind))  # the target's own limit (Slack: one message a second)
+        return partial(Outbox.sent, delivery=delivery, attempts=tries, now_ns=clock.now().wall_ns, answer=answer)
 
     def _attempts(self) -> Iterator[Any]:
         import stamina
 
         return iter(
             stamina.retry_context(
-                on=_again, attempts=_ATTEMPTS, timeout=_SOON_S + self.settings.timeout / _SECOND_NS, wait_initial=0.5,
+                on=_again, attempts=_ATTEMPTS, timeout=_SOON_S + self._settings.timeout / _SECOND_NS, wait_initial=0.5,
                 wait_max=8.0, wait_jitter=0.5,
             )
         )  # fmt: skip
 
-    def _put_back(self, store: Store, delivery: Delivery, tries: int, failure: NotDelivered, begun_ns: int) -> None:
-        if failure.refused:
-            store.outbox.refused(delivery, tries, str(failure))
-            return
+    def _put_back(self, delivery: Delivery, tries: int, failure: NotDelivered, begun_ns: int) -> Callable[[Outbox], None]:
+        answer = str(failure)
+        if failure.refused or begun_ns - delivery.alert.time_ns > _LONGEST_NS:
+            return partial(Outbox.refused, delivery=delivery, attempts=tries, answer=answer, failing_ns=begun_ns)
         wait_s = next_try_s(delivery.attempts, failure.retry_after_s, passing=failure.passing, spread=random.random())  # noqa: S311
         due_ns = clock.now().wall_ns + int(wait_s * _SECOND_NS)
-        store.outbox.postponed(delivery, tries, due_ns, str(failure), begun_ns)
+        return partial(Outbox.postponed, delivery=delivery, attempts=tries, due_ns=due_ns, answer=answer, failing_ns=begun_ns)
+
+
+def _failure(error: Exception) -> NotDelivered:
+    if isinstance(error, NotDelivered):
+        return error
+    why = str(error) if isinstance(error, GuardError) else f"it failed: {type(error).__name__}"  # others may quote a URL
+    return NotDelivered(why, passing=False)
 
 
 def _again(error: Exception) -> bool | float:
@@ -126,26 +153,31 @@ def _again(error: Exception) -> bool | float:
 
 def deliver(state_dir: str, targets: list[AlertSettings]) -> None:
     """Deliver until stdin ends, or nothing was due for a while."""
-    wake = threading.Condition()
-    couriers = [Courier(state_dir, one, wake) for one in targets]
-    for one in couriers:
-        threading.Thread(target=one.run, name=f"alert-{one.settings.label}", daemon=True).start()
+    shift = Shift()
+    for one in targets:
+        courier = Courier(state_dir, one, shift)
+        threading.Thread(target=courier.run, name=f"alert-{one.label}", daemon=True).start()
     ended = threading.Event()
-    threading.Thread(target=_listen, args=(wake, ended), name="alert-news", daemon=True).start()
-    begun = time.monotonic()
-    while not ended.wait(_LOOK_S):
-        worked = max([begun, *(one.worked for one in couriers)])
-        if not any(one.busy for one in couriers) and time.monotonic() - worked > _IDLE_S:
-            return
+    threading.Thread(target=_listen, args=(shift, ended), name="alert-news", daemon=True).start()
+    while not (ended.wait(_LOOK_S) or _is_idle(shift)):
+        pass
     deadline = time.monotonic() + _FINISH_S
-    while any(one.busy for one in couriers) and time.monotonic() < deadline:
-        time.sleep(0.05)  # what is under way is written down, lest it be sent twice
+    with shift.wake:
+        shift.over = True
+        while shift.busy and time.monotonic() < deadline:  # what is under way is written down, lest it be sent twice
+            shift.wake.wait(0.05)
 
 
-def _listen(wake: threading.Condition, ended: threading.Event) -> None:
+def _is_idle(shift: Shift) -> bool:
+    with shift.wake:
+        shift.over = not shift.busy and time.monotonic() - shift.worked > _IDLE_S
+        return shift.over
+
+
+def _listen(shift: Shift, ended: threading.Event) -> None:
     for _ in sys.stdin:
-        with wake:
-            wake.notify_all()
+        with shift.wake:
+            shift.wake.notify_all()
     ended.set()
 
 

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from guardd.config.alerts import AlertSettings
 from guardd.model import Alert, Delivery, Severity, Stage
 
-_RANKS = {severity: rank for rank, severity in enumerate(Severity)}
 _SECOND_NS = 1_000_000_000
+_LONGEST_WAIT_NS = 25 * 3600 * _SECOND_NS
+"""Quiet hours are the longest wait; an hour more for a change of the clocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,37 +46,36 @@ def assign(alert: Alert, terms: Terms, told: Sequence[Delivery], now_ns: int) ->
     A warning about an incident waits until it has settled: most of them are explained before anyone had to act.
     """
     if alert.stage is Stage.TEST:
-        wanted = alert.detail == terms.target
-    elif alert.thread.rpartition("-")[0] == f"target-{terms.target}":
-        wanted = False  # who is dead need not be told so
-    else:
-        wanted = True
-    if not wanted:
-        return Assignment()
+        return _one(alert, terms, Stage.TEST, now_ns) if alert.detail == terms.target else Assignment()
+    if alert.thread.rpartition("-")[0] == f"target-{terms.target}":
+        return Assignment()  # who is dead need not be told so
     current = _since_resolved(told)
     if alert.stage is Stage.RESOLVED:
-        return _resolve(alert, terms, told, current, now_ns)
+        return _resolve(alert, terms, current, now_ns)
     if not current:
-        if _RANKS[alert.severity] < _RANKS[terms.min_severity] and alert.stage is not Stage.TEST:
-            return Assignment()
-        if alert.incident_id is not None and not _is_urgent(alert.severity) and not alert.settled:
-            return Assignment()
-        stage = Stage.TEST if alert.stage is Stage.TEST else Stage.OPENED
-        return _one(alert, terms, told, stage, now_ns)
+        return _one(alert, terms, Stage.OPENED, now_ns) if _is_worth_opening(alert, terms) else Assignment()
+    held = [one for one in current if one.state == "pending" and not one.attempts and one.due_ns > now_ns]
+    if alert.severity.is_urgent and len(held) == len(current):  # a warning that waits for the end of quiet hours
+        return Assignment(_one(alert, terms, Stage.OPENED, now_ns).deliveries, tuple((one, "turned urgent") for one in held))
     if alert.stage is Stage.ESCALATED:
-        return _one(alert, terms, told, Stage.ESCALATED, now_ns)
+        return _one(alert, terms, Stage.ESCALATED, now_ns)
     if alert.stage is Stage.REPEATED:
-        is_due = not _pending(current) and _told_ns(current) + terms.repeat_after_ns <= now_ns
-        return _one(alert, terms, told, Stage.REPEATED, now_ns) if is_due else Assignment()
-    return _update(alert, terms, told, current, now_ns)
+        is_due = not _pending(current) and _told_ns(current, now_ns) + terms.repeat_after_ns <= now_ns
+        return _one(alert, terms, Stage.REPEATED, now_ns) if is_due else Assignment()
+    return _update(alert, terms, current, now_ns) if alert.stage is Stage.UPDATED else Assignment()
 
 
-def wants_word(last_change_ns: int, terms: Terms, told: Sequence[Delivery], now_ns: int) -> Stage | None:
-    """What a target should be told of a thread that is still open, without any news of it: nothing, an update, a repeat."""
+def wants_word(alert: Alert, last_change_ns: int, terms: Terms, told: Sequence[Delivery], now_ns: int) -> Stage | None:
+    """What a target should be told of an incident that is still open, without any news of it; `alert` is how it is now.
+
+    Nothing, an update, a repeat; or that it is open, if the target does not know: it is new in the config, or was renamed.
+    """
     current = _since_resolved(told)
-    if not current or _pending(current):
+    if not current:
+        return Stage.OPENED if _is_worth_opening(alert, terms) else None
+    if _pending(current):
         return None
-    last_ns = _told_ns(current)
+    last_ns = _told_ns(current, now_ns)
     if last_change_ns > last_ns and last_ns + terms.update_every_ns <= now_ns:
         return Stage.UPDATED
     return Stage.REPEATED if last_ns + terms.repeat_after_ns <= now_ns else None
@@ -97,6 +97,11 @@ def after_quiet(due_ns: int, quiet: tuple[int, int] | None) -> int:
     return max(due_ns, int(over.timestamp()) * _SECOND_NS)  # a naive time is local, on either side of a change of the clocks
 
 
+def due_in_ns(due_ns: int, now_ns: int) -> int:
+    """How long until a delivery is due; 0 if it is. What waits longer than anything may was queued under a wrong clock."""
+    return 0 if due_ns - now_ns > _LONGEST_WAIT_NS else max(0, due_ns - now_ns)
+
+
 def next_try_s(attempts: int, retry_after_s: float | None, *, passing: bool, spread: float) -> float:
     """Seconds until a delivery that failed is tried again; `spread` (0 to 1) keeps many daemons apart.
 
@@ -106,33 +111,42 @@ def next_try_s(attempts: int, retry_after_s: float | None, *, passing: bool, spr
     return max(wait * (1 + spread / 4), retry_after_s or 0.0)
 
 
-def _resolve(alert: Alert, terms: Terms, told: Sequence[Delivery], current: Sequence[Delivery], now_ns: int) -> Assignment:
+def _is_worth_opening(alert: Alert, terms: Terms) -> bool:
+    if alert.severity.rank < terms.min_severity.rank:
+        return False
+    return alert.incident_id is None or alert.severity.is_urgent or alert.settled
+
+
+def _resolve(alert: Alert, terms: Terms, current: Sequence[Delivery], now_ns: int) -> Assignment:
+    if not current:
+        return Assignment()
     waiting = [one for one in current if one.state == "pending"]
-    if not any(one.state != "pending" or one.attempts or one.due_ns <= now_ns for one in current):
+    is_unheard = all(one.state == "pending" and not one.attempts and one.due_ns > now_ns for one in current)
+    if is_unheard and alert.incident_id is not None:
         return Assignment(dropped=tuple((one, "over before it was to be told") for one in waiting))
     stale = tuple((one, "over") for one in waiting if one.stage in (Stage.UPDATED, Stage.REPEATED))
-    return Assignment(_one(alert, terms, told, Stage.RESOLVED, now_ns).deliveries, stale)
+    return Assignment(_one(alert, terms, Stage.RESOLVED, now_ns).deliveries, stale)
 
 
-def _update(alert: Alert, terms: Terms, told: Sequence[Delivery], current: Sequence[Delivery], now_ns: int) -> Assignment:
-    """An update: at once when an incident has settled, or turned urgent; else as often as the target wants them at most."""
+def _update(alert: Alert, terms: Terms, current: Sequence[Delivery], now_ns: int) -> Assignment:
+    """An update: at once when an incident has settled or turned urgent, and of lost protection; else as often as is wanted."""
     waiting = next((one for one in current if one.state == "pending" and one.stage is Stage.UPDATED), None)
-    turned_urgent = _is_urgent(alert.severity) and not any(_is_urgent(one.alert.severity) for one in current)
-    updates = [one for one in current if one.stage is Stage.UPDATED and one is not waiting and one.alert.settled]
-    at_once = turned_urgent or (alert.settled and not updates)
-    due_ns = now_ns if at_once else max(now_ns, _told_ns(current) + terms.update_every_ns)
-    if waiting is not None and waiting.due_ns <= due_ns and (waiting.alert.settled or not alert.settled):
+    is_new = alert.incident_id is None  # its text is its own: no other message will say it
+    turned_urgent = alert.severity.is_urgent and not any(one.alert.severity.is_urgent for one in current)
+    settled = [one for one in current if one.stage is Stage.UPDATED and one is not waiting and one.alert.settled]
+    at_once = is_new or turned_urgent or (alert.settled and not settled)
+    due_ns = now_ns if at_once else max(now_ns, _told_ns(current, now_ns) + terms.update_every_ns)
+    if not is_new and waiting is not None and waiting.due_ns <= due_ns and (waiting.alert.settled or not alert.settled):
         return Assignment()  # it is composed when it is sent, so it will say this too
     dropped = ((waiting, "a newer update"),) if waiting is not None else ()
-    return Assignment(_one(alert, terms, told, Stage.UPDATED, due_ns).deliveries, dropped)
+    return Assignment(_one(alert, terms, Stage.UPDATED, due_ns).deliveries, dropped)
 
 
-def _one(alert: Alert, terms: Terms, told: Sequence[Delivery], stage: Stage, due_ns: int) -> Assignment:
-    number = 1 + sum(1 for one in told if one.stage is stage)
-    key = f"{alert.thread}-{stage}" + (f"-{number}" if number > 1 else "")
-    may_wait = not _is_urgent(alert.severity) and stage is not Stage.TEST
+def _one(alert: Alert, terms: Terms, stage: Stage, due_ns: int) -> Assignment:
+    """A delivery; its key is of this alert alone, so that giving an alert to a target twice makes one message."""
+    may_wait = not alert.severity.is_urgent and stage is not Stage.TEST
     due_ns = after_quiet(due_ns, terms.quiet) if may_wait else due_ns
-    return Assignment((Delivery(0, alert, terms.target, stage, key, "pending", 0, due_ns),))
+    return Assignment((Delivery(0, alert, terms.target, stage, f"{alert.thread}-{stage}-{alert.id}", "pending", 0, due_ns),))
 
 
 def _since_resolved(told: Sequence[Delivery]) -> list[Delivery]:
@@ -149,9 +163,6 @@ def _pending(current: Sequence[Delivery]) -> bool:
     return any(one.state == "pending" for one in current)
 
 
-def _told_ns(current: Sequence[Delivery]) -> int:
-    return max(one.sent_ns or one.due_ns for one in current)
-
-
-def _is_urgent(severity: Severity) -> bool:
-    return _RANKS[severity] >= _RANKS[Severity.HIGH]
+def _told_ns(current: Sequence[Delivery], now_ns: int) -> int:
+    """When it was told last; never in the future, whatever the clock was then."""
+    return min(now_ns, max(one.sent_ns or one.due_ns for one in current))

@@ -1,15 +1,23 @@
 """Loss of protection as something that people are told: once it has lasted, and again when it is over. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
-from guardd.model import Alert, Moment, RepoState, Severity, Stage
+from guardd.model import Alert, RepoState, Severity, Stage
 
 _LASTS_NS = 5_000_000_000
+_OVER_NS = 5_000_000_000
 _SCAN_LASTS_NS = 60_000_000_000
 """A scan after an overflow is over in a moment; only one that goes on is worth a message."""
 
-_OVER_NS = 5_000_000_000
+_FLAPS_NS = 600_000_000_000
+_STEADY_NS = 60_000_000_000
+"""What is lost again within ten minutes must last that long to be told, and be back that long."""
+
+_AT_ONCE = {"store-full", "disk-almost-full"}
+"""While there is room for the alert."""
+
+UNGUARDED = "unguarded: it is not in the config any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +25,15 @@ class Protection:
     """What people know of the protection of a repo (`repo_id` None: of the daemon as a whole).
 
     `thread` is the loss that they were told of (empty: none) with the `codes` of its reasons; `since_ns` is when what they do
-    not know yet began, in ns since boot.
+    not know yet began, `ended_ns` when the last loss was over, both in ns of a clock that no one sets and that sleeps with the
+    machine.
     """
 
     repo_id: int | None
     thread: str = ""
     codes: frozenset[str] = frozenset()
     since_ns: int = 0
+    ended_ns: int | None = None
 
     @classmethod
     def recalled(cls, repo_id: int | None, last: Alert | None) -> "Protection":
@@ -38,27 +48,51 @@ def threads_of(repo_id: int | None) -> str:
     return "daemon-*" if repo_id is None else f"protection-{repo_id}-*"
 
 
-def watch(known: Protection, state: RepoState, reasons: Sequence[str], now: Moment) -> tuple[Protection, Alert | None]:
+def watch(
+    known: Protection, state: RepoState, reasons: Sequence[str], now_ns: int, tick_ns: int
+) -> tuple[Protection, Alert | None]:
     """What people know after a look, and what they must be told because of it. Called about once a second.
 
-    `reasons` are texts that begin with their code and a colon, as `str(Reason)` does.
+    `reasons` are texts that begin with their code and a colon, as `str(Reason)` does; `tick_ns` is the monotonic clock.
     """
     codes = frozenset(reason.partition(":")[0] for reason in reasons)
     unknown = codes - known.codes
     if unknown and state in (RepoState.DEGRADED, RepoState.DESYNCED):
-        lasts_ns = _SCAN_LASTS_NS if unknown == {"rescan"} else _LASTS_NS
         stage = Stage.UPDATED if known.thread else Stage.OPENED
     elif known.thread and state is RepoState.PROTECTED:
-        lasts_ns, stage = _OVER_NS, Stage.RESOLVED
+        stage = Stage.RESOLVED
     else:
         return replace(known, since_ns=0), None
-    since_ns = known.since_ns or now.boot_ns
-    if now.boot_ns < since_ns + lasts_ns:
-        return replace(known, since_ns=since_ns), None
+    since_ns = known.since_ns or tick_ns
+    if tick_ns < since_ns + _patience_ns(known, stage, unknown, tick_ns):
+        waiting = replace(known, since_ns=since_ns)
+        return replace(waiting, ended_ns=tick_ns) if _flaps(known, tick_ns) else waiting, None
     kind = "daemon" if known.repo_id is None else f"protection-{known.repo_id}"
-    thread = known.thread or f"{kind}-{now.wall_ns // 1_000_000_000}"
+    thread = known.thread or f"{kind}-{now_ns // 1_000_000_000}"
     detail = "\n".join(reasons)
-    alert = Alert(0, thread, stage, Severity.HIGH, now.wall_ns, known.repo_id, settled=True, detail=detail)
+    alert = Alert(0, thread, stage, Severity.HIGH, now_ns, known.repo_id, settled=True, detail=detail)
     if stage is Stage.RESOLVED:
-        return Protection(known.repo_id), alert
-    return Protection(known.repo_id, thread, known.codes | codes), alert
+        return Protection(known.repo_id, ended_ns=tick_ns), alert
+    return Protection(known.repo_id, thread, known.codes | codes, ended_ns=known.ended_ns), alert
+
+
+def unguarded(known: Protection, now_ns: int) -> Alert | None:
+    """What people must be told of a repo that is not guarded any more: that nothing of it is lost, if they think so."""
+    if not known.thread:
+        return None
+    return Alert(0, known.thread, Stage.RESOLVED, Severity.HIGH, now_ns, known.repo_id, settled=True, detail=UNGUARDED)
+
+
+def _patience_ns(known: Protection, stage: Stage, unknown: Set[str], tick_ns: int) -> int:
+    is_flapping = _flaps(known, tick_ns)
+    if stage is Stage.RESOLVED:
+        return _STEADY_NS if is_flapping else _OVER_NS
+    if unknown & _AT_ONCE and not is_flapping:
+        return 0
+    if unknown == {"rescan"}:
+        return _SCAN_LASTS_NS
+    return _STEADY_NS if is_flapping else _LASTS_NS
+
+
+def _flaps(known: Protection, tick_ns: int) -> bool:
+    return known.ended_ns is not None and tick_ns < known.ended_ns + _FLAPS_NS

@@ -108,9 +108,11 @@ def _test(context: Context, settings: "AlertSettings") -> tuple[bool, str]:
     except ConfigError as error:
         return _test_by_daemon(context, settings.label, "; ".join(error.problems))
     try:
-        return True, send(test_message(context.now.wall_ns), to)
+        answer = send(test_message(context.now.wall_ns), to)
     except NotDelivered as error:
         return False, str(error)
+    context.store.outbox.answers(to.name, context.now.wall_ns)
+    return True, answer
 
 
 def _test_by_daemon(context: Context, target: str, why: str) -> tuple[bool, str]:

@@ -5,11 +5,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
 from guardd import clock
-from guardd.alerting.planning import Terms, assign, terms_of, wants_word
+from guardd.alerting.planning import Terms, assign, due_in_ns, terms_of, wants_word
 from guardd.config.alerts import pack
 from guardd.errors import GuardError
 from guardd.model import Alert, Incident, Reason, Stage
@@ -71,21 +72,26 @@ class Alerting:
             if duties is not self._duties():
                 duties = self._duties()
                 targets = [terms_of(one) for one in duties.settings.alert]
-                for gone in store.outbox.pending().keys() - {one.target for one in targets}:
-                    store.outbox.drop_all(gone, "no such target is in the config any more")
+                self._drop_gone(store, {one.target for one in targets})
             if now.boot_ns / 1e9 - last_reminder_s >= _REMIND_S:
                 last_reminder_s = now.boot_ns / 1e9
                 self._remind(store, targets, now.wall_ns)
             assigned = self._assign(store, targets, now.wall_ns)
             due_ns = store.outbox.due_ns()
             is_proven = self._courier is not None or due_ns is None
-            if due_ns is not None and due_ns <= now.wall_ns:
+            if targets and due_ns is not None and not due_in_ns(due_ns, now.wall_ns):
                 self._deliver(poke=assigned)
             if is_proven:
                 self._troubles.pop("alerts", None)
             self.news.wait(_LOOK_S)
             self.news.clear()
         self._assign(store, targets, clock.now().wall_ns)
+
+    def _drop_gone(self, store: Store, targets: set[str]) -> None:
+        """Give up what waits for targets that are gone; not where there is none at all, as without the config."""
+        known = store.outbox.pending().keys() | {one.target for one in store.outbox.failing()}
+        for gone in known - targets if targets else ():
+            store.outbox.drop_all(gone, "no such target is in the config any more")
 
     # -- who is told what ---------------------------------------------------------------------------------------
 
@@ -106,12 +112,7 @@ class Alerting:
         for path, _ in self._duties().repos:
             repo = store.repos.find(path)
             for incident in store.incidents.open(repo.id) if repo is not None else ():
-                stage = self._stage_due(store, targets, incident, now_ns)
-                if stage is not None:
-                    alerts.append(
-                        Alert(0, incident_thread(incident), stage, incident.severity, now_ns, incident.repo_id, incident.id,
-                              incident.settled)
-                    )  # fmt: skip
+                alerts += _reminders(store, targets, incident, now_ns)
         if alerts:
             with store.db.transaction():
                 store.outbox.queue(alerts)
@@ -119,11 +120,6 @@ class Alerting:
         for failing in store.outbox.failing():
             if not failing.told and now_ns - failing.since_ns > patience.get(failing.target, now_ns):
                 store.outbox.tell_failing(failing, now_ns)
-
-    def _stage_due(self, store: Store, targets: Sequence[Terms], incident: Incident, now_ns: int) -> Stage | None:
-        thread = incident_thread(incident)
-        wanted = {wants_word(incident.last_ns, one, store.outbox.of_thread(thread, one.target), now_ns) for one in targets}
-        return next((stage for stage in (Stage.UPDATED, Stage.REPEATED) if stage in wanted), None)
 
     # -- the process that delivers ------------------------------------------------------------------------------
 
@@ -180,6 +176,17 @@ class Alerting:
             log.error("alerting failed", error=message, exc_info=not isinstance(error, GuardError))
         self._troubles["alerts"] = Reason("alerting-failed", message, "alerts wait in the store; it is tried again")
         self._stop.wait(_AFTER_FAILURE_S)
+
+
+def _reminders(store: Store, targets: Sequence[Terms], incident: Incident, now_ns: int) -> list[Alert]:
+    """One alert for each stage that some target is due to hear of an open incident; the others pass it over."""
+    thread = incident_thread(incident)
+    as_it_is = Alert(
+        0, thread, Stage.OPENED, incident.severity, now_ns, incident.repo_id, incident.id, incident.settled, incident.note
+    )
+    told = {one: store.outbox.of_thread(thread, one.target) for one in targets}
+    stages = {wants_word(as_it_is, incident.last_ns, one, heard, now_ns) for one, heard in told.items()}
+    return [replace(as_it_is, stage=stage) for stage in Stage if stage in stages]
 
 
 def _is_canarys(store: Store, alert: Alert) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from guardd import __version__, clock, logs
-from guardd.errors import Exit, GuardError, Interrupted, StoreError
+from guardd.errors import Exit, GuardError, Interrupted, StoreError, StoreFull
 from guardd.model import Reason
 from guardd.service import signals
 from guardd.service.alerting import Alerting
@@ -28,6 +28,7 @@ from guardd.service.settings import Duties
 from guardd.service.spokesman import Spokesman
 from guardd.service.tallies import Tallies
 from guardd.service.upkeep import Upkeep
+from guardd.store import ballast
 from guardd.store.lock import acquire_daemon_lock
 from guardd.store.repos import Live
 from guardd.store.store import Store
@@ -88,6 +89,15 @@ class Daemon:
 
         Raises StoreError where the store cannot be used or another daemon has it.
         """
+        try:
+            return self._run()
+        except StoreFull:
+            if self._guards or not ballast.drop(self._state_dir):
+                raise
+            log.warning("ballast dropped", path=self._state_dir)
+            return self._run()
+
+    def _run(self) -> bool:
         with Store(self._state_dir, create=True) as store, acquire_daemon_lock(self._state_dir):
             store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now().wall_ns)
             signals.hear(
@@ -225,9 +235,10 @@ class Daemon:
                 if beat:
                     next_beat = now + beat_every_s
                     self._endpoint.follow()
+                    self._upkeep.look()
                     for guard in self._guards:
                         guard.supervise()
-                self._spokesman.speak(store, self._guards, beat=beat)
+                self._spokesman.speak(store, self._guards, len(self._duties.repos), beat=beat)
                 self._tell_manager(store)
                 if beat and feed_every_s is not None:
                     self._feed()

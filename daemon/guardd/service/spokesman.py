@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from guardd import clock
-from guardd.alerting.protection import Protection, threads_of, watch
+from guardd.alerting.protection import Protection, threads_of, unguarded, watch
 from guardd.errors import StoreError
 from guardd.model import Alert, Reason, RepoState
 from guardd.service.guard import Guard
@@ -32,11 +32,15 @@ class Spokesman:
         self._alert_news = alert_news
         self._known: dict[int | None, Protection] = {}
 
-    def speak(self, store: Store, guards: Sequence[Guard], *, beat: bool) -> None:
-        """Say what is new; with `beat` also what is not, so that everyone sees that the daemon lives."""
+    def speak(self, store: Store, guards: Sequence[Guard], wanted: int, *, beat: bool) -> None:
+        """Say what is new; with `beat` also what is not, so that everyone sees that the daemon lives.
+
+        `wanted`: how many repos are to be guarded.
+        """
         for repo_id in self.said.keys() - {guard.repo.id for guard in guards}:
-            self._fall_silent(store, repo_id)
-            del self.said[repo_id]
+            gone = unguarded(self._recalled(store, repo_id), clock.now().wall_ns)
+            self._fall_silent(store, repo_id, [gone] if gone is not None else [])
+            del self.said[repo_id], self._known[repo_id]
             self.ready.discard(repo_id)
         states = []
         for guard in guards:
@@ -45,16 +49,16 @@ class Spokesman:
             if guard.begun is not None and state is not RepoState.STARTING and guard.repo.id not in self.ready:
                 self.ready.add(guard.repo.id)
                 log.info("ready", repo=guard.repo.path, **guard.begun)
-        self._watch_over_daemon(store, is_whole=all(state is RepoState.PROTECTED for state in states))
+        self._watch_over_daemon(store, is_whole=states == [RepoState.PROTECTED] * wanted)
 
     def fall_silent(self, store: Store) -> None:
         """The daemon stops in order."""
         for repo_id in self.said:
-            self._fall_silent(store, repo_id)
+            self._fall_silent(store, repo_id, [])
 
-    def _fall_silent(self, store: Store, repo_id: int) -> None:
+    def _fall_silent(self, store: Store, repo_id: int, alerts: Sequence[Alert]) -> None:
         try:
-            store.repos.fall_silent(repo_id)
+            store.repos.fall_silent(repo_id, alerts)
         except StoreError as error:  # its last word goes stale, and a daemon that ends drops its lock too
             log.warning("state not written", error=str(error))
 
@@ -72,7 +76,8 @@ class Spokesman:
         try:
             store.repos.say(repo_id, live, alerts)
         except StoreError as error:  # status sees the beat go stale; the alert is queued at a later look
-            log.warning("state not written", error=str(error))
+            if "live" not in self._troubles:  # it is tried each second, and the log may be on the same full disk
+                log.warning("state not written", error=str(error))
             self._troubles["live"] = Reason("state-not-written", str(error), "it is written again as soon as the store lets it")
         else:
             self._known[repo_id] = known
@@ -89,20 +94,19 @@ class Spokesman:
         shared = set(map(str, troubles))
         own = [reason for reason in live.reasons if reason not in shared]
         state = RepoState.PROTECTED if live.state is RepoState.DEGRADED and not own else live.state
-        known, alert = watch(self._recalled(store, repo_id), state, own, clock.now())
+        known, alert = watch(self._recalled(store, repo_id), state, own, clock.now().wall_ns, time.monotonic_ns())
         return known, [alert] if alert is not None else []
 
     def _watch_over_daemon(self, store: Store, *, is_whole: bool) -> None:
         """Alert to what goes wrong for all repos alike; a crash is over once all of them are protected again."""
         reasons = [str(reason) for reason in list(self._troubles.values())]
         state = RepoState.DEGRADED if reasons else RepoState.PROTECTED if is_whole else RepoState.STARTING
-        known, alert = watch(self._recalled(store, None), state, reasons, clock.now())
+        known, alert = watch(self._recalled(store, None), state, reasons, clock.now().wall_ns, time.monotonic_ns())
         if alert is not None:
             try:
                 with store.db.transaction():
                     store.outbox.queue([alert])
-            except StoreError as error:  # it is queued at a later look, when the store can be written again
-                log.warning("alert not queued", error=str(error))
+            except StoreError:  # "live" says so; it is queued at a later look, when the store can be written again
                 return
             self._alert_news.set()
         self._known[None] = known

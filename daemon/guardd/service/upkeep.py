@@ -34,6 +34,13 @@ class Upkeep:
         self._lay_ballast()
         self._thread.start()
 
+    def look(self) -> None:
+        """Whether the ballast is still there, or can be laid again: capture gives it away on a full disk. For the main thread.
+
+        Only with as much to spare: what capture was given it must not find gone when it tries again.
+        """
+        self._lay_ballast(spare=ballast.SIZE)
+
     def finish(self) -> list[threading.Thread]:
         """The thread, which ends once `stop` is set, after what it is at."""
         return [self._thread]
@@ -55,15 +62,16 @@ class Upkeep:
             freed = collect(store, policy, now_ns)
             store.outbox.forget(now_ns - _KEEP_ALERTS_NS)
             excess = over_quota_by(store, policy)
-        self._lay_ballast()
+        self._lay_ballast(spare=ballast.SIZE)
         self._troubles.pop("quota", None)
         if excess:
             cure = "raise 'quota' in the config, or exclude what need not be kept"
             self._troubles["quota"] = Reason("over-quota", f"the store is {excess:,} bytes over its quota", cure)
         log.info("upkeep", versions=freed.versions, blobs=freed.blobs, bytes=freed.bytes)
 
-    def _lay_ballast(self) -> None:
-        self._troubles.pop("disk", None)
-        if not ballast.lay(self._state_dir):
-            cure = f"free {ballast.SIZE // 2**20} MiB or more on the disk of {self._state_dir}"
-            self._troubles["disk"] = Reason("disk-almost-full", "there is no room for the store's reserve", cure)
+    def _lay_ballast(self, *, spare: int = 0) -> None:
+        if ballast.lay(self._state_dir, spare=spare):
+            self._troubles.pop("disk", None)
+            return
+        cure = f"free {ballast.SIZE // 2**20} MiB or more on the disk of {self._state_dir}"
+        self._troubles["disk"] = Reason("disk-almost-full", "there is no room for the store's reserve", cure)

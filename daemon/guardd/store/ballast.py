@@ -1,18 +1,21 @@
 """The ballast: a file whose only use is to be removed when the disk is full, so that the store can still work."""
 
 import os
+import shutil
 
 SIZE = 16 * 1024 * 1024
 
 
-def lay(state_dir: str) -> bool:
-    """Make sure that the ballast is there; False where the disk has no room for it."""
+def lay(state_dir: str, *, spare: int = 0) -> bool:
+    """Make sure that the ballast is there; False where the disk has no room for it, with so many bytes to `spare` after it."""
     path = _path(state_dir)
     try:
         if os.stat(path).st_size == SIZE:
             return True
     except FileNotFoundError:
         pass
+    if spare and shutil.disk_usage(state_dir).free < SIZE + spare:
+        return False
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.posix_fallocate(fd, 0, SIZE)

@@ -1,6 +1,7 @@
 """The SQLite connection: its settings, its transactions, and SQLite's errors as guard's."""
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -122,6 +123,10 @@ def _as_store_errors(path: str) -> Iterator[None]:
         hint = "check the permissions of its directory" if os.path.isdir(os.path.dirname(path)) else "its directory is missing"
         raise StoreError(f"the store {path} cannot be opened; {hint}") from error
     except apsw.Error as error:
-        if isinstance(error, apsw.IOError) and "full" in str(error).lower():
+        if isinstance(error, apsw.IOError) and ("full" in str(error).lower() or _is_full(path)):  # its WAL index, too, needs room
             raise StoreFull(f"no space left for the store {path}; free some space on its disk") from error
         raise StoreError(f"the store {path} failed ({type(error).__name__}: {error}); see 'guardctl doctor'") from error
+
+
+def _is_full(path: str) -> bool:
+    return shutil.disk_usage(os.path.dirname(path)).free < _LEAST_FREE

@@ -49,13 +49,12 @@ _ANSWERS = "UPDATE targets SET failing_ns = 0, told = 0 WHERE name = ?"
 _TELL = "UPDATE targets SET told = 1 WHERE name = ?"
 _HEALTH = "SELECT name, failing_ns, told FROM targets WHERE failing_ns <> 0"
 _HEALTH_OF = "SELECT name, failing_ns, told FROM targets WHERE name = ? AND failing_ns <> 0"
-_OLD_DELIVERIES = """
-    DELETE FROM deliveries WHERE state <> 'pending' AND alert_id IN (SELECT id FROM alerts WHERE assigned AND time_ns < ?)
+_OLD = """
+    SELECT a.id FROM alerts a WHERE a.assigned AND a.time_ns < ?
+        AND (SELECT b.stage FROM alerts b WHERE b.thread = a.thread ORDER BY b.id DESC LIMIT 1) IN ('resolved', 'test')
 """
-_OLD_ALERTS = """
-    DELETE FROM alerts WHERE assigned AND time_ns < ? AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.alert_id = alerts.id)
-"""
-_RANKS = {severity: rank for rank, severity in enumerate(Severity)}
+_OLD_DELIVERIES = "DELETE FROM deliveries WHERE state <> 'pending' AND alert_id = ?"
+_OLD_ALERT = "DELETE FROM alerts WHERE id = ? AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.alert_id = alerts.id)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +143,24 @@ class Outbox:
         """The target took it, after so many attempts more: it is not failing, and if the others were told so, they hear of it."""
         with self._db.transaction():
             self._db.run(_SENT, (attempts, now_ns, answer, delivery.id))
-            health = self._db.row(_HEALTH_OF, (delivery.target,))
-            if health is not None and health[2]:
-                self.queue([failing_alert(Failing(*health), Stage.RESOLVED, now_ns)])
-            self._db.run(_ANSWERS, (delivery.target,))
+            self._answers(delivery.target, now_ns)
 
-    def refused(self, delivery: Delivery, attempts: int, answer: str) -> None:
-        """The target will never take it."""
+    def answers(self, target: str, now_ns: int) -> None:
+        """The target took a test: it is not failing."""
+        with self._db.transaction():
+            self._answers(target, now_ns)
+
+    def _answers(self, target: str, now_ns: int) -> None:
+        health = self._db.row(_HEALTH_OF, (target,))
+        if health is not None and health[2]:
+            self.queue([failing_alert(Failing(*health), Stage.RESOLVED, now_ns)])
+        self._db.run(_ANSWERS, (target,))
+
+    def refused(self, delivery: Delivery, attempts: int, answer: str, failing_ns: int) -> None:
+        """The target will never take it; unless it takes another, it has been failing since `failing_ns` at the latest."""
         with self._db.transaction():
             self._db.run(_FAILED, (attempts, answer, delivery.id))
+            self._db.run(_FAILING, (delivery.target, failing_ns))
 
     def postponed(self, delivery: Delivery, attempts: int, due_ns: int, answer: str, failing_ns: int) -> None:
         """It is to be tried again; the target has been failing since `failing_ns` at the latest."""
@@ -171,10 +179,11 @@ class Outbox:
             self.queue([failing_alert(one, Stage.OPENED, now_ns)])
 
     def forget(self, before_ns: int) -> None:
-        """Drop what was done with before this time."""
+        """Drop what was done with before this time; threads that are still open stay whole."""
         with self._db.transaction():
-            self._db.run(_OLD_DELIVERIES, (before_ns,))
-            self._db.run(_OLD_ALERTS, (before_ns,))
+            old = self._db.rows(_OLD, (before_ns,))
+            self._db.run_many(_OLD_DELIVERIES, old)
+            self._db.run_many(_OLD_ALERT, old)
 
 
 def failing_alert(one: Failing, stage: Stage, now_ns: int) -> Alert:
@@ -199,7 +208,7 @@ def news_of(before: Incident | None, after: Incident, now_ns: int) -> list[Alert
     elif after.state is not before.state:
         stage = Stage.ESCALATED
     else:
-        is_worse = _RANKS[after.severity] > _RANKS[before.severity]
+        is_worse = after.severity.rank > before.severity.rank
         stage = Stage.UPDATED if is_worse or (after.settled and not before.settled) else None
     if stage is None:
         return []

@@ -95,13 +95,14 @@ class Repos:
         with self._db.transaction():
             last_beat = self._db.value(_LAST_BEAT)
             if last_beat is not None:  # whoever stops in order takes its word back
-                self._outbox.queue([_crashed(last_beat, now_ns)])
+                self._outbox.queue([_crashed(last_beat, now_ns, self._outbox.last("daemon-*"))])
             self._db.run(_VOID)
             self._db.run_many(_SAY, ((repo_id, RepoState.STARTING, "[]", 0, 0, now_ns) for repo_id in repo_ids))
 
-    def fall_silent(self, repo_id: int) -> None:
-        """The daemon no longer speaks for this repo."""
+    def fall_silent(self, repo_id: int, alerts: Iterable[Alert] = ()) -> None:
+        """The daemon no longer speaks for this repo, and people must be told so much of it."""
         with self._db.transaction():
+            self._outbox.queue(alerts)
             self._db.run(_FORGET, (repo_id,))
 
     def live(self, repo_id: int) -> Live | None:
@@ -118,12 +119,17 @@ class Repos:
         return self.files(repo_id), int(self._db.value(_VERSIONS, (repo_id,)))
 
 
-def _crashed(last_beat_ns: int, now_ns: int) -> Alert:
+def _crashed(last_beat_ns: int, now_ns: int, last: Alert | None) -> Alert:
+    """That a daemon had crashed: in the thread of what people know to be wrong with it, if there is one."""
     away_s = max(0, now_ns - last_beat_ns) // 1_000_000_000
     detail = (
         f"restarted: guardd had ended without being told to, {away_s} s ago at the latest; what changed since is captured now"
     )
-    return Alert(0, f"daemon-{now_ns // 1_000_000_000}", Stage.OPENED, Severity.WARNING, now_ns, detail=detail)
+    is_open = last is not None and last.stage is not Stage.RESOLVED
+    thread, stage = (
+        (last.thread, Stage.UPDATED) if last is not None and is_open else (f"daemon-{now_ns // 1_000_000_000}", Stage.OPENED)
+    )
+    return Alert(0, thread, stage, Severity.WARNING, now_ns, settled=True, detail=detail)
 
 
 def _repo(row: Row) -> Repo:
