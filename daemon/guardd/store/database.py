@@ -17,6 +17,9 @@ SOUND_SQLITE = (3, 51, 3)
 
 _BUSY_S = 30.0
 
+_LEAST_FREE = 64 * 1024
+"""Bytes; with less left on its disk, SQLite's I/O errors are those of a full disk (its WAL index needs 32 KiB)."""
+
 
 class Database:
     """One connection; used by one thread at a time. Every error of SQLite leaves here as a `StoreError`.
