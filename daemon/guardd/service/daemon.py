@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -134,7 +135,7 @@ class Daemon:
 
     def _capture(self) -> None:
         self._life.works()
-        with Store(self._state_dir) as store:
+        with Store(self._state_dir) as store, suppress(Interrupted):  # told to stop while the first watches were set
             self._take_up(store, self._duties)
             rested = False
             while not self._stop.is_set():
