@@ -14,7 +14,7 @@ import structlog
 
 from guardd import __version__, clock, logs
 from guardd.errors import Exit, GuardError, Interrupted, StoreError
-from guardd.model import Reason
+from guardd.model import Reason, RepoState
 from guardd.service import signals
 from guardd.service.alerting import Alerting
 from guardd.service.detecting import Detecting
@@ -237,7 +237,7 @@ class Daemon:
             self._spokesman.fall_silent(store)
 
     def _tell_manager(self, store: Store) -> None:
-        """Tell the service manager how things stand, and once that all repos have their baseline."""
+        """Tell the service manager how things stand, and once that no repo has to be waited for any more."""
         if not self._herald.is_heard:
             return
         lives = list(self._spokesman.said.values())
@@ -247,9 +247,13 @@ class Daemon:
             self._herald.tell(status_line(lives, self._files, store.incidents.count_open()))
         except StoreError as error:
             self._herald.tell(f"the store does not answer: {error}")
-        guarded = {guard.repo.path for guard in self._guards if guard.repo.id in self._spokesman.ready}
-        if guarded >= {path for path, _ in self._duties.repos}:
+        if {path for path, _ in self._duties.repos} <= {guard.repo.path for guard in self._guards if self._is_decided(guard)}:
             self._herald.ready()
+
+    def _is_decided(self, guard: Guard) -> bool:
+        """Whether a repo is ready, or in a state that says why not: one that is missing must not keep the others waiting."""
+        said = self._spokesman.said.get(guard.repo.id)
+        return guard.repo.id in self._spokesman.ready or (said is not None and said.state is not RepoState.STARTING)
 
     def _feed(self) -> None:
         """Feed the watchdog if there is proof, and have the threads go round, so that there is some the next time."""
