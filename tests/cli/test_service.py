@@ -217,7 +217,10 @@ def test_system_units_of_two_users_share_the_unit_and_the_last_one_takes_it_away
     placing = Placing("/usr/bin/guardd", "/etc/g.toml", "/s", ("/s", "/r"))
     assert all(step.ok for step in first.install(placing, start=True))
     assert systemd.orders() == ["systemctl daemon-reload", "systemctl enable --now --no-block guardd@alice.service"]
-    second.install(placing, start=True)
+    assert second.install(Placing("/home/bob/.venv/bin/guardd", state_dir="/b"), start=True)
+    assert (Path(folder) / "guardd@.service").read_text().count("ExecStart=/usr/bin/guardd\n") == 1, "what all share is nobody's"
+    of_bob = Path(folder, "guardd@bob.service.d", "guardd.conf").read_text()
+    assert of_bob == "[Service]\nExecStart=\nExecStart=/home/bob/.venv/bin/guardd\nEnvironment=GUARD_STATE_DIR=/b\n"
     own = Path(folder, "guardd@alice.service.d", "guardd.conf").read_text()
     assert own == (
         "[Service]\nExecStart=\nExecStart=/usr/bin/guardd --config /etc/g.toml\n"

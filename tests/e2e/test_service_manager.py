@@ -51,15 +51,22 @@ def test_ready_comes_after_the_baseline_with_a_live_status_a_fed_watchdog_and_st
     wait_until(lambda: manager.index("STOPPING=1") > 0, what="STOPPING=1")
 
 
-def test_ready_does_not_come_while_one_of_the_repos_has_no_baseline(world: World, manager: Manager, tmp_path: Path) -> None:
+def test_a_missing_repo_keeps_the_others_from_nothing_and_the_status_says_it(
+    world: World, manager: Manager, tmp_path: Path
+) -> None:
     world.write("a.py")
+    world.env["WATCHDOG_USEC"] = "2000000"
     world.configure(f'[[repo]]\npath = "{tmp_path / "missing"}"\n')
     daemon = world.start_configured()
-    wait_until(lambda: any("missing" in status for status in manager.statuses()), what="why it is not ready")
-    assert manager.count("READY=1") == 0
+    wait_until(lambda: manager.count("READY=1") == 1, what="READY=1")
+    wait_until(lambda: manager.count("WATCHDOG=1") > 0, what="the watchdog fed")
+    assert [event["repo"] for event in daemon.events("ready")] == [str(world.root)]
+    wait_until(lambda: manager.statuses()[-1].startswith("degraded: 2 repos (1 protected)"), what="the status")
+    assert f"root-unusable: {tmp_path / 'missing'}" in manager.statuses()[-1] or "root-missing" in manager.statuses()[-1]
     (tmp_path / "missing").mkdir()
     daemon.wait_ready(2)
-    wait_until(lambda: manager.count("READY=1") == 1)
+    wait_until(lambda: manager.statuses()[-1].startswith("protected: 2 repos"), what="both protected")
+    assert manager.count("READY=1") == 1
 
 
 def test_a_reload_is_told_and_takes_on_what_the_config_says_of_the_log(world: World, manager: Manager) -> None:

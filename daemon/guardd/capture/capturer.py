@@ -54,15 +54,22 @@ class Capturer:
         self._pool: ThreadPoolExecutor | None = None
 
     def scan(
-        self, origin: Origin, folder: RepoPath = "", on_progress: Callable[[int, int], None] | None = None
+        self,
+        origin: Origin,
+        folder: RepoPath = "",
+        on_progress: Callable[[int, int], None] | None = None,
+        go_on: Callable[[], None] = lambda: None,
     ) -> tuple[Scan, Looked]:
         """Bring the heads below `folder` up to the disk: the one way that serves start, doubt and `guardctl`.
 
         A scan of the whole repo under rules that were never scanned before is a baseline: what it meets was there
-        before. `on_progress(done, total)` hears of each batch.
+        before. `on_progress(done, total)` hears of each batch; `go_on` is called all along until then, and ends the scan by
+        what it raises.
         """
         os.stat(self._repo.path)  # a missing root is an error, not a tree without files
-        found = scan(self._repo.path, self.selection, self._store.log.keys(self._repo.id, folder), folder)
+        go_on()
+        keys = self._store.log.keys(self._repo.id, folder)
+        found = scan(self._repo.path, self.selection, keys, folder, go_on)
         known_before = self._repo.scanned != self._repo.rules.fingerprint
         dirty = found.differing + found.missing
         times: dict[RepoPath, int] = {}

@@ -2,12 +2,18 @@
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from guardd.model import RepoPath, StatKey
 from guardd.selection import Selection, marks_environment
+
+_LOOKS = 64
+"""So many entries between two signs of life: where a stat takes half a second, that is half a minute."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +40,28 @@ class Scan:
     unmounted: set[RepoPath] = field(default_factory=set)
 
 
-def scan(root: str, selection: Selection, known: Mapping[RepoPath, bytes | None], folder: RepoPath = "") -> Scan:
-    """Hold the tree below `folder` (`""`: all of it) against the packed keys of its present heads; None: look again."""
-    return _Walk(root, selection, known).over(folder)
+def scan(
+    root: str,
+    selection: Selection,
+    known: Mapping[RepoPath, bytes | None],
+    folder: RepoPath = "",
+    go_on: Callable[[], None] = lambda: None,
+) -> Scan:
+    """Hold the tree below `folder` (`""`: all of it) against the packed keys of its present heads; None: look again.
+
+    `go_on` is called for each directory and every few entries; what it raises ends the scan.
+    """
+    return _Walk(root, selection, known, go_on).over(folder)
 
 
 class _Walk:
-    def __init__(self, root: str, selection: Selection, known: Mapping[RepoPath, bytes | None]) -> None:
+    def __init__(
+        self, root: str, selection: Selection, known: Mapping[RepoPath, bytes | None], go_on: Callable[[], None]
+    ) -> None:
         self._root = root
         self._selection = selection
         self._known = known
+        self._go_on = go_on
         self._result = Scan()
         self._seen: set[RepoPath] = set()
         self._unseen: set[RepoPath] = set()  # directories that hold files, but not for us
@@ -54,10 +72,17 @@ class _Walk:
         if self._selection.wants_dir(folder):
             pending = [folder]
             while pending:
+                self._go_on()
                 pending += self._list(pending.pop())
-            for path in self._known.keys() - self._seen:
+            for path in self._going_on(self._known.keys() - self._seen):
                 self._judge_missing(path)
         return self._result
+
+    def _going_on(self, each: Iterable[_T]) -> Iterator[_T]:
+        for number, one in enumerate(each, 1):
+            yield one
+            if number % _LOOKS == 0:
+                self._go_on()
 
     def _list(self, folder: RepoPath) -> list[RepoPath]:
         """Compare the files of one directory; the directories in it that are to be scanned too."""
@@ -79,7 +104,7 @@ class _Walk:
             with suppress(OSError):  # gone by now
                 self._empty[folder] = os.lstat(absolute).st_dev
         below = []
-        for entry in entries:
+        for entry in self._going_on(entries):
             path = prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
                 if wants_dir(path):

@@ -8,20 +8,21 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
 from guardd import __version__, clock, logs
 from guardd.errors import Exit, GuardError, Interrupted, StoreError, StoreFull
-from guardd.model import Reason
+from guardd.model import Reason, RepoState
 from guardd.service import signals
 from guardd.service.alerting import Alerting
 from guardd.service.detecting import Detecting
 from guardd.service.dump import state_dump
-from guardd.service.endpoint import Endpoint
 from guardd.service.guard import Guard, Progress
 from guardd.service.herald import Herald, status_line
 from guardd.service.memory import give_back
+from guardd.service.monitoring import Monitoring
 from guardd.service.notify import Notifier
 from guardd.service.proof import Life
 from guardd.service.settings import Duties
@@ -78,7 +79,7 @@ class Daemon:
         self._detecting = Detecting(
             state_dir, lambda: self._duties, self._stop, self._troubles, self._is_behind, self._alerting.news, self._tallies
         )
-        self._endpoint = Endpoint(state_dir, lambda: self._duties, lambda: self._guards, self._tallies, self._troubles)
+        self._monitoring = Monitoring(state_dir, lambda: self._duties, lambda: self._guards, self._tallies, self._troubles)
         self._herald = Herald(manager or Notifier())
         self._life = Life()
         self._files = 0
@@ -144,7 +145,7 @@ class Daemon:
 
     def _capture(self) -> None:
         self._life.works()
-        with Store(self._state_dir) as store:
+        with Store(self._state_dir) as store, suppress(Interrupted):  # told to stop while the first watches were set
             self._take_up(store, self._duties)
             rested = False
             while not self._stop.is_set():
@@ -213,7 +214,7 @@ class Daemon:
         feed_every_s = self._herald.feed_every_s
         beat_every_s = min(_BEAT_S, feed_every_s or _BEAT_S)
         with Store(self._state_dir, durable=False, patience_s=_PATIENCE_S) as store:
-            self._endpoint.follow()
+            self._monitoring.follow()
             while not self._stop.is_set():
                 self._news.wait(min(_LOOK_S, beat_every_s))
                 self._news.clear()
@@ -225,7 +226,7 @@ class Daemon:
                     self._reload_asked.clear()
                     with self._herald.reloading():
                         self._load_anew()
-                    self._endpoint.follow()
+                    self._monitoring.follow()
                 now = time.monotonic()
                 if now - last_scan >= self._duties.scan_interval_s:
                     last_scan = now
@@ -234,7 +235,7 @@ class Daemon:
                 beat = now >= next_beat
                 if beat:
                     next_beat = now + beat_every_s
-                    self._endpoint.follow()
+                    self._monitoring.follow()
                     self._upkeep.look()
                     for guard in self._guards:
                         guard.supervise()
@@ -243,11 +244,11 @@ class Daemon:
                 if beat and feed_every_s is not None:
                     self._feed()
             self._herald.stopping()
-            self._endpoint.stop()
+            self._monitoring.stop()
             self._spokesman.fall_silent(store)
 
     def _tell_manager(self, store: Store) -> None:
-        """Tell the service manager how things stand, and once that all repos have their baseline."""
+        """Tell the service manager how things stand, and once that no repo has to be waited for any more."""
         if not self._herald.is_heard:
             return
         lives = list(self._spokesman.said.values())
@@ -257,9 +258,13 @@ class Daemon:
             self._herald.tell(status_line(lives, self._files, store.incidents.count_open()))
         except StoreError as error:
             self._herald.tell(f"the store does not answer: {error}")
-        guarded = {guard.repo.path for guard in self._guards if guard.repo.id in self._spokesman.ready}
-        if guarded >= {path for path, _ in self._duties.repos}:
+        if {path for path, _ in self._duties.repos} <= {guard.repo.path for guard in self._guards if self._is_decided(guard)}:
             self._herald.ready()
+
+    def _is_decided(self, guard: Guard) -> bool:
+        """Whether a repo is ready, or in a state that says why not: one that is missing must not keep the others waiting."""
+        said = self._spokesman.said.get(guard.repo.id)
+        return guard.repo.id in self._spokesman.ready or (said is not None and said.state is not RepoState.STARTING)
 
     def _feed(self) -> None:
         """Feed the watchdog if there is proof, and have the threads go round, so that there is some the next time."""

@@ -34,7 +34,7 @@ class Guard:
 
     `wake` is set when there is something to capture, `news` when the main thread should look at once, `captured` when there
     are new versions. `begun` tells what the first scan found, once it is complete. `tallies` are the daemon's. `go_on(baseline)`
-    is called between the batches of a capture, which ends early where it raises Interrupted: what was not captured stays dirty.
+    is called all along a capture, which ends early where it raises Interrupted: what was not captured stays dirty.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class Guard:
         self._ready = False
         self._doubt = ""
         self._failure: Reason | None = None
-        self._busy_since: float | None = None
+        self._moved_s: float | None = None  # when the present capture moved on (monotonic); None: there is none
         self._hidden: dict[RepoPath, Reason] = {}
         self._troubled: dict[RepoPath, Trouble] = {}
         self._odd: set[RepoPath] = set()
 
     def start(self) -> None:
         """Watch first, then scan: what changes in between is hinted, what changed before is found."""
-        self._watch.start()
+        self._watch.start(lambda: self._go_on(True))
         self._beat()
         self.dirty.rescan("", "")
 
@@ -81,7 +81,7 @@ class Guard:
     def is_behind(self) -> bool:
         """Whether something is being captured, or is due to be. Safe for any thread."""
         due = self.dirty.next_due()
-        return self._busy_since is not None or (due is not None and due <= time.monotonic())
+        return self._moved_s is not None or (due is not None and due <= time.monotonic())
 
     @property
     def last_event_ns(self) -> int:
@@ -95,7 +95,7 @@ class Guard:
         due = self.dirty.take()
         if not due.paths and not due.folders:
             return
-        self._busy_since = time.monotonic()
+        self._moved_s = time.monotonic()
         try:
             self._capture(due)
             self._failure = None
@@ -113,10 +113,10 @@ class Guard:
         except Exception as error:  # the outermost loop of the capture thread: it must go on for the other repos
             self._fail(due, Reason("capture-failed", f"{type(error).__name__}: {error}", "see the log; trying again"), error)
         finally:
-            self._busy_since = None
+            self._moved_s = None
 
     def _capture(self, due: Due) -> None:
-        self._go_on(not self._ready)
+        self._move_on()
         for folder, why in due.folders.items():
             self._scan(folder, why)
         if not self._ready:  # before the first scan, a file that is hinted would be taken for one that was just born
@@ -135,7 +135,7 @@ class Guard:
         self._doubt = why
         started = time.monotonic()
         origin = Origin.SCAN if self._ready else Origin.OFFLINE
-        found, looked = self._capturer.scan(origin, folder, self._report_progress)
+        found, looked = self._capturer.scan(origin, folder, self._report_progress, self._move_on)
         self._after_scan(found, looked, folder)
         self._doubt = ""
         log.debug(
@@ -204,9 +204,13 @@ class Guard:
             self.dirty.rescan_again(folder, why, in_s)
 
     def _report_progress(self, done: int, total: int) -> None:
-        self._go_on(not self._ready)
+        self._move_on()
         if not self._ready and self._on_progress is not None:
             self._on_progress(self.repo.path, done, total)
+
+    def _move_on(self) -> None:
+        self._moved_s = time.monotonic()
+        self._go_on(not self._ready)
 
     # -- the main thread ----------------------------------------------------------------------------------------
 
@@ -246,10 +250,10 @@ class Guard:
         reasons = [*self._watch.problems(), *list(self._hidden.values())]
         if self._failure:
             reasons.append(self._failure)
-        busy_since = self._busy_since
-        if self._ready and busy_since is not None and time.monotonic() - busy_since > STUCK_S:
+        moved_s = self._moved_s
+        if self._ready and moved_s is not None and time.monotonic() - moved_s > STUCK_S:
             cure = "look whether its disk (or network file system) answers"
-            reasons.append(Reason("capture-stuck", f"the present capture takes more than {STUCK_S:.0f} s", cure))
+            reasons.append(Reason("capture-stuck", f"the present capture has stood still for more than {STUCK_S:.0f} s", cure))
         if silent:
             reasons.append(Reason("events-stopped", "no file event came through for 35 s", "the watch begins anew by itself"))
         reasons += [Reason("rescan", why, "wait: a scan is under way") for why in {self._doubt, *self.dirty.doubts()} if why]

@@ -31,7 +31,7 @@ def status_line(said: Sequence[Live], files: int, incidents: int) -> str:
 class Herald:
     """What was told to the service manager so far; belongs to the main thread. `fed_s`: when its watchdog was fed last.
 
-    `is_ready`: whether it knows that every baseline is complete.
+    `is_ready`: whether it was told that no repo has to be waited for.
     """
 
     def __init__(self, notifier: Notifier) -> None:
@@ -58,7 +58,7 @@ class Herald:
             self._notifier.send(f"STATUS={status}")
 
     def ready(self) -> None:
-        """The baseline of every repo is complete; told once."""
+        """Every baseline is complete, or it is shown why one cannot be; told once."""
         if not self.is_ready:
             self.is_ready = True
             self._notifier.send("READY=1", f"STATUS={self._status}")

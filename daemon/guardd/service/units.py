@@ -45,15 +45,14 @@ def user_unit(text: str, placing: Placing) -> str:
 
 
 def system_unit(text: str, placing: Placing) -> str:
-    """The system's unit for all users: the program and no more, as the rest stands in the drop-in of each."""
-    return _filled(text, _exec_start(Placing(placing.program)) + _delays(placing))
+    """The system's unit for all users: nothing of `placing` but what is the machine's own; the rest is in the drop-in of each."""
+    return _filled(text, _EXEC_START + _delays(placing))
 
 
 def drop_in(placing: Placing) -> str:
     """What is one user's own, for their instance of the system unit; a path that is missing keeps nothing from starting."""
-    program = f"ExecStart=\n{_exec_start(placing)}" if placing.config else ""
     paths = "".join(f"ReadWritePaths={quoted('-' + path)}\n" for path in placing.writable)
-    return f"[Service]\n{program}{_environment(placing)}{paths}"
+    return f"[Service]\nExecStart=\n{_exec_start(placing)}{_environment(placing)}{paths}"
 
 
 def quoted(text: str) -> str:

@@ -6,12 +6,13 @@ import select
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from inotify_simple import Event, INotify, flags
 from watchdog.events import FileClosedEvent, FileModifiedEvent
 from watchdog.observers.api import EventEmitter, EventQueue, ObservedWatch
 
+from guardd.errors import Interrupted
 from guardd.model import Reason, RepoPath
 from guardd.selection import ENVIRONMENT_MARKS, Selection, marks_environment
 from guardd.watching.events import BeatEvent, OverflowEvent, RescanEvent
@@ -36,17 +37,18 @@ class LinuxEmitter(EventEmitter):
     """Emits hints for one repo: FileClosedEvent (settled), FileModifiedEvent (being written), RescanEvent, BeatEvent.
 
     A watched directory is known by its watch descriptor; one that is also mounted elsewhere in the repo has several
-    names, and each of them is hinted.
+    names, and each of them is hinted. `go_on` is called for each directory of the first walk.
     """
 
     def __init__(
         self, event_queue: EventQueue, watch: ObservedWatch, *, selection: Selection, beat_dir: str,
-        timeout: float = 1.0, event_filter: None = None,
+        timeout: float = 1.0, event_filter: None = None, go_on: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         super().__init__(event_queue, watch, timeout=timeout, event_filter=event_filter)
         self._root = os.fsdecode(watch.path)
         self._selection = selection
         self._beat_dir = beat_dir
+        self._go_on: Callable[[], None] | None = go_on
         self._inotify: INotify | None = None
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._wake_lock = threading.Lock()
@@ -70,8 +72,12 @@ class LinuxEmitter(EventEmitter):
         """Set the watches, in the thread of whoever starts the observer: when `start` returns, nothing is missed."""
         try:
             self._begin()
+        except Interrupted:
+            raise
         except Exception as error:
             self._fail(error)
+        finally:
+            self._go_on = None  # later walks are this thread's own: no sign of life of whoever started it
 
     def on_thread_stop(self) -> None:
         """Wake the loop, so that it ends at once."""
@@ -244,6 +250,8 @@ class LinuxEmitter(EventEmitter):
         pending = [top]
         while pending:
             folder = pending.pop()
+            if self._go_on is not None:
+                self._go_on()
             if self._add(folder):
                 pending += self._wanted_below(folder)
 

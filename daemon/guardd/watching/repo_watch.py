@@ -49,11 +49,14 @@ class RepoWatch:
         self._beat_dir = beat_dir
         self._observer: BaseObserver | None = None
 
-    def start(self) -> None:
-        """Set every watch that can be set; what changes after the return is hinted. Scan after this, not before."""
+    def start(self, go_on: Callable[[], None] = lambda: None) -> None:
+        """Set every watch that can be set; what changes after the return is hinted. Scan after this, not before.
+
+        `go_on` is called for each directory of the walk, where there is one; it ends the start by raising Interrupted.
+        """
         os.makedirs(self._beat_dir, mode=0o700, exist_ok=True)
         self.pulse.begin(time.monotonic_ns())
-        self._observer = self._new_observer()
+        self._observer = self._new_observer(go_on)
         self._observer.start()
 
     def stop(self) -> None:
@@ -85,11 +88,13 @@ class RepoWatch:
         with open(os.path.join(self._beat_dir, "beat"), "ab"):
             pass  # closing it is the event, also on a full disk
 
-    def _new_observer(self) -> BaseObserver:
+    def _new_observer(self, go_on: Callable[[], None]) -> BaseObserver:
         if sys.platform == "linux":
             from guardd.watching.linux import LinuxEmitter
 
-            observer = BaseObserver(LinuxEmitter, timeout=_THREAD_WAKE_S, selection=self._selection, beat_dir=self._beat_dir)
+            observer = BaseObserver(
+                LinuxEmitter, timeout=_THREAD_WAKE_S, selection=self._selection, beat_dir=self._beat_dir, go_on=go_on
+            )
             observer.schedule(self.handler, self._root, recursive=True)
             return observer
         from guardd.watching.portable import portable_observer

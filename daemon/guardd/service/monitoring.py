@@ -1,4 +1,4 @@
-"""The daemon's HTTP endpoint: on, off or moved as the config says; /metrics, /readyz, /healthz."""
+"""Monitoring over HTTP: on, off or moved as the config says; /metrics, /readyz, /healthz."""
 
 import time
 from collections.abc import Callable, MutableMapping, Sequence
@@ -29,7 +29,7 @@ _SILENT_S = 45.0
 _NO_SUCH = Answer(HTTPStatus.NOT_FOUND, b"here are /metrics, /readyz and /healthz\n")
 
 
-class Endpoint:
+class Monitoring:
     """Belongs to the main thread, which calls `follow` with each beat; answers from threads of its own.
 
     What keeps it from serving becomes one of the daemon's `troubles`, under "metrics".
