@@ -58,5 +58,9 @@ class StoreDamaged(StoreError):
     """The store's file is not what SQLite wrote: only `guardctl fsck --repair` can use it."""
 
 
+class StoreBusy(StoreError):
+    """Others have used the store for longer than we wait."""
+
+
 class StoreFull(StoreError):
     """No space is left for the store; nothing was recorded, what was stored stays readable."""

@@ -10,6 +10,7 @@ from docs.manual.roff import bold, entries, heading, literal, paragraphs, title
 from guardd import __version__
 from guardd.cli.main import guardctl
 from guardd.config.describing import schema
+from guardd.errors import Exit
 from guardd.service.main import guardd
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
@@ -32,7 +33,7 @@ def _guardctl() -> str:
             commands.options(guardctl, ctx),
             heading("COMMANDS"), commands.described(guardctl, ctx),
             heading("TIMES"), paragraphs(prose.TIMES_ABOUT), _terms(prose.TIMES),
-            _exit_status(prose.EXIT_CODES.keys()),
+            _exit_status(prose.EXIT_CODES),
             heading("ENVIRONMENT"), _terms(prose.ENVIRONMENT),
             heading("FILES"), _terms(prose.FILES),
             heading("EXAMPLES"), _examples(prose.GUARDCTL_EXAMPLES),
@@ -52,7 +53,7 @@ def _guardd() -> str:
             heading("DESCRIPTION"), paragraphs(guardd.help or ""),
             heading("OPTIONS"), commands.options(guardd, ctx),
             heading("SIGNALS"), _terms(prose.SIGNALS),
-            _exit_status(code for code in prose.EXIT_CODES if code.name in ("DONE", "USAGE", "UNUSABLE", "INTERRUPTED")),
+            _exit_status(prose.GUARDD_EXIT_CODES),
             heading("ENVIRONMENT"), _terms(environment),
             heading("FILES"), _terms(prose.FILES),
             heading("EXAMPLES"), _examples(prose.GUARDD_EXAMPLES),
@@ -85,10 +86,8 @@ def _terms(rows: Mapping[str, str]) -> str:
     return entries((bold(term), about) for term, about in rows.items())
 
 
-def _exit_status(codes: Iterable[int]) -> str:
-    return heading("EXIT STATUS") + entries(
-        (bold(str(int(code))), prose.EXIT_CODES[code]) for code in prose.EXIT_CODES if code in set(codes)
-    )
+def _exit_status(codes: Mapping[Exit, str]) -> str:
+    return heading("EXIT STATUS") + entries((bold(str(int(code))), about) for code, about in codes.items())
 
 
 def _examples(rows: Iterable[tuple[str, str]]) -> str:

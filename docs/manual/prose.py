@@ -11,6 +11,15 @@ EXIT_CODES = {
     Exit.INTERRUPTED: "Interrupted.",
 }
 
+GUARDD_EXIT_CODES = {
+    Exit.DONE: "Told to stop, and everything has ended in order.",
+    Exit.PARTIAL: "What may pass by itself: the store is full, or others used it for too long; a thread did not end in time. "
+    "The units try again after this.",
+    Exit.USAGE: "The command cannot be carried out as given, or there is nothing to guard. The units do not try again.",
+    Exit.UNUSABLE: "The store or the config cannot be used, or another guardd has the store. The units do not try again.",
+    Exit.INTERRUPTED: "Interrupted before it had begun.",
+}
+
 TIMES = {
     "90s, 10m, 2h30m, 3d, 1w": "A duration back from now, also with `ago`. It counts elapsed time, also where the clock was set.",
     "14:30": "The last time that the clock showed this today.",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from tests.world import PROGRAMS, World, snapshot
 
 from guardd.hooks.git import HOOKS
+from guardd.hooks.pre_commit import document, installed, removed
 
 
 @pytest.fixture
@@ -379,11 +381,36 @@ def test_a_file_of_our_own_is_made_and_goes_again(in_git: World) -> None:
     assert path.read_text() == printed
     assert in_git.json("hook", "pre-commit", "--install")["changed"] is False
     [line] = [line for line in printed.splitlines() if "entry:" in line]
-    words = json.loads(line.partition("entry: ")[2])
-    subprocess.run(["sh", "-c", words], cwd=in_git.root, env=in_git.env, check=True)
+    words = shlex.split(json.loads(line.partition("entry: ")[2]))  # as pre-commit splits it
+    subprocess.run(words, cwd=in_git.root, env=in_git.env, check=True)
     assert labels(in_git) == ["pre-commit"]
     in_git.ctl("hook", "pre-commit", "--uninstall")
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["guardctl"], ["/not here/guardctl", "--config", "/it's; $HOME"], ["/none/python", "-m", "guardd.cli"], ["false"]],
+    ids=["not on the PATH", "not in its place", "as a module", "another guardctl"],
+)  # fmt: skip
+def test_an_entry_that_is_committed_stops_no_one(tmp_path: Path, words: list[str]) -> None:
+    command = shlex.join(words)
+    [line] = [line for line in document(command).splitlines() if "entry:" in line]
+    entry = shlex.split(json.loads(line.partition("entry: ")[2]))
+    done = subprocess.run(entry, cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, check=False, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    for text in ("", "repos:\n- repo: x\n  hooks: []\n"):
+        added = installed(text, command).text or ""
+        assert installed(added, "other") == installed(text, "other"), "it is ours to replace"
+        assert (removed(added).text or "") == text
+
+
+def test_a_hook_keeps_no_tool_from_running_where_guardctl_is_missing_or_does_not_know_it(guarded: World) -> None:
+    hook = json.loads(guarded.ctl("hook", "claude-code").stdout)["hooks"]["PreToolUse"][0]["hooks"][0]["command"]
+    for command in (hook.replace(str(PROGRAMS), "/opt/not here"), hook.replace("hook claude-code", "hook no-such")):
+        assert command != hook
+        done = subprocess.run(["sh", "-c", command], cwd=guarded.root, env=guarded.env, check=False, capture_output=True)
+        assert done.returncode == 0
 
 
 def test_a_file_that_would_take_more_than_adding_lines_is_left_alone(in_git: World) -> None:
@@ -409,7 +436,7 @@ def test_a_guardctl_on_the_path_is_called_by_its_name(guarded: World, tmp_path: 
     folder.mkdir()
     (folder / "guardctl").symlink_to(PROGRAMS / "guardctl")
     guarded.env["PATH"] = f"{folder}:{os.environ['PATH']}"
-    assert '"command": "guardctl hook claude-code --run"' in guarded.ctl("hook", "claude-code").stdout
+    assert '"command": "guardctl hook claude-code --run || :"' in guarded.ctl("hook", "claude-code").stdout
     guarded.env |= {"VIRTUAL_ENV": str(PROGRAMS.parent), "PATH": f"{PROGRAMS}:/usr/bin:/bin"}
     assert f'"command": "{PROGRAMS}/guardctl hook' in guarded.ctl("hook", "claude-code").stdout
     module = subprocess.run(

@@ -127,12 +127,13 @@ def test_a_path_that_a_unit_cannot_name_is_refused(path: str) -> None:
         drop_in(Placing(GUARDD, writable=(path,)))
 
 
-def test_both_units_do_not_try_again_after_a_mistake_and_tell_when_they_are_ready() -> None:
+def test_both_units_try_again_for_ever_but_not_after_a_mistake_and_tell_when_they_are_ready() -> None:
     for name in (USER_UNIT, SYSTEM_UNIT):
         lines = template(name).splitlines()
         for line in (
             "Type=notify", "NotifyAccess=main", "TimeoutStartSec=infinity", "WatchdogSec=60s", "Restart=always",
-            "RestartPreventExitStatus=2 4", "ExecReload=/bin/kill -HUP $MAINPID", "KillMode=mixed", "TimeoutStopSec=20s",
+            "RestartPreventExitStatus=2 4", "StartLimitIntervalSec=0", "RestartSec=5s",
+            "ExecReload=/bin/kill -HUP $MAINPID", "KillMode=mixed", "TimeoutStopSec=20s",
         ):  # fmt: skip
             assert line in lines, (name, line)
 

@@ -1,7 +1,7 @@
 """Claude Code's PreToolUse hook: what it tells, and its place in a settings file. Pure.
 
 Settings and input as Claude Code's hooks reference describes them. A hook that exits with 2 keeps the tool from running: ours
-never does.
+never does, not even where guardctl is missing or too old to know it (an unknown command is exit 2).
 """
 
 import json
@@ -58,7 +58,7 @@ def parse_call(text: str, cwd: str) -> Call:
 
 def entry(command: str) -> Object:
     """Our entry of the PreToolUse list, for a guardctl that is called with these shell words."""
-    hook = {"type": "command", "command": f"{command} hook claude-code --run", "timeout": _TIMEOUT_S}
+    hook = {"type": "command", "command": f"{command} hook claude-code --run || :", "timeout": _TIMEOUT_S}
     return {"matcher": MATCHER, "hooks": [hook]}
 
 

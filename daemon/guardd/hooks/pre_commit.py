@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 
 from guardd.errors import UsageError
@@ -20,13 +21,18 @@ class Edit:
 
 
 def entry(command: str, indent: str = "") -> str:
-    """Our item of the `repos` list: first of all, so that it runs before the tools that rewrite files."""
+    """Our item of the `repos` list: first of all, so that it runs before the tools that rewrite files.
+
+    The file is committed: where this guardctl is missing, or does not know the hook, the commit goes on.
+    """
+    program = shlex.quote(shlex.split(command)[0])
+    script = f"command -v {program} >/dev/null 2>&1 || exit 0; {command} hook pre-commit --run; exit 0"
     lines = (
         "- repo: local",
         "  hooks:",
         f"    - id: {_ID}",
         "      name: guard snapshot",
-        f"      entry: {json.dumps(f'{command} hook pre-commit --run', ensure_ascii=False)}",
+        f"      entry: {json.dumps(f'sh -c {shlex.quote(script)}', ensure_ascii=False)}",
         "      language: system",
         "      always_run: true",
         "      pass_filenames: false",

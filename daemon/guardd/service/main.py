@@ -6,7 +6,7 @@ import sys
 import click
 
 from guardd import __version__
-from guardd.errors import Exit, GuardError
+from guardd.errors import Exit, GuardError, StoreBusy, StoreFull
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,11 +50,16 @@ def main() -> None:
     try:
         guardd.main(prog_name="guardd", standalone_mode=False)
     except GuardError as error:
-        _fail(str(error), error.exit_code)
+        _fail(str(error), code_of(error))
     except click.ClickException as error:
         _fail(error.format_message(), Exit.USAGE)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(Exit.INTERRUPTED)
+
+
+def code_of(error: GuardError) -> Exit:
+    """What guardd exits with: what may pass by itself ends with PARTIAL, and its manager tries again."""
+    return Exit.PARTIAL if isinstance(error, StoreFull | StoreBusy) else error.exit_code
 
 
 def _fail(message: str, code: int) -> None:

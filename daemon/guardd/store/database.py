@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from guardd.errors import StoreDamaged, StoreError, StoreFull
+from guardd.errors import StoreBusy, StoreDamaged, StoreError, StoreFull
 
 Row = tuple[Any, ...]
 
@@ -110,6 +110,15 @@ def sqlite_version() -> tuple[int, ...]:
     return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
 
 
+def _is_disk_full(folder: str) -> bool:
+    """Whether the disk of a directory has no room for a region of the WAL's index (32 KiB), or no inode left."""
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < 32 * 1024 or (room.f_files > 0 and room.f_favail == 0)
+
+
 @contextmanager
 def _as_store_errors(path: str) -> Iterator[None]:
     try:
@@ -117,17 +126,24 @@ def _as_store_errors(path: str) -> Iterator[None]:
     except apsw.FullError as error:
         raise StoreFull(f"no space left for the store {path}; free some space on its disk, or run 'guardctl gc'") from error
     except apsw.BusyError as error:
-        raise StoreError(f"the store {path} is in use by others for long; try again") from error
+        raise StoreBusy(f"the store {path} is in use by others for long; try again") from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise StoreDamaged(f"the store {path} is damaged ({error}); run 'guardctl fsck --repair'") from error
     except apsw.ReadOnlyError as error:
         raise StoreError(f"the store {path} cannot be written ({error}); check its permissions and its disk") from error
-    except apsw.CantOpenError as error:
+    except (apsw.CantOpenError, apsw.IOError) as error:
+        if _is_disk_full(os.path.dirname(path)):  # no room for the WAL's index, or no inode: SQLite says neither by its name
+            raise StoreFull(f"no space left for the store {path}; free some space on its disk") from error
+        if isinstance(error, apsw.IOError):
+            raise StoreError(f"the store {path} failed ({error}); see 'guardctl doctor'") from error
         hint = "check the permissions of its directory" if os.path.isdir(os.path.dirname(path)) else "its directory is missing"
         raise StoreError(f"the store {path} cannot be opened; {hint}") from error
     except apsw.Error as error:
+<<<<<<< HEAD
         if isinstance(error, apsw.IOError) and ("full" in str(error).lower() or _is_full(path)):  # its WAL index, too, needs room
             raise StoreFull(f"no space left for the store {path}; free some space on its disk") from error
+=======
+>>>>>>> b34f13db005a04afe5eadecf27d720d418a1fd4b
         raise StoreError(f"the store {path} failed ({type(error).__name__}: {error}); see 'guardctl doctor'") from error
 
 

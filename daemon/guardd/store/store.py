@@ -1,12 +1,13 @@
 """The open store: its place on disk, who may use it, and its parts."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from guardd.errors import StoreError
+from guardd.errors import StoreError, StoreFull
 from guardd.store import schema
 from guardd.store.blobs import Blobs
 from guardd.store.database import Database
@@ -47,9 +48,7 @@ class Store:
         self.path = os.path.join(state_dir, "guard.db")
         _check_state_dir(state_dir, create=create)
         if create:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            os.fchmod(fd, 0o600)
-            os.close(fd)
+            _make(self.path)
         elif not os.path.exists(self.path):
             raise StoreError(f"there is no store in {state_dir}; run 'guardctl init' in a repo, then 'guardd'")
         self.db = Database(self.path, patience_s=patience_s)
@@ -85,6 +84,22 @@ class Store:
         self.close()
 
 
+def _make(path: str) -> None:
+    """The database's file, if it is not there; the modes of an older one are put right."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise _unusable(os.path.dirname(path), error) from error
+    os.fchmod(fd, 0o600)
+    os.close(fd)
+
+
+def _unusable(state_dir: str, error: OSError) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"no space left for the store in {state_dir}; free some space (or inodes) on its disk")
+    return StoreError(f"the state dir {state_dir} cannot be used ({error.strerror}); set GUARD_STATE_DIR")
+
+
 def _check_state_dir(path: str, *, create: bool) -> None:
     """Others must be able neither to read the copies of someone's source nor to plant some for a restore."""
     try:
@@ -94,7 +109,7 @@ def _check_state_dir(path: str, *, create: bool) -> None:
     except FileNotFoundError as error:
         raise StoreError(f"there is no store in {path}; run 'guardctl init' in a repo, then 'guardd'") from error
     except OSError as error:
-        raise StoreError(f"the state dir {path} cannot be used ({error.strerror}); set GUARD_STATE_DIR") from error
+        raise _unusable(path, error) from error
     if not stat.S_ISDIR(found.st_mode):
         raise StoreError(f"the state dir {path} is not a directory; set GUARD_STATE_DIR or state_dir in the config")
     if found.st_uid != os.geteuid() and os.geteuid() != 0:
