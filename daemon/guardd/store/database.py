@@ -1,7 +1,6 @@
 """The SQLite connection: its settings, its transactions, and SQLite's errors as guard's."""
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,9 +15,6 @@ SOUND_SQLITE = (3, 51, 3)
 """Older versions can corrupt a WAL database that two connections use (WAL-reset bug, 3.7.0 to 3.51.2)."""
 
 _BUSY_S = 30.0
-
-_LEAST_FREE = 64 * 1024
-"""Bytes; with less left on its disk, SQLite's I/O errors are those of a full disk (its WAL index needs 32 KiB)."""
 
 
 class Database:
@@ -139,13 +135,4 @@ def _as_store_errors(path: str) -> Iterator[None]:
         hint = "check the permissions of its directory" if os.path.isdir(os.path.dirname(path)) else "its directory is missing"
         raise StoreError(f"the store {path} cannot be opened; {hint}") from error
     except apsw.Error as error:
-<<<<<<< HEAD
-        if isinstance(error, apsw.IOError) and ("full" in str(error).lower() or _is_full(path)):  # its WAL index, too, needs room
-            raise StoreFull(f"no space left for the store {path}; free some space on its disk") from error
-=======
->>>>>>> b34f13db005a04afe5eadecf27d720d418a1fd4b
         raise StoreError(f"the store {path} failed ({type(error).__name__}: {error}); see 'guardctl doctor'") from error
-
-
-def _is_full(path: str) -> bool:
-    return shutil.disk_usage(os.path.dirname(path)).free < _LEAST_FREE
