@@ -52,15 +52,16 @@ def never_in_the_way(timeout_s: float, *, strict: bool) -> Iterator[Trouble]:
     timer.start()
     try:
         yield trouble
-    except (GuardError, OSError) as error:
-        trouble.extend([f"no snapshot: {error}"])
+    except Exception as error:  # whatever it is, it must not keep an agent or git from acting
+        trouble.extend([f"no snapshot: {error if isinstance(error, (GuardError, OSError)) else type(error).__name__}"])
     finally:
         timer.cancel()
 
 
 def read_call(context: Context) -> Call:
     """The call that stdin tells of; where it tells nothing, the snapshot is taken all the same."""
-    text = sys.stdin.buffer.read(_LONGEST_INPUT).decode("utf-8", "replace") if not sys.stdin.isatty() else ""
+    is_told = sys.stdin is not None and not sys.stdin.isatty()  # None: stdin is closed
+    text = sys.stdin.buffer.read(_LONGEST_INPUT).decode("utf-8", "replace") if is_told else ""
     try:
         return parse_call(text, context.cwd)
     except ValueError as error:

@@ -164,7 +164,7 @@ class AlertSettings(BaseModel):
         """Its name, or else its kind."""
         if self.name:
             return self.name
-        known = self.type or (kind_of(self.url.get_secret_value()) if self.url else None)
+        known = self.type or (check_url(self.url.get_secret_value(), None) if self.url else None)
         return known or self.credential or "alert"
 
 
@@ -172,16 +172,18 @@ def check_url(url: str, type_: str | None) -> str:
     """The kind of target of a URL; raises ValueError, without the URL, where it is none or does not tell."""
     try:
         parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        raise ValueError(f"its URL cannot be read ({error})") from error
+        kind = type_ or kind_of(url)
+        _ = None if kind == "apprise" else parts.port  # what Apprise's URLs have there is nobody's port (tgram://ID:TOKEN)
+    except ValueError:  # its own words hold the URL, which is a secret
+        raise ValueError(
+            'must have a URL that can be read: write "#", "/", "?", "[" in a password as %23, %2F, %3F, %5B'
+        ) from None
     if not parts.scheme or any(not char.isprintable() or char == " " for char in url):
-        raise ValueError('its URL must begin with a scheme, as "https://" or "json://"')
-    kind = type_ or kind_of(url)
+        raise ValueError('must have a URL that begins with a scheme, as "https://" or "json://"')
     if kind is None:
         raise ValueError(f"must say its type, which its URL does not tell: one of {', '.join(KINDS)}")
     if kind not in ("apprise", "desktop") and not parts.netloc:
-        raise ValueError("its URL names no host")
+        raise ValueError("must have a URL that names a host")
     return kind
 
 

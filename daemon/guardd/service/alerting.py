@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -26,6 +27,7 @@ _REMIND_S = 5.0
 _CLOCK_STEP_NS = 5_000_000_000
 _AFTER_FAILURE_S = 5.0
 _FINISH_S = 3.0
+_DIES_AGAIN_S = 60.0
 
 
 class Alerting:
@@ -39,6 +41,7 @@ class Alerting:
         self._troubles = troubles
         self._served: Duties | None = None
         self._courier: subprocess.Popen[str] | None = None
+        self._died_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="guard-alert", daemon=True)
 
     def start(self) -> None:
@@ -72,9 +75,9 @@ class Alerting:
             if duties is not self._duties():
                 duties = self._duties()
                 targets = [terms_of(one) for one in duties.settings.alert]
-                self._drop_gone(store, {one.target for one in targets})
             if now.boot_ns / 1e9 - last_reminder_s >= _REMIND_S:
                 last_reminder_s = now.boot_ns / 1e9
+                self._drop_gone(store, {one.target for one in targets})
                 self._remind(store, targets, now.wall_ns)
             assigned = self._assign(store, targets, now.wall_ns)
             due_ns = store.outbox.due_ns()
@@ -113,6 +116,10 @@ class Alerting:
             repo = store.repos.find(path)
             for incident in store.incidents.open(repo.id) if repo is not None else ():
                 alerts += _reminders(store, targets, incident, now_ns)
+        for loss in store.outbox.losses():
+            heard = [store.outbox.of_thread(loss.thread, one.target) for one in targets]
+            if any(wants_word(loss, 0, one, told, loss.time_ns) for one, told in zip(targets, heard, strict=True)):
+                alerts.append(replace(loss, stage=Stage.OPENED))
         if alerts:
             with store.db.transaction():
                 store.outbox.queue(alerts)
@@ -126,9 +133,7 @@ class Alerting:
     def _deliver(self, *, poke: bool) -> None:
         """See to it that a process delivers, with the settings in force."""
         if self._courier is not None and (self._courier.poll() is not None or self._served is not self._duties()):
-            code = self._dismiss()
-            if code:
-                raise GuardError(f"the process that delivers alerts ended with exit code {code}; see the log")
+            self._after_end(self._dismiss())
         if self._courier is None:
             self._served = duties = self._duties()
             self._courier = subprocess.Popen(
@@ -142,6 +147,15 @@ class Alerting:
             self._say(json.dumps(told))
         elif poke:
             self._say("news")
+
+    def _after_end(self, code: int) -> None:
+        """Start it again at once if it was killed; if it keeps dying, that is a state."""
+        if not code:
+            return
+        log.warning("delivering process ended", exit=code)
+        before, self._died_s = self._died_s, time.monotonic()
+        if before is not None and self._died_s - before < _DIES_AGAIN_S:
+            raise GuardError(f"the process that delivers alerts ended with exit code {code}, again; see the log")
 
     def _say(self, line: str) -> None:
         stdin = self._courier.stdin if self._courier is not None else None

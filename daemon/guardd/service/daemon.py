@@ -69,6 +69,7 @@ class Daemon:
         self._wake = threading.Event()
         self._news = threading.Event()
         self._reload_asked = threading.Event()
+        self._dump_asked = threading.Event()
         self._stop_asked_s = 0.0
         self._guards: list[Guard] = []
         self._troubles: dict[str, Reason] = {}
@@ -103,11 +104,12 @@ class Daemon:
             store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now().wall_ns)
             signals.hear(
                 {signal.SIGTERM: self._ask_to_stop, signal.SIGINT: self._ask_to_stop,
-                 signal.SIGHUP: self._ask_to_reload, signal.SIGUSR1: self._dump}
+                 signal.SIGHUP: self._ask_to_reload, signal.SIGUSR1: self._dump_asked.set}
             )  # fmt: skip
             log.info("starting", version=__version__, pid=os.getpid(), store=self._state_dir, repos=len(self._duties.repos))
             capture = threading.Thread(target=self._capture, name="guard-capture", daemon=True)
             capture.start()
+            threading.Thread(target=self._dump, name="guard-dump", daemon=True).start()
             self._upkeep.start()
             self._detecting.start()
             self._alerting.start()
@@ -137,9 +139,16 @@ class Daemon:
         self._reload_asked.set()
         self._news.set()
 
+    # -- dump thread --------------------------------------------------------------------------------------------
+
     def _dump(self) -> None:
-        lives = {"guard-capture": self._life.sign, "guard-detect": self._detecting.life.sign}
-        logs.tell("state dump", **state_dump(self._state_dir, self._guards, self._troubles, lives, time.monotonic()))
+        """Write the state into the log whenever someone asks; a log that no one reads must not keep signals from being heard."""
+        while not self._stop.is_set():
+            self._dump_asked.wait()
+            self._dump_asked.clear()
+            lives = {"guard-capture": self._life.sign, "guard-detect": self._detecting.life.sign}
+            dump = state_dump(self._state_dir, self._guards, self._troubles, lives, time.monotonic())
+            logs.tell("state dump", **dump)
 
     # -- capture thread -----------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ FILES = 1_381
 _FOLDERS = 60
 _PATIENCE_S = 30.0
 _LOOK_S = 0.005
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 _SCRIPT = '''\
 """fix_syntax.py: what an agent left to run overnight."""
@@ -54,16 +55,24 @@ class Outcome:
 
 def demonstrate(say: Say) -> Outcome:
     """Play it, and clean up; `say` gets a line for each step. Raises GuardError where a step fails."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a demo that is ended cleans up too
+    for number in _ENDS:
+        signal.signal(number, signal.default_int_handler)  # a demo that is ended cleans up too
     outcome, begun = Outcome(), time.monotonic()
     place = Path(tempfile.mkdtemp(prefix="guardd-demo-"))
     try:
         with _chat(outcome) as port:
             _play(_Stage(place, port), outcome, say)
     finally:
+        _hear_no_more()
         shutil.rmtree(place, ignore_errors=True)
     outcome.seconds["all"] = time.monotonic() - begun
     return outcome
+
+
+def _hear_no_more() -> None:
+    """Cleaning up is not interrupted: it takes a second, and what it left would stay for good."""
+    for number in (signal.SIGINT, *_ENDS):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +204,7 @@ def _daemon(stage: _Stage) -> Iterator[None]:
                 raise GuardError(f"guardd did not start: {log_file.read()[-300:].decode(errors='replace')}")
             yield
         finally:
+            _hear_no_more()
             process.terminate()
             try:
                 process.wait(_PATIENCE_S)

@@ -14,6 +14,11 @@ _QUEUE = """
 _UNASSIGNED = _ALERTS + " WHERE NOT a.assigned ORDER BY a.id"
 _ASSIGN = "UPDATE alerts SET assigned = 1 WHERE id = ?"
 _LAST_OF = _ALERTS + " WHERE a.thread GLOB ? ORDER BY a.id DESC LIMIT 1"
+_LOSSES = """
+    SELECT a.id, a.thread, a.stage, a.severity, a.time_ns, a.repo_id, a.incident_id, a.settled, a.detail FROM alerts a
+    WHERE a.incident_id IS NULL AND a.assigned AND a.stage NOT IN ('resolved', 'test') AND a.thread NOT GLOB 'target-*'
+        AND a.id = (SELECT max(b.id) FROM alerts b WHERE b.thread = a.thread)
+"""
 _DELIVERY = """
     SELECT d.id, d.target, d.stage, d.dedup_key, d.state, d.attempts, d.due_ns, d.sent_ns, d.answer,
         a.id, a.thread, a.stage, a.severity, a.time_ns, a.repo_id, a.incident_id, a.settled, a.detail
@@ -87,6 +92,10 @@ class Outbox:
         """The newest alert of the threads that match a glob."""
         row = self._db.row(_LAST_OF, (threads,))
         return _alert(row) if row else None
+
+    def losses(self) -> list[Alert]:
+        """The newest alert of each loss of protection that is not over."""
+        return [_alert(row) for row in self._db.rows(_LOSSES)]
 
     # -- deliveries ---------------------------------------------------------------------------------------------
 
