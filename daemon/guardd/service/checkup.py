@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from guardd.alerting.endpoint import endpoint, exposed
 from guardd.config.alerts import AlertSettings
 from guardd.errors import ConfigError, StoreDamaged
-from guardd.model import RepoState
+from guardd.model import Moment, RepoState
 from guardd.selection import Selection, SelectionRules
 from guardd.service.installing import login_name, unit_standing
 from guardd.service.standing import RepoStanding, Standing, standing
@@ -58,7 +58,7 @@ def check_limits(root: str, rules: SelectionRules) -> list[Check]:
     return [*watches, _check_permissions(root, found)]
 
 
-def check_up(store: Store, now_ns: int, targets: Sequence[AlertSettings] = ()) -> Iterator[Check]:
+def check_up(store: Store, moment: Moment, targets: Sequence[AlertSettings] = ()) -> Iterator[Check]:
     """Everything that explains why protection is not complete, or why people would not hear of it."""
     yield _check_sqlite()
     soundness = _check_store(store)
@@ -67,9 +67,9 @@ def check_up(store: Store, now_ns: int, targets: Sequence[AlertSettings] = ()) -
     yield _check_disk(store)
     if not soundness.ok:
         return  # what follows would be read from it
-    yield _check_clock(store, now_ns)
+    yield _check_clock(store, moment.wall_ns)
     yield Check("git", True, shutil.which("git") or "not found: only --merge and --from git:REV need it")
-    now = standing(store, now_ns)
+    now = standing(store, moment)
     running = f"guardd runs (pid {now.pid})" if now.pid is not None else "guardd is not running"
     yield Check("daemon", now.pid is not None, running, "start 'guardd'")
     yield Check("unit", *health(unit_standing(login_name()), running=now.pid is not None))

@@ -90,7 +90,7 @@ class Daemon:
         Raises StoreError where the store cannot be used or another daemon has it.
         """
         with Store(self._state_dir, create=True) as store, acquire_daemon_lock(self._state_dir):
-            store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now().wall_ns)
+            store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now())
             signals.hear(
                 {signal.SIGTERM: self._ask_to_stop, signal.SIGINT: self._ask_to_stop,
                  signal.SIGHUP: self._ask_to_reload, signal.SIGUSR1: self._dump}
