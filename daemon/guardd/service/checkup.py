@@ -14,6 +14,7 @@ from guardd.errors import ConfigError, StoreDamaged
 from guardd.model import Moment, RepoState
 from guardd.selection import Selection, SelectionRules
 from guardd.service.installing import login_name, unit_standing
+from guardd.service.reach import may_write
 from guardd.service.standing import RepoStanding, Standing, standing
 from guardd.service.supervision import health
 from guardd.store.database import SOUND_SQLITE, sqlite_version
@@ -163,6 +164,8 @@ def _check_repos(store: Store, now: Standing) -> Iterator[Check]:
         found |= _surveyed(repo)
         if repo.path in found:
             yield _check_permissions(repo.path, found[repo.path])
+        if now.pid is not None and repo.path in by_path and by_path[repo.path].state is not RepoState.STOPPED:
+            yield from _check_restores(repo.path, now.pid)
     if found:
         yield from _check_watches("watches", sum(one.directories for one in found.values()))
 
@@ -178,6 +181,18 @@ def _check_permissions(root: str, found: _Survey) -> Check:
         seen = f"{found.unreadable[0] or root}{more} cannot be read"
     cure = "give this user the right to read it, or exclude it"
     return Check(f"permissions in {root}", not found.unreadable, seen, cure)
+
+
+def _check_restores(root: str, pid: int) -> list[Check]:
+    """Whether guardd itself can put files back: the system's unit may write only to the repos that it was installed with."""
+    is_open = may_write(pid, root)
+    if is_open is None or not os.access(root, os.W_OK):
+        return []
+    seen = (
+        "guardd can write there" if is_open else "guardd sees it read-only, and you do not: its sandbox does not name this repo"
+    )
+    cure = "run 'guardctl service install --system' again (in a container: mount it writable), so that auto_restore works there"
+    return [Check(f"restores in {root}", is_open, seen, cure)]
 
 
 def _check_watches(name: str, directories: int) -> list[Check]:
