@@ -9,8 +9,8 @@ _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now() -> Moment:
-    """The wall time together with the time since boot, which no one can set back (clock_gettime(2))."""
-    return Moment(time.time_ns(), time.clock_gettime_ns(_BOOT_CLOCK), _boot_id())
+    """Wall time, and the time since boot, which no one can set back, with and without suspends (clock_gettime(2))."""
+    return Moment(time.time_ns(), time.clock_gettime_ns(_BOOT_CLOCK), _boot_id(), time.monotonic_ns())
 
 
 @cache

@@ -89,11 +89,12 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A reading of the clocks: wall time, and time since boot, which no one can set."""
+    """A reading of the clocks: wall time, time since boot, which no one can set, and how much of that the machine was awake."""
 
     wall_ns: int
     boot_ns: int
     boot_id: str
+    awake_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

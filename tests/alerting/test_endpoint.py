@@ -66,3 +66,19 @@ def test_secrets_that_others_can_read_are_named(tmp_path: Path) -> None:
     url.chmod(0o600)
     secret.chmod(0o640)
     assert exposed(settings(url_file=str(url), secret_file=str(secret))) == [str(secret)]
+
+
+@pytest.mark.parametrize("url", ["tgram://123456789:SECRET/-100", "ntfys://user:pass@host/topic", "mailto://u:p@example.org"])
+def test_what_an_apprise_url_has_for_a_port_is_no_matter_of_ours(url: str) -> None:
+    assert endpoint(AlertSettings.model_validate({"url": url})).kind == "apprise"
+
+
+@pytest.mark.parametrize(
+    "url", ["json://u:SECRET#SECRET@h/", "json://u:SECRET/x@h:SECRET/", "https://[SECRET", "slack://h:SECRET/"]
+)
+def test_a_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
+    try:
+        endpoint(AlertSettings.model_validate({"url": url}))
+    except (ConfigError, ValidationError) as error:
+        texts = [str(error), repr(error), str(error.__cause__), str(error.__context__)]
+        assert not [text for text in texts if "SECRET" in text]

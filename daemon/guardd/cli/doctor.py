@@ -44,7 +44,7 @@ def command(context: Context, canary: bool, deadline: str) -> int:
     config = _check_config(context)
     tell(config)
     try:
-        for one in check_up(context.store, context.now.wall_ns, context.settings.alert if config.ok else ()):
+        for one in check_up(context.store, context.now, context.settings.alert if config.ok else ()):
             tell(one)
     except StoreDamaged as error:  # so far that it does not even open
         message, _, cure = str(error).partition("; ")

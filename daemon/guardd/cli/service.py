@@ -147,7 +147,7 @@ def _daemon(context: Context) -> dict[str, Any]:
     if not os.path.exists(os.path.join(context.state_dir, "guard.db")):
         return {"running": False, "pid": None, "repos": {}}
     try:
-        now = standing(context.store, context.now.wall_ns)
+        now = standing(context.store, context.now)
     except StoreError as error:
         return {"running": None, "pid": None, "repos": {}, "error": str(error)}
     return {"running": now.pid is not None, "pid": now.pid, "repos": {repo.path: str(repo.state) for repo in now.repos}}

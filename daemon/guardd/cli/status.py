@@ -17,7 +17,7 @@ _COLORS = {"protected": "green", "starting": "yellow", "degraded": "red", "desyn
 @pass_context
 def command(context: Context) -> int:
     """How well each repo is protected right now."""
-    now = standing(context.store, context.now.wall_ns)
+    now = standing(context.store, context.now)
     if context.json:
         emit(context, _document(now))
     else:

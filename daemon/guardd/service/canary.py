@@ -228,10 +228,11 @@ def _is_canarys(store: Store, incident: Incident) -> bool:
 
 def _check_free(store: Store, repo: Repo, trial: Trial) -> None:
     """Refuse where the canary would prove nothing, or be in someone's way. Raises _Failed."""
-    now_ns = clock.now().wall_ns
+    now = clock.now()
+    now_ns = now.wall_ns
     if daemon_lock(store.state_dir).holder() is None:
         raise _Failed("planted", "guardd is not running: nothing can be shown", "start 'guardd'")
-    (_, state, reasons), *_ = states(store, [repo.path], now_ns)
+    (_, state, reasons), *_ = states(store, [repo.path], now)
     if state in (RepoState.STOPPED, RepoState.STARTING):
         cure = "wait for the baseline, then try again" if state is RepoState.STARTING else "see 'guardctl status'"
         raise _Failed("planted", "; ".join([f"{repo.path} is {state}", *reasons]), cure)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from guardd.alerting.endpoint import endpoint, exposed
 from guardd.config.alerts import AlertSettings
 from guardd.errors import ConfigError, StoreDamaged
-from guardd.model import RepoState
+from guardd.model import Moment, RepoState
 from guardd.selection import Selection, SelectionRules
 from guardd.service.installing import login_name, unit_standing
+from guardd.service.reach import may_write
 from guardd.service.standing import RepoStanding, Standing, standing
 from guardd.service.supervision import health
 from guardd.store.database import SOUND_SQLITE, sqlite_version
@@ -58,7 +59,7 @@ def check_limits(root: str, rules: SelectionRules) -> list[Check]:
     return [*watches, _check_permissions(root, found)]
 
 
-def check_up(store: Store, now_ns: int, targets: Sequence[AlertSettings] = ()) -> Iterator[Check]:
+def check_up(store: Store, moment: Moment, targets: Sequence[AlertSettings] = ()) -> Iterator[Check]:
     """Everything that explains why protection is not complete, or why people would not hear of it."""
     yield _check_sqlite()
     soundness = _check_store(store)
@@ -67,9 +68,9 @@ def check_up(store: Store, now_ns: int, targets: Sequence[AlertSettings] = ()) -
     yield _check_disk(store)
     if not soundness.ok:
         return  # what follows would be read from it
-    yield _check_clock(store, now_ns)
+    yield _check_clock(store, moment.wall_ns)
     yield Check("git", True, shutil.which("git") or "not found: only --merge and --from git:REV need it")
-    now = standing(store, now_ns)
+    now = standing(store, moment)
     running = f"guardd runs (pid {now.pid})" if now.pid is not None else "guardd is not running"
     yield Check("daemon", now.pid is not None, running, "start 'guardd'")
     yield Check("unit", *health(unit_standing(login_name()), running=now.pid is not None))
@@ -163,6 +164,8 @@ def _check_repos(store: Store, now: Standing) -> Iterator[Check]:
         found |= _surveyed(repo)
         if repo.path in found:
             yield _check_permissions(repo.path, found[repo.path])
+        if now.pid is not None and repo.path in by_path and by_path[repo.path].state is not RepoState.STOPPED:
+            yield from _check_restores(repo.path, now.pid)
     if found:
         yield from _check_watches("watches", sum(one.directories for one in found.values()))
 
@@ -178,6 +181,18 @@ def _check_permissions(root: str, found: _Survey) -> Check:
         seen = f"{found.unreadable[0] or root}{more} cannot be read"
     cure = "give this user the right to read it, or exclude it"
     return Check(f"permissions in {root}", not found.unreadable, seen, cure)
+
+
+def _check_restores(root: str, pid: int) -> list[Check]:
+    """Whether guardd itself can put files back: the system's unit may write only to the repos that it was installed with."""
+    is_open = may_write(pid, root)
+    if is_open is None or not os.access(root, os.W_OK):
+        return []
+    seen = (
+        "guardd can write there" if is_open else "guardd sees it read-only, and you do not: its sandbox does not name this repo"
+    )
+    cure = "run 'guardctl service install --system' again (in a container: mount it writable), so that auto_restore works there"
+    return [Check(f"restores in {root}", is_open, seen, cure)]
 
 
 def _check_watches(name: str, directories: int) -> list[Check]:

@@ -101,7 +101,7 @@ class Daemon:
 
     def _run(self) -> bool:
         with Store(self._state_dir, create=True) as store, acquire_daemon_lock(self._state_dir):
-            store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now().wall_ns)
+            store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now())
             signals.hear(
                 {signal.SIGTERM: self._ask_to_stop, signal.SIGINT: self._ask_to_stop,
                  signal.SIGHUP: self._ask_to_reload, signal.SIGUSR1: self._dump_asked.set}

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from guardd import clock
 from guardd.errors import GuardError
 from guardd.model import Incident, RepoState
 from guardd.service.standing import standing
@@ -214,7 +215,7 @@ def _daemon(stage: _Stage) -> Iterator[None]:
 
 def _is_ready(stage: _Stage) -> bool:
     with contextlib.suppress(GuardError), Store(stage.state) as store:  # an error: there is no store yet
-        now = standing(store, time.time_ns())
+        now = standing(store, clock.now())
         return bool(now.repos) and all(repo.state is RepoState.PROTECTED for repo in now.repos)
     return False
 

@@ -244,7 +244,8 @@ class Guard:
             state = RepoState.STARTING
         else:
             state = RepoState.DEGRADED if reasons else RepoState.PROTECTED
-        return Live(state, tuple(map(str, reasons)), len(self.dirty), self.dirty.lag_ns(), clock.now().wall_ns)
+        now = clock.now()
+        return Live(state, tuple(map(str, reasons)), len(self.dirty), self.dirty.lag_ns(), now.wall_ns, now.awake_ns)
 
     def _reasons(self, *, silent: bool) -> list[Reason]:
         reasons = [*self._watch.problems(), *list(self._hidden.values())]

@@ -81,7 +81,7 @@ class _Collector(Collector):
     def _of_repos(self, store: Store) -> Iterator[Metric]:
         state = GaugeMetricFamily("guardd_repo_state", "1 for the state that a repo is in.", labels=["repo", "state"])
         scanned = GaugeMetricFamily("guardd_last_scan_timestamp_seconds", "End of the last scan of everything.", labels=["repo"])
-        for repo, now, _ in states(store, [path for path, _ in self._duties().repos], clock.now().wall_ns):
+        for repo, now, _ in states(store, [path for path, _ in self._duties().repos], clock.now()):
             if repo is None:
                 continue
             for one in RepoState:

@@ -102,7 +102,7 @@ class Monitoring:
     def _readiness(self) -> Answer:
         """Whether every repo is protected; a line for each that is not, with codes only: messages name paths."""
         with Store(self._state_dir, durable=False) as store:
-            found = states(store, [path for path, _ in self._duties().repos], clock.now().wall_ns)
+            found = states(store, [path for path, _ in self._duties().repos], clock.now())
         lines = []
         for repo, state, reasons in found:
             codes = " ".join(dict.fromkeys(reason.partition(":")[0] for reason in reasons))

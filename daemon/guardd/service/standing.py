@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from guardd import __version__
-from guardd.model import RepoState
+from guardd.model import Moment, RepoState
 from guardd.store.incidents import Pause
 from guardd.store.lock import daemon_lock, restore_lock
 from guardd.store.outbox import Failing
@@ -12,7 +12,7 @@ from guardd.store.repos import Live, Repo
 from guardd.store.store import Store, StoreSize
 
 _STALE_NS = 45 * 1_000_000_000
-"""The daemon speaks every 10 s; after this long a silence it hangs, or is stopped."""
+"""The daemon speaks every 10 s; after this long a silence it hangs, or is stopped. While the machine sleeps, no one speaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ class Standing:
     failing: tuple[Failing, ...]
 
 
-def standing(store: Store, now_ns: int) -> Standing:
+def standing(store: Store, now: Moment) -> Standing:
     """How things stand at this moment."""
     pid = daemon_lock(store.state_dir).holder()
-    repos = tuple(_repo_standing(store, repo, now_ns, running=pid is not None) for repo in store.repos.all())
+    repos = tuple(_repo_standing(store, repo, now, running=pid is not None) for repo in store.repos.all())
     outbox = store.outbox
     return Standing(
         pid, __version__, repos, store.path, store.size(), store.incidents.count_open(), outbox.pending(),
@@ -59,18 +59,18 @@ def standing(store: Store, now_ns: int) -> Standing:
     )  # fmt: skip
 
 
-def states(store: Store, roots: Iterable[str], now_ns: int) -> list[tuple[Repo | None, RepoState, tuple[str, ...]]]:
+def states(store: Store, roots: Iterable[str], now: Moment) -> list[tuple[Repo | None, RepoState, tuple[str, ...]]]:
     """The state, with reasons, of each repo that a running daemon has to guard; None: it could not take it up so far."""
     found = [store.repos.find(root) for root in roots]
-    return [(repo, *_state(store.repos.live(repo.id) if repo else None, now_ns, running=True)) for repo in found]
+    return [(repo, *_state(store.repos.live(repo.id) if repo else None, now, running=True)) for repo in found]
 
 
-def _repo_standing(store: Store, repo: Repo, now_ns: int, *, running: bool) -> RepoStanding:
+def _repo_standing(store: Store, repo: Repo, now: Moment, *, running: bool) -> RepoStanding:
     files, versions = store.repos.counts(repo.id)
     live = store.repos.live(repo.id)
-    state, reasons = _state(live, now_ns, running=running)
+    state, reasons = _state(live, now, running=running)
     dirty, lag_ns = (live.dirty, live.lag_ns) if live and running else (0, 0)
-    pause = store.incidents.pause_at(repo.id, now_ns)
+    pause = store.incidents.pause_at(repo.id, now.wall_ns)
     return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, _interrupted(store, repo), repo.scan_ns, pause)
 
 
@@ -81,14 +81,16 @@ def _interrupted(store: Store, repo: Repo) -> int | None:
     return unfinished[-1].id
 
 
-def _state(live: Live | None, now_ns: int, *, running: bool) -> tuple[RepoState, tuple[str, ...]]:
+def _state(live: Live | None, now: Moment, *, running: bool) -> tuple[RepoState, tuple[str, ...]]:
     if not running:
         return RepoState.STOPPED, ("stopped: guardd is not running; start it with 'guardd'",)
     if live is None:
         return RepoState.STOPPED, (
             "not-guarded: the running guardd does not guard this repo; add it to the config and send guardd a SIGHUP",
         )
-    if now_ns - live.beat_ns > _STALE_NS:
-        silent = (now_ns - live.beat_ns) // 1_000_000_000
-        return RepoState.DESYNCED, (f"silent: guardd has said nothing for {silent} s; look at its log, restart it",)
+    silent_ns = now.awake_ns - live.awake_ns
+    if silent_ns > _STALE_NS:
+        return RepoState.DESYNCED, (
+            f"silent: guardd has said nothing for {silent_ns // 1_000_000_000} s; look at its log, restart it",
+        )
     return live.state, live.reasons

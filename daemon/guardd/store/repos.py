@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from guardd.model import Alert, RepoState, Severity, Stage
+from guardd.model import Alert, Moment, RepoState, Severity, Stage
 from guardd.selection import SelectionRules
 from guardd.store.database import Database, Row
 from guardd.store.outbox import Outbox
@@ -18,15 +18,16 @@ _SCANNED = """
     UPDATE repos SET scanned = ?, scan_ns = ?, baseline_ns = CASE WHEN baseline_ns THEN baseline_ns ELSE ? END WHERE id = ?
 """
 _SAY = """
-    INSERT INTO live (repo_id, state, reasons, dirty, lag_ns, beat_ns) VALUES (?, ?, ?, ?, ?, ?)
+    INSERT INTO live (repo_id, state, reasons, dirty, lag_ns, beat_ns, awake_ns) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (repo_id) DO UPDATE SET
         state = excluded.state, reasons = excluded.reasons,
-        dirty = excluded.dirty, lag_ns = excluded.lag_ns, beat_ns = excluded.beat_ns
+        dirty = excluded.dirty, lag_ns = excluded.lag_ns, beat_ns = excluded.beat_ns,
+        awake_ns = excluded.awake_ns
 """
 _FORGET = "DELETE FROM live WHERE repo_id = ?"
 _VOID = "DELETE FROM live"
 _LAST_BEAT = "SELECT max(beat_ns) FROM live"
-_LIVE = "SELECT state, reasons, dirty, lag_ns, beat_ns FROM live WHERE repo_id = ?"
+_LIVE = "SELECT state, reasons, dirty, lag_ns, beat_ns, awake_ns FROM live WHERE repo_id = ?"
 _FILES = "SELECT count(*) FROM paths WHERE repo_id = ? AND present"
 _VERSIONS = "SELECT count(*) FROM versions v JOIN paths p ON p.id = v.path_id WHERE p.repo_id = ?"
 
@@ -45,13 +46,17 @@ class Repo:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What the daemon last said of a repo, and when (`beat_ns`); `lag_ns` is the age of the oldest hint not yet captured."""
+    """What the daemon last said of a repo, and when: `beat_ns` (wall clock) and `awake_ns` (Moment.awake_ns).
+
+    `lag_ns` is the age of the oldest hint not yet captured.
+    """
 
     state: RepoState
     reasons: tuple[str, ...]
     dirty: int
     lag_ns: int
     beat_ns: int
+    awake_ns: int = 0
 
 
 class Repos:
@@ -88,16 +93,21 @@ class Repos:
         """Leave word of how a repo is, and of what people must be told of it."""
         with self._db.transaction():
             self._outbox.queue(alerts)
-            self._db.run(_SAY, (repo_id, live.state, json.dumps(live.reasons), live.dirty, live.lag_ns, live.beat_ns))
+            self._say(repo_id, live)
 
-    def begin_all(self, repo_ids: Iterable[int], now_ns: int) -> None:
+    def begin_all(self, repo_ids: Iterable[int], now: Moment) -> None:
         """A daemon begins: what an earlier one said is void, these repos are starting."""
         with self._db.transaction():
             last_beat = self._db.value(_LAST_BEAT)
             if last_beat is not None:  # whoever stops in order takes its word back
-                self._outbox.queue([_crashed(last_beat, now_ns, self._outbox.last("daemon-*"))])
+                self._outbox.queue([_crashed(last_beat, now.wall_ns, self._outbox.last("daemon-*"))])
             self._db.run(_VOID)
-            self._db.run_many(_SAY, ((repo_id, RepoState.STARTING, "[]", 0, 0, now_ns) for repo_id in repo_ids))
+            for repo_id in repo_ids:
+                self._say(repo_id, Live(RepoState.STARTING, (), 0, 0, now.wall_ns, now.awake_ns))
+
+    def _say(self, repo_id: int, live: Live) -> None:
+        said = (live.state, json.dumps(live.reasons), live.dirty, live.lag_ns, live.beat_ns, live.awake_ns)
+        self._db.run(_SAY, (repo_id, *said))
 
     def fall_silent(self, repo_id: int, alerts: Iterable[Alert] = ()) -> None:
         """The daemon no longer speaks for this repo, and people must be told so much of it."""

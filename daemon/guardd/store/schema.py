@@ -199,6 +199,7 @@ CREATE TABLE labels (                        -- snapshots: places in the log tha
     label   TEXT NOT NULL                    -- one line, nothing in it that a terminal obeys
 );
 CREATE INDEX labels_by_repo ON labels (repo_id, id);
+ALTER TABLE live ADD COLUMN awake_ns INTEGER NOT NULL DEFAULT 0;  -- of the beat: Moment.awake_ns
 """
 
 _MIGRATIONS = (_V1, _V2, _V3)
