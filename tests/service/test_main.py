@@ -50,6 +50,7 @@ def test_a_disk_that_is_full_at_the_start_is_one_line_and_tried_again(world: Wor
     try:
         if not is_new:
             world.start().stop()
+            (world.state / "ballast").unlink()  # with it, guardd would start
         fill(world.state, what)
         done = subprocess.run(
             [PROGRAMS / "guardd", "--repo", world.root], env=world.env, capture_output=True, text=True, check=False, timeout=30
