@@ -18,7 +18,7 @@ run: $(VENV)/.runtime  ## Guard a tree: make run REPO=path
 test: $(VENV)/.dev  ## Run all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-test-long: $(VENV)/.dev  ## Run the long suite: storms over 50 seeds, trees of real size
+test-long: $(VENV)/.dev  ## Run the long suite: 50 storms, trees of real size, every kind of damage
 	$(BIN)/pytest -m long --timeout 600 $(PYTEST_ARGS)
 
 check: $(VENV)/.dev  ## Lint, format, types, layers

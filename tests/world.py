@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 PROGRAMS = Path(sys.executable).parent
 
@@ -24,6 +26,11 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 30.0, what: s
             return
         assert time.monotonic() < deadline, f"did not happen within {timeout_s} s: {what or condition}"
         time.sleep(max(0.02, 2 * (time.monotonic() - begun)))
+
+
+def some_of(values: Iterable[Any], *kept: Any) -> list[Any]:
+    """Parameters of which only the `kept` ones are in the everyday suite, and all of them in the long one."""
+    return [value if value in kept else pytest.param(value, marks=pytest.mark.long) for value in values]
 
 
 def snapshot(root: Path) -> dict[str, bytes]:

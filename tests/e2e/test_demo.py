@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.world import PROGRAMS, World, wait_until
+from tests.world import PROGRAMS, World, some_of, wait_until
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_the_demo_damages_recognises_tells_and_puts_back(stage: World) -> None:
     assert not stage.state.exists(), "the user's own store is not touched"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", some_of([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], signal.SIGHUP))
 def test_the_demo_cleans_up_when_it_is_interrupted(stage: World, number: int) -> None:
     process = subprocess.Popen(
         [PROGRAMS / "guardctl", "demo"], env=stage.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,

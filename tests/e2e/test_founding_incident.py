@@ -48,6 +48,7 @@ def test_standard_library_rewritten_and_the_daemon_killed_comes_back_byte_for_by
     strike_and_return(world, 60)
 
 
+@pytest.mark.long
 def test_25000_files_rewritten_and_the_daemon_killed_come_back_byte_for_byte(world: World) -> None:
     make_tree(world.root, files=25_000, folders=2_600, mean_bytes=1_500, seed=1)
     strike_and_return(world, 120)

@@ -58,3 +58,13 @@ def test_a_daemon_starts_on_a_full_disk_with_the_room_of_the_ballast(small: Worl
     daemon = small.start()
     wait_until(lambda: any("disk-almost-full" in str(one["reasons"]) for one in daemon.events("state")), what="it says so")
     assert "disk-almost-full" in str(small.status()["reasons"])
+
+
+def test_a_full_disk_is_never_green_though_the_daemon_cannot_write_how_it_is(small: World) -> None:
+    small.write("a.py")
+    small.start()
+    (small.state / "ballast").unlink()
+    fill(small.state, 0)
+    status = small.status()
+    assert status["state"] == "degraded"
+    assert any(reason.startswith("store-full:") for reason in status["reasons"])

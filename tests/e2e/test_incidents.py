@@ -8,7 +8,7 @@ import pytest
 from benchmarks.damage import KINDS, Damage, hollow
 from benchmarks.make_tree import copy_packages, copy_stdlib
 from tests.e2e.test_daemon import git
-from tests.world import Daemon, World, snapshot, wait_until
+from tests.world import Daemon, World, snapshot, some_of, wait_until
 
 from guardd.store.store import Store
 
@@ -38,7 +38,10 @@ def hollow_files(world: World, count: int, below: str = "", seed: int = 1) -> se
     return damaged
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "slow drip"])
+EVERYDAY = ("hollowed behind a marker", "imports of missing names", "emptied", "unbalanced brackets", "conflict markers")
+
+
+@pytest.mark.parametrize("kind", some_of([kind for kind in KINDS if kind != "slow drip"], *EVERYDAY))
 def test_each_kind_of_damage_is_seen_at_once_named_whole_and_taken_back(watched: tuple[World, Daemon], kind: str) -> None:
     world, daemon = watched
     before = snapshot(world.root)
@@ -61,7 +64,9 @@ def test_each_kind_of_damage_is_seen_at_once_named_whole_and_taken_back(watched:
     assert world.json("status")["incidents_open"] == 0
 
 
-@pytest.mark.parametrize("kind", ["hollowed behind a marker", "mass deletion", "mass rename to nonsense"])
+@pytest.mark.parametrize(
+    "kind", some_of(["hollowed behind a marker", "mass deletion", "mass rename to nonsense"], "mass deletion")
+)
 def test_an_incident_is_open_while_the_damage_still_goes_on_and_has_all_of_it_in_the_end(
     watched: tuple[World, Daemon], kind: str
 ) -> None:

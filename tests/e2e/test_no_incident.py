@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from benchmarks.damage import hollow
 from benchmarks.make_tree import copy_packages, copy_stdlib
-from tests.world import PROGRAMS, Daemon, World, wait_until
+from tests.world import PROGRAMS, Daemon, World, some_of, wait_until
 
 SETTINGS = '[detection]\napprove_above = 20\n[response]\nsettle = "0.5s"\n'
 
@@ -166,14 +166,17 @@ EXPLAINED = [tool for tool in TOOLS if tool not in (split_modules, silence_print
 """Of the others nothing is wrong, but they are changes of the code all the same."""
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+EVERYDAY_TOOLS = (ruff_format, isort, pyupgrade, move_a_package, split_modules, copy_back_from_a_backup, change_a_library)
+
+
+@pytest.mark.parametrize("tool", some_of(TOOLS, *EVERYDAY_TOOLS))
 def test_a_tool_is_no_incident_and_its_harmful_twin_is_one(watched: tuple[World, Daemon], tool: Callable[[World], None]) -> None:
     world, daemon = watched
     tool(world)
     only_the_damage_is_found(world, daemon, damage(world), explained=tool in EXPLAINED)
 
 
-@pytest.mark.parametrize("pause_s", [0.02, 0.4])
+@pytest.mark.parametrize("pause_s", some_of([0.02, 0.4], 0.02))
 def test_a_name_renamed_file_by_file_is_at_most_a_warning_that_explains_itself(
     watched: tuple[World, Daemon], pause_s: float
 ) -> None:
@@ -349,7 +352,13 @@ OPERATIONS: list[Callable[[World], None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+EVERYDAY_OPERATIONS = (
+    checkout, checkout_of_packed_history, stash_and_pop, rebase, submodule_update, merge_with_conflicts, sparse_checkout,
+    checkout_with_conversion, checkout_after_refactoring,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", some_of(OPERATIONS, *EVERYDAY_OPERATIONS))
 def test_git_is_no_incident_and_its_harmful_twin_is_one(world: World, operation: Callable[[World], None]) -> None:
     copy_packages(world.root)
     committed(world)

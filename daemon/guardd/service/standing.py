@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from guardd import __version__
 from guardd.model import Moment, RepoState
+from guardd.store.database import is_disk_full
 from guardd.store.incidents import Pause
 from guardd.store.lock import daemon_lock, restore_lock
 from guardd.store.outbox import Failing
@@ -13,6 +14,8 @@ from guardd.store.store import Store, StoreSize
 
 _STALE_NS = 45 * 1_000_000_000
 """The daemon speaks every 10 s; after this long a silence it hangs, or is stopped. While the machine sleeps, no one speaks."""
+
+_WORSE = (RepoState.PROTECTED, RepoState.STARTING, RepoState.DEGRADED, RepoState.DESYNCED, RepoState.STOPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,13 @@ def standing(store: Store, now: Moment) -> Standing:
 def states(store: Store, roots: Iterable[str], now: Moment) -> list[tuple[Repo | None, RepoState, tuple[str, ...]]]:
     """The state, with reasons, of each repo that a running daemon has to guard; None: it could not take it up so far."""
     found = [store.repos.find(root) for root in roots]
-    return [(repo, *_state(store.repos.live(repo.id) if repo else None, now, running=True)) for repo in found]
+    return [(repo, *_state(store, store.repos.live(repo.id) if repo else None, now, running=True)) for repo in found]
 
 
 def _repo_standing(store: Store, repo: Repo, now: Moment, *, running: bool) -> RepoStanding:
     files, versions = store.repos.counts(repo.id)
     live = store.repos.live(repo.id)
-    state, reasons = _state(live, now, running=running)
+    state, reasons = _state(store, live, now, running=running)
     dirty, lag_ns = (live.dirty, live.lag_ns) if live and running else (0, 0)
     pause = store.incidents.pause_at(repo.id, now.wall_ns)
     return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, _interrupted(store, repo), repo.scan_ns, pause)
@@ -81,7 +84,7 @@ def _interrupted(store: Store, repo: Repo) -> int | None:
     return unfinished[-1].id
 
 
-def _state(live: Live | None, now: Moment, *, running: bool) -> tuple[RepoState, tuple[str, ...]]:
+def _state(store: Store, live: Live | None, now: Moment, *, running: bool) -> tuple[RepoState, tuple[str, ...]]:
     if not running:
         return RepoState.STOPPED, ("stopped: guardd is not running; start it with 'guardd'",)
     if live is None:
@@ -93,4 +96,8 @@ def _state(live: Live | None, now: Moment, *, running: bool) -> tuple[RepoState,
         return RepoState.DESYNCED, (
             f"silent: guardd has said nothing for {silent_ns // 1_000_000_000} s; look at its log, restart it",
         )
+    if is_disk_full(store.state_dir) and not any(reason.startswith("store-full:") for reason in live.reasons):
+        # What the daemon knows of it by now it cannot write.
+        full = "store-full: no space is left for the store; free some space; captures wait until then"
+        return max(live.state, RepoState.DEGRADED, key=_WORSE.index), (*live.reasons, full)
     return live.state, live.reasons

@@ -106,7 +106,7 @@ def sqlite_version() -> tuple[int, ...]:
     return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
 
 
-def _is_disk_full(folder: str) -> bool:
+def is_disk_full(folder: str) -> bool:
     """Whether the disk of a directory has no room for a region of the WAL's index (32 KiB), or no inode left."""
     try:
         room = os.statvfs(folder)
@@ -128,7 +128,7 @@ def _as_store_errors(path: str) -> Iterator[None]:
     except apsw.ReadOnlyError as error:
         raise StoreError(f"the store {path} cannot be written ({error}); check its permissions and its disk") from error
     except (apsw.CantOpenError, apsw.IOError) as error:
-        if _is_disk_full(os.path.dirname(path)):  # no room for the WAL's index, or no inode: SQLite says neither by its name
+        if is_disk_full(os.path.dirname(path)):  # no room for the WAL's index, or no inode: SQLite says neither by its name
             raise StoreFull(f"no space left for the store {path}; free some space on its disk") from error
         if isinstance(error, apsw.IOError):
             raise StoreError(f"the store {path} failed ({error}); see 'guardctl doctor'") from error
