@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ import pytest
 from tests.world import wait_until
 from watchdog.observers.polling import PollingObserver
 
+from guardd.errors import Interrupted
 from guardd.selection import Selection, SelectionRules
 from guardd.watching import RepoWatch
 from guardd.watching.portable import portable_observer
+from guardd.watching.pulse import SILENT_NS
 
 
 class Sink:
@@ -367,3 +370,29 @@ def test_the_portable_observer_hints_what_changed(tmp_path: Path) -> None:
     finally:
         observer.stop()
         observer.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only inotify needs a walk")
+def test_a_walk_that_takes_long_is_no_silence_and_ends_where_it_is_told_to(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    for number in range(10):
+        (watched.root / f"p{number}").mkdir()
+
+    def is_overdue() -> bool:
+        return watched.watch.pulse.overdue(time.monotonic_ns() + 2 * SILENT_NS)
+
+    def stop() -> None:
+        raise Interrupted("told to stop")
+
+    with pytest.raises(Interrupted):
+        watched.watch.start(stop)
+    assert not watched.watch.alive
+    watched.watch.stop()
+    during: list[bool] = []
+    watched.watch.start(lambda: during.append(is_overdue()))
+    try:
+        assert len(during) > 10
+        assert not any(during)
+        assert is_overdue(), "from now on a beat must come back"
+    finally:
+        watched.watch.stop()

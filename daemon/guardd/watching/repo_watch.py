@@ -55,9 +55,10 @@ class RepoWatch:
         `go_on` is called for each directory of the walk, where there is one; it ends the start by raising Interrupted.
         """
         os.makedirs(self._beat_dir, mode=0o700, exist_ok=True)
-        self.pulse.begin(time.monotonic_ns())
-        self._observer = self._new_observer(go_on)
-        self._observer.start()
+        observer = self._new_observer(go_on)
+        observer.start()
+        self._observer = observer
+        self.pulse.begin(time.monotonic_ns())  # only now: a long walk is no silence
 
     def stop(self) -> None:
         """End the watch and its threads; without a watch, nothing."""
