@@ -65,6 +65,7 @@ class Courier:
         self._settings = settings
         self._shift = shift
         self._unwritten: Callable[[Outbox], None] | None = None
+        self._rest_s = 0.0
 
     def run(self) -> None:
         """Deliver what is due, for ever."""
@@ -96,6 +97,8 @@ class Courier:
             with self._shift.wake:
                 self._shift.busy -= 1
                 self._shift.worked = time.monotonic()
+        time.sleep(self._rest_s)  # the target's own limit (Slack: one message a second), once it is written down what was sent
+        self._rest_s = 0.0
 
     def _deliver(self, store: Store, delivery: Delivery) -> Callable[[Outbox], None]:
         """Try to send it; how to write down what became of it."""
@@ -113,7 +116,7 @@ class Courier:
             log.warning("alert not delivered", **about, attempts=delivery.attempts + tries, error=str(failure))
             return self._put_back(delivery, tries, failure, begun_ns)
         log.info("alert delivered", **about, attempts=delivery.attempts + tries, answer=answer)
-        time.sleep(least_interval_s(to.kind))  # the target's own limit (Slack: one message a second)
+        self._rest_s = least_interval_s(to.kind)
         return partial(Outbox.sent, delivery=delivery, attempts=tries, now_ns=clock.now().wall_ns, answer=answer)
 
     def _attempts(self) -> Iterator[Any]:
@@ -130,7 +133,7 @@ class Courier:
         answer = str(failure)
         if failure.refused or begun_ns - delivery.alert.time_ns > _LONGEST_NS:
             return partial(Outbox.refused, delivery=delivery, attempts=tries, answer=answer, failing_ns=begun_ns)
-        wait_s = next_try_s(delivery.attempts, failure.retry_after_s, passing=failure.passing, spread=random.random())  # noqa: S311
+        wait_s = next_try_s(delivery.attempts, failure.retry_after_s, passing=failure.passing, spread=random.random())  # noqa: S311  # jitter
         due_ns = clock.now().wall_ns + int(wait_s * _SECOND_NS)
         return partial(Outbox.postponed, delivery=delivery, attempts=tries, due_ns=due_ns, answer=answer, failing_ns=begun_ns)
 

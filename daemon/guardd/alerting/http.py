@@ -5,6 +5,7 @@ every byte. Proxies that the environment names are not used.
 """
 
 import base64
+import math
 import socket
 import threading
 import time
@@ -236,4 +237,4 @@ def _retry_after(value: str | None) -> float | None:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
         except (ValueError, TypeError, OverflowError):
             return None
-    return min(max(seconds, 0.0), _LONGEST_WAIT_S) if seconds == seconds else None  # noqa: PLR0124  # not a NaN
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_WAIT_S)
