@@ -227,8 +227,8 @@ class Detector:
         if is_canary(path) and not (before and before.state.present and version.state.present):
             self._clear(path)  # planted, or taken away again: no place that code of others went to, and no deletion
             return None
-        if before is None or not before.state.present:
-            self._clear(path)
+        if before is None or not before.state.present or (version.state.present and _is_empty(before)):
+            self._clear(path)  # an empty file that is filled is as good as new: there was nothing to lose
             self._departures.unborn(path)
             if version.state.present and version.origin is not Origin.RESTORE:
                 self._departures.came(version)  # new files are no damage; but they may be where others went
@@ -489,6 +489,10 @@ class Detector:
             version = self._store.log.version(member.after_seq) if member.damaged and not member.gone else None
             if version is not None:
                 self._judge.known_damage.add(version.state.blob)
+
+
+def _is_empty(version: Version) -> bool:
+    return version.state.kind is Kind.FILE and not version.state.size
 
 
 def _burst_of(versions: Sequence[Version]) -> Sequence[Version]:
