@@ -1,10 +1,11 @@
 """Which paths are kept."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from guardd.selection import Selection, SelectionRules, marks_environment
+from guardd.selection import Selection, SelectionRules, marks_environment, matcher
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,26 @@ def test_gitignore_files_count_only_when_respected_and_the_deepest_decides(tmp_p
     (tmp_path / ".gitignore").write_text("")
     respecting.forget()
     assert respecting.wants("local.py")
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        SelectionRules(exclude=("gen*/", "*_pb2.py")),
+        SelectionRules(include=("*.py", "tools/*")),
+        SelectionRules(respect_gitignore=True),
+    ],
+)
+def test_names_in_no_encoding_are_selected_like_others(tmp_path: Path, rules: SelectionRules) -> None:
+    (tmp_path / ".gitignore").write_bytes(b"gen*\n*_pb2.py\n\xff*.txt\n")
+    selection = Selection(str(tmp_path), rules)
+    name = os.fsdecode(b"a\xff.py")
+    assert selection.wants(name)
+    assert selection.wants(f"d\udce9r/{name}")
+    assert matcher(("d?r/",))(f"d\udce9r/{name}")
+    if rules.exclude or rules.respect_gitignore:
+        assert not selection.wants(os.fsdecode(b"gen\xff/a.py"))
+        assert not selection.wants(os.fsdecode(b"\xff_pb2.py"))
 
 
 def test_equal_rules_have_equal_fingerprints() -> None:

@@ -3,14 +3,10 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from guardd.model import RepoPath
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
 
 DEFAULT_INCLUDE = ("*.py", "*.pyi")
 
@@ -61,9 +57,9 @@ class Selection:
     def __init__(self, root: str, rules: SelectionRules) -> None:
         self.rules = rules
         self._suffixes = _plain_suffixes(rules.include)
-        self._include = None if self._suffixes else _spec(rules.include)
+        self._include = None if self._suffixes else _Patterns(rules.include)
         self._builtin_names = frozenset(p.rstrip("/") for p in BUILTIN_EXCLUDE if p[0] not in "/*")
-        self._exclude = _spec((*BUILTIN_EXCLUDE, *rules.exclude)) if rules.exclude else None
+        self._exclude = _Patterns((*BUILTIN_EXCLUDE, *rules.exclude)) if rules.exclude else None
         self._gitignore = _GitIgnore(root) if rules.respect_gitignore else None
         self._dirs: dict[RepoPath, bool] = {"": True}
 
@@ -82,7 +78,7 @@ class Selection:
                 return False
         elif path.startswith(TEMPORARY, path.rfind("/") + 1) or not self._includes(path):
             return False
-        if self._exclude is not None and self._exclude.match_file(path):
+        if self._exclude is not None and self._exclude.match(path):
             return False
         return self._gitignore is None or not self._gitignore.ignores(path)
 
@@ -97,13 +93,13 @@ class Selection:
             self._gitignore.forget()
 
     def _includes(self, path: RepoPath) -> bool:
-        return self._include is None or self._include.match_file(path)
+        return self._include is None or self._include.match(path)
 
     def _admits_dir(self, path: RepoPath, name: str) -> bool:
         if name in NEVER:
             return False
         if self._exclude is not None:
-            if self._exclude.match_file(path + "/"):
+            if self._exclude.match(path + "/"):
                 return False
         elif name in self._builtin_names or name.endswith(".egg-info") or path in ("build", "dist"):
             return False
@@ -122,7 +118,28 @@ def marks_environment(names: Iterable[str]) -> bool:
 
 def matcher(patterns: Sequence[str]) -> Callable[[RepoPath], bool]:
     """Whether a path matches gitignore patterns."""
-    return _spec(patterns).match_file if patterns else lambda path: False
+    return _Patterns(patterns).match if patterns else lambda path: False
+
+
+class _Patterns:
+    """Gitignore patterns for paths of any bytes: pathspec takes no surrogates, so a byte that is no UTF-8 is matched as U+FFFD."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        from pathspec import GitIgnoreSpec  # 50 ms to import, and most repos never need it
+
+        self._spec = GitIgnoreSpec.from_lines(map(_utf8, patterns))
+
+    def match(self, path: RepoPath) -> bool:
+        """Whether the path matches."""
+        return self._spec.match_file(_utf8(path))
+
+    def verdict(self, path: RepoPath) -> bool | None:
+        """What the last pattern that matches says: in, or (with `!`) out; None where none matches."""
+        return self._spec.check_file(_utf8(path)).include
+
+
+def _utf8(text: str) -> str:
+    return text if text.isascii() else os.fsencode(text).decode("utf-8", "replace")
 
 
 class _GitIgnore:
@@ -130,7 +147,7 @@ class _GitIgnore:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._specs: dict[RepoPath, GitIgnoreSpec | None] = {}
+        self._specs: dict[RepoPath, _Patterns | None] = {}
 
     def ignores(self, path: RepoPath) -> bool:
         """Whether git would ignore `path` (directories end in `/`), given that no directory above it is ignored."""
@@ -138,7 +155,7 @@ class _GitIgnore:
         while True:
             spec = self._spec_of(folder)
             if spec is not None:
-                verdict = spec.check_file(path[len(folder) + 1 :] if folder else path).include
+                verdict = spec.verdict(path[len(folder) + 1 :] if folder else path)
                 if verdict is not None:
                     return verdict
             if not folder:
@@ -148,12 +165,12 @@ class _GitIgnore:
     def forget(self) -> None:
         self._specs.clear()
 
-    def _spec_of(self, folder: RepoPath) -> "GitIgnoreSpec | None":
+    def _spec_of(self, folder: RepoPath) -> "_Patterns | None":
         if folder not in self._specs:
             lines = _lines(os.path.join(self._root, folder, ".gitignore"))
             if not folder:
                 lines = _lines(os.path.join(self._root, ".git/info/exclude")) + lines
-            self._specs[folder] = _spec(lines) if lines else None
+            self._specs[folder] = _Patterns(lines) if lines else None
         return self._specs[folder]
 
 
@@ -163,12 +180,6 @@ def _lines(path: str) -> list[str]:
             return file.read().splitlines()
     except (OSError, ValueError):
         return []
-
-
-def _spec(patterns: Sequence[str]) -> "GitIgnoreSpec":
-    from pathspec import GitIgnoreSpec  # 50 ms to import, and most repos never need it
-
-    return GitIgnoreSpec.from_lines(patterns)
 
 
 def _plain_suffixes(include: Sequence[str]) -> tuple[str, ...] | None:
