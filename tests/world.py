@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,7 +13,8 @@ from typing import Any
 
 import pytest
 
-PROGRAMS = Path(sys.executable).parent
+from tests import fork_server
+from tests.fork_server import PROGRAMS
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 30.0, what: str = "") -> None:
@@ -45,11 +45,19 @@ def snapshot(root: Path) -> dict[str, bytes]:
     return found
 
 
+def _text(output: bytes) -> str:
+    return output.decode().replace("\r\n", "\n")
+
+
 class Daemon:
     """A running guardd; its log lines as they come."""
 
     def __init__(self, command: list[str], env: dict[str, str]) -> None:
-        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process: subprocess.Popen[str] | fork_server.Forked
+        if fork_server.is_forked(command):
+            self.process = fork_server.start(command, env)
+        else:
+            self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -114,18 +122,24 @@ class World:
         return daemon
 
     def ctl(self, *arguments: str, check: int | None = 0, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            [PROGRAMS / "guardctl", *arguments], env=self.env, cwd=cwd or self.root, capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, check=False, timeout=100,
-        )  # fmt: skip
+        ended = self._ctl(*arguments, cwd=cwd or self.root)
+        done = subprocess.CompletedProcess(ended.args, ended.returncode, _text(ended.stdout), _text(ended.stderr))
         if check is not None:
             assert done.returncode == check, (arguments, done.returncode, done.stdout, done.stderr)
         return done
 
     def ctl_bytes(self, *arguments: str) -> bytes:
+        done = self._ctl(*arguments, cwd=self.root)
+        done.check_returncode()
+        return done.stdout
+
+    def _ctl(self, *arguments: str, cwd: Path) -> "subprocess.CompletedProcess[bytes]":
+        command = [str(PROGRAMS / "guardctl"), *arguments]
+        if fork_server.is_forked(command):
+            return fork_server.run(command, self.env, cwd, timeout=100)
         return subprocess.run(
-            [PROGRAMS / "guardctl", *arguments], env=self.env, cwd=self.root, capture_output=True, check=True
-        ).stdout
+            command, env=self.env, cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=100
+        )
 
     def json(self, *arguments: str, check: int | None = 0) -> Any:
         return json.loads(self.ctl(*arguments, "--json", check=check).stdout)

@@ -1,0 +1,211 @@
+"""Starts guardctl and guardd without their imports: a process that has them forks one that becomes the program.
+
+Each is a process of its own as ever, with its own directory, environment and standard streams; it only does not spend a
+quarter of a second on importing. With GUARD_TESTS_SPAWN=1 (as in the long suite) the installed programs are started instead.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+PROGRAMS = Path(sys.executable).parent
+_NAMES = {"guardctl": "guardd.cli.main", "guardd": "guardd.service.main"}
+_PRELOADED = (
+    *_NAMES.values(), "guardd.service.daemon", "guardd.service.progress", "guardd.cli.context", "guardd.cli.output",
+    "guardd.config.settings", "guardd.store.store", "guardd.recovery.restore", "guardd.recovery.verify",
+    "guardd.capture.capturer", "guardd.cli.log", "guardd.cli.restore", "guardd.cli.status", "guardd.cli.incidents",
+    "guardd.cli.capturing",
+)  # fmt: skip
+
+
+class Forked:
+    """A program that was forked off, used as a `subprocess.Popen` is."""
+
+    def __init__(self, connection: socket.socket, stdout: Any = None, stderr: Any = None) -> None:
+        self._connection = connection
+        self._answers = connection.makefile("r")
+        self.pid = int(self._answers.readline())
+        self.stdout, self.stderr = stdout, stderr
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self._connection.settimeout(None)
+            if timeout is not None:
+                import select
+
+                if not select.select([self._connection], [], [], timeout)[0]:
+                    raise subprocess.TimeoutExpired("a forked program", timeout)
+            self.returncode = int(self._answers.readline() or -signal.SIGKILL)
+            self._connection.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkServer:
+    """The process that forks, started when first asked; it ends with this one."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._address = ""
+        self._beginning = threading.Lock()
+
+    def start(self, words: list[str], env: dict[str, str], cwd: str, streams: tuple[int, int, int]) -> socket.socket:
+        """Fork a program with these words, environment, directory and standard streams; the line to it."""
+        with self._beginning:
+            if self._process is None:
+                self._begin()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(self._address)
+        request = json.dumps({"words": words, "env": env, "cwd": cwd}).encode("ascii")
+        socket.send_fds(connection, [len(request).to_bytes(4, "big")], list(streams))
+        connection.sendall(request)
+        return connection
+
+    def _begin(self) -> None:
+        folder = tempfile.mkdtemp(prefix="guard-fork-")
+        self._address = os.path.join(folder, "s")
+        command = [sys.executable, __file__, self._address]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout
+        assert self._process.stdout.readline() == b"ready\n"
+        atexit.register(self._end, folder)
+
+    def _end(self, folder: str) -> None:
+        import shutil
+
+        if self._process and self._process.stdin:
+            self._process.stdin.close()
+            self._process.wait(10)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_SERVER = ForkServer()
+
+
+def is_forked(command: list[str]) -> bool:
+    """Whether a command is one of the programs alone, to be forked."""
+    first = Path(os.fspath(command[0]))
+    return first.parent == PROGRAMS and first.name in _NAMES and not os.environ.get("GUARD_TESTS_SPAWN")
+
+
+def run(command: list[str], env: dict[str, str], cwd: Path, timeout: float) -> "subprocess.CompletedProcess[bytes]":
+    """Run one of the programs to its end, with nothing on stdin; its output."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, open(os.devnull, "rb") as nothing:
+        words = [os.fspath(word) for word in command]
+        forked = Forked(_SERVER.start(words, env, os.fspath(cwd), (nothing.fileno(), out.fileno(), err.fileno())))
+        try:
+            code = forked.wait(timeout)
+        except subprocess.TimeoutExpired:
+            forked.kill()
+            raise
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, code, out.read(), err.read())
+
+
+def start(command: list[str], env: dict[str, str]) -> Forked:
+    """Start one of the programs; its output and errors come on `stdout`."""
+    reader, writer = os.pipe()
+    with open(os.devnull, "rb") as nothing:
+        try:
+            line = _SERVER.start([os.fspath(word) for word in command], env, os.getcwd(), (nothing.fileno(), writer, writer))
+        finally:
+            os.close(writer)
+    return Forked(line, stdout=os.fdopen(reader, encoding="utf-8"))
+
+
+# -- the process that forks ------------------------------------------------------------------------------------------
+
+
+def _serve(address: str) -> tuple[dict[str, Any], list[int]]:
+    """Fork a keeper for each request, which forks the program; returns, in the program's process, what was asked for."""
+    import gc
+    import importlib
+    import select
+
+    for name in _PRELOADED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are no one's to wait for
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(address)
+    listener.listen(64)
+    os.write(1, b"ready\n")
+    while True:
+        ready, _, _ = select.select([listener, 0], [], [])
+        if 0 in ready:
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            return _keep(connection)
+        connection.close()
+
+
+def _keep(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    head, streams, _, _ = socket.recv_fds(connection, 4, 3)
+    left = int.from_bytes(head, "big")
+    request = b""
+    while len(request) < left:
+        request += connection.recv(left - len(request))
+    go, going = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(going)
+        connection.close()
+        os.read(go, 1)
+        os.close(go)
+        return json.loads(request), streams
+    connection.sendall(f"{pid}\n".encode())
+    for one in (*streams, go, going):
+        os.close(one)
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(OSError):
+        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def _become(request: dict[str, Any], streams: list[int]) -> None:
+    """Be the program that was asked for, from here on."""
+    import importlib
+
+    for number, one in enumerate(streams):
+        os.dup2(one, number)
+        os.close(one)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    time.tzset()
+    os.chdir(request["cwd"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    words = request["words"]
+    sys.argv = words
+    importlib.import_module(_NAMES[Path(words[0]).name]).main()
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # this folder, which the programs do not have
+    _become(*_serve(sys.argv[1]))
