@@ -122,7 +122,7 @@ def matcher(patterns: Sequence[str]) -> Callable[[RepoPath], bool]:
 
 
 class _Patterns:
-    """Gitignore patterns for paths of any bytes: pathspec takes no surrogates, so a byte that is no UTF-8 is matched as U+FFFD."""
+    """Gitignore patterns for paths of any bytes: pathspec takes no surrogates, so what is no UTF-8 is matched as U+FFFD."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         from pathspec import GitIgnoreSpec  # 50 ms to import, and most repos never need it
