@@ -24,7 +24,7 @@ _MEMORY_TO_TELL = 64 * 2**20
 """Over the limit, for what has run into it and must say so."""
 _LOOKS = 8
 """How often in its time the stacks are taken."""
-_LAST_LOOK_S = 0.3
+_LAST_LOOK_S, _QUIET_S = 0.3, 0.02
 _COMING_UP_S = 20.0
 """For the interpreter itself, before its time begins to count."""
 _ENDING_S = 2.0
@@ -73,14 +73,14 @@ def main() -> None:
     try:
         timed_out = not _watch(child, pipes, wake, task["timeout_s"])
         seconds = time.monotonic() - started
-        cpu_seconds = _cpu_seconds(child)
+        busy_seconds = _busy_seconds(child)
     finally:
         _end(child)
     for _ in range(4):  # what a pipe holds at most is 64 KiB; one may be kept open and filled for ever by what we may not kill
         for pipe in pipes.values():
             pipe.read()
     told = {name: pipe.content.decode("latin-1") for name, pipe in pipes.items()}
-    _answer(exit=child.returncode, timed_out=timed_out, offline=offline, seconds=seconds, cpu_seconds=cpu_seconds, **told)
+    _answer(exit=child.returncode, timed_out=timed_out, offline=offline, seconds=seconds, busy_seconds=busy_seconds, **told)
 
 
 def _answer(**told: object) -> None:
@@ -138,9 +138,12 @@ def _watch(child: "subprocess.Popen[bytes]", pipes: dict[str, Pipe], wake: int, 
             has_begun = True
             deadline = time.monotonic() + timeout_s
     _look(child)
-    deadline = now + _LAST_LOOK_S
-    while child.poll() is None and (now := time.monotonic()) < deadline:
-        _read(pipes, wake, deadline - now)
+    seen, deadline = len(pipes["trace"].content), now + _LAST_LOOK_S
+    while child.poll() is None and time.monotonic() < deadline:
+        before = len(pipes["trace"].content)
+        _read(pipes, wake, _QUIET_S)
+        if seen < before == len(pipes["trace"].content):
+            break
     return False
 
 
@@ -162,14 +165,14 @@ def _look(child: "subprocess.Popen[bytes]") -> None:
             os.kill(child.pid, number)
 
 
-def _cpu_seconds(child: "subprocess.Popen[bytes]") -> float | None:
-    """What a running child has used; None where that cannot be told."""
+def _busy_seconds(child: "subprocess.Popen[bytes]") -> float | None:
+    """How long the child's main thread ran or wanted to (proc_pid_schedstat(5)), however busy the machine is; None: unknown."""
     try:
-        with open(f"/proc/{child.pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
+        with open(f"/proc/{child.pid}/schedstat", "rb") as file:
+            on_processor, runnable, *_ = map(int, file.read().split())
+    except (OSError, ValueError):
         return None
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return (on_processor + runnable) / 1e9
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
@@ -192,7 +195,7 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 
 def _children() -> list[int]:
     found = []
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         with contextlib.suppress(OSError, ValueError, IndexError):
             with open(f"/proc/{int(name)}/stat", "rb") as file:
                 parent = file.read().rpartition(b")")[2].split()[1]  # the name before it may hold anything

@@ -18,9 +18,10 @@ NOWHERE = "."
 
 _MEBI = 2**20
 _LONGEST = 300
+_CALLERS = 3
 _LARGEST_SOURCE = 4 * _MEBI
-_BUSY = 0.3
-"""Of its time on a processor: what has used more runs in circles, what has used less waits."""
+_BUSY = 0.5
+"""Of its time: what ran, or wanted to, for more of it runs in circles; what did for less waits for something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Outcome:
     timed_out: bool
     offline: bool
     seconds: float
-    cpu_seconds: float | None
+    busy_seconds: float | None
     ready: tuple[str, ...]
     failed: tuple[str, ...]
     trace: str
@@ -96,7 +97,7 @@ class Outcome:
         """From the keeper's answer."""
         records = {one[0]: tuple(one[1:]) for one in _records(told["records"])}
         return cls(
-            module, told["exit"], told["timed_out"], told["offline"], told["seconds"], told["cpu_seconds"],
+            module, told["exit"], told["timed_out"], told["offline"], told["seconds"], told["busy_seconds"],
             records.get("ready", ()), records.get("failed", ()), told["trace"],
             told["output"].encode("latin-1").decode("utf-8", "replace"),
         )  # fmt: skip
@@ -105,6 +106,13 @@ class Outcome:
     def prefixes(self) -> tuple[str, ...]:
         """The folders of the interpreter."""
         return self.ready[2:4]
+
+    @property
+    def does(self) -> str:
+        """What it did for most of its time, in a word."""
+        if self.busy_seconds is None:
+            return "is"
+        return "runs" if self.busy_seconds > _BUSY * self.seconds else "waits"
 
     def stacks(self) -> list[Stack]:
         """The stacks of the main thread, as they were seen one after the other."""
@@ -152,19 +160,19 @@ def _hang(case: Case) -> Verdict:
     outcome, place = case.outcome, case.place
     stacks = outcome.stacks()
     common = standing(stacks[len(stacks) // 2 :])
-    is_busy = outcome.cpu_seconds is not None and outcome.cpu_seconds > _BUSY * outcome.seconds
+    does = outcome.does
     said = f"import of {outcome.module} does not end within {case.limits.timeout_s:g}s: "
     ours = [(path, one) for one in common if (path := case.inside(one.frame))]
     loops = [_loop(place, path, one) for path, one in ours]
     at = len(ours) - 1
-    if is_busy and ours and not loops[at]:
+    if does == "runs" and ours and not loops[at]:
         at = next((number for number in reversed(range(at)) if loops[number]), at)
     stack = _shown_stack([one.frame for one in common], case)
     if not ours:
-        where = f"it {'runs' if is_busy else 'waits'} in {_shown(common[-1].frame)}" if common else "no stack of it could be seen"
+        where = f"it {does} in {_shown(common[-1].frame)}" if common else "no stack of it could be seen"
         return Verdict(Problem(place.file_of(outcome.module), 0, "import-hang", brief(said + where, _LONGEST)), stack)
     path, found = ours[at]
-    where = _where(found, loops[at], is_busy=is_busy) + _callers(ours[:at], loops)
+    where = _where(found, loops[at], does) + _callers(ours[:at], loops)
     return Verdict(Problem(path, loops[at] or found.frame.line, "import-hang", brief(said + where, _LONGEST)), stack)
 
 
@@ -172,9 +180,8 @@ def _loop(place: Place, path: RepoPath, one: Standing) -> int | None:
     return enclosing_loop(place.source(path), one.lines)
 
 
-def _where(found: Standing, loop: int | None, *, is_busy: bool) -> str:
+def _where(found: Standing, loop: int | None, does: str) -> str:
     function = "at the module's top" if found.frame.function == "<module>" else f"in {found.frame.function}"
-    does = "runs" if is_busy else "waits"
     if loop is None:
         return f"it {does} here, {function}"
     return f"it {does} in this loop, {function}, last seen at line {found.frame.line}"
@@ -185,8 +192,9 @@ def _callers(outer: Sequence[tuple[RepoPath, Standing]], loops: Sequence[int | N
     shown = [
         f"{printable(path)}:{one.frame.line}" + (f" (in the loop of line {loop})" if loop else "")
         for (path, one), loop in zip(outer, loops, strict=False)
-    ][::-1]
-    return f", reached from {', '.join(shown[:3])}" if shown else ""
+    ]
+    callers = list(dict.fromkeys(reversed(shown)))[:_CALLERS]
+    return f", reached from {', '.join(callers)}" if callers else ""
 
 
 def _failure(case: Case) -> Verdict:

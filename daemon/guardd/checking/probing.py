@@ -191,6 +191,10 @@ def _outcome(one: _Running, interpreter: str) -> Outcome:
     outcome = Outcome.from_told(one.module, told)
     if not outcome.ready:
         last = outcome.output.strip().rpartition("\n")[2]
-        why = "nothing came of it" if outcome.timed_out else brief(last, 200) or f"exit code {outcome.exit}"
+        why = (
+            "nothing came of it in 20s; a .pth file or sitecustomize may hang"
+            if outcome.timed_out
+            else brief(last, 200) or f"exit code {outcome.exit}"
+        )
         raise ConfigError([f"{printable(interpreter)} does not come up as Python 3.6 or newer ({why}); {cure}"])
     return outcome
