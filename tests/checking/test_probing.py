@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -285,11 +286,19 @@ def test_the_child_program_is_in_the_syntax_of_old_interpreters() -> None:
     ast.parse(path.read_bytes(), feature_version=(3, 6))
 
 
+def interpreter(version: str) -> str | None:
+    """One on the PATH that runs (a shim may not), or one that pyenv has."""
+    for python in (shutil.which(f"python{version}"), *glob(os.path.expanduser(f"~/.pyenv/versions/{version}.*/bin/python"))):
+        if python and not subprocess.run([python, "-c", "pass"], capture_output=True, check=False).returncode:
+            return python
+    return None
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("version", [f"3.{minor}" for minor in range(6, 16)])
 def test_each_interpreter_of_this_machine_tells_the_same(tree: Path, version: str) -> None:
-    python = shutil.which(f"python{version}")
-    if python is None or subprocess.run([python, "-c", "pass"], capture_output=True, check=False).returncode:
+    python = interpreter(version)
+    if python is None:
         pytest.skip(f"no Python {version} here")
     names = ["founding", "sleeps", "crashes", "name", "plain", "exits"]
     found = probe(str(tree), [f"m.{name}" for name in names], python, [], Limits(2.0))
