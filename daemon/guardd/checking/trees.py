@@ -61,7 +61,7 @@ class LogTree:
 
 
 class DiskTree:
-    """The tree on disk, read when first asked for. `unread` tells what could not be, and why.
+    """The tree on disk, read when first asked for. `unread` and `too_large` tell what was not, and why.
 
     `guarded` is its repo in a store: files that have not changed since they were captured need not be read.
     """
@@ -78,6 +78,7 @@ class DiskTree:
         self._guarded = guarded if address is digest else None
         self._address = address
         self.unread: dict[RepoPath, str] = {}
+        self.too_large: dict[RepoPath, str] = {}
         self.outside = Outside(root, selection)
 
     def blobs(self) -> Mapping[RepoPath, bytes]:
@@ -122,7 +123,7 @@ class DiskTree:
             self.unread[path] = seen.value
             return None
         if seen.state.kind is Kind.FILE and seen.content is None:
-            self.unread[path] = f"larger than max_file_size ({limit} bytes)"
+            self.too_large[path] = f"larger than max_file_size ({limit} bytes)"
         return seen.content if seen.state.kind is Kind.FILE else None
 
     def _open(self) -> Root:
