@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-VERSION = 2
+VERSION = 3
 """Of the facts: raise it when the worker finds other ones, so that stored ones are computed anew."""
 
 _LENGTH = struct.Struct("<Q")
@@ -31,7 +31,7 @@ _BEYOND_ANY_PARSER = ("unknown encoding", "encoding problem", "MemoryError", "to
 class Import:
     """One import statement: `names` are those after `from module import`, None for a plain `import module`.
 
-    `guarded`: it may fail (try/except ImportError) or is never carried out (TYPE_CHECKING).
+    `guarded`: it may fail (try/except ImportError), or where it runs decides (TYPE_CHECKING, sys.platform).
     """
 
     line: int
@@ -48,7 +48,9 @@ class Facts:
     `parses` is None where no parser could tell (time limit, memory), and with an `error` where ours is too old to. `shape` is
     equal for equal code whatever its layout and the order of its imports; `skeleton` for the same statements and definitions,
     whatever their expressions and imports. `exports` holds every name that the module can bind, unless `dynamic`; `unbound`
-    those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses.
+    those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses. `listed` is
+    what its `__all__` can hold (None: there is none, or it cannot be told); `reopened`: it decides for itself which modules
+    lie below it; `repathed`: it changes where imports start from.
     """
 
     parses: bool | None
@@ -61,6 +63,9 @@ class Facts:
     dynamic: bool = False
     unbound: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
+    listed: frozenset[str] | None = None
+    reopened: bool = False
+    repathed: bool = False
     shape: str = ""
     skeleton: str = ""
 
@@ -76,8 +81,9 @@ class Facts:
         imports = (Import(line, level, module, tuple(names) if names is not None else None, guarded)
                    for line, level, module, names, guarded in raw.pop("imports", ()))  # fmt: skip
         raw.update((key, frozenset(raw.get(key, ()))) for key in ("exports", "names", "unbound"))
+        listed = raw.pop("listed", None)
         definitions = tuple(raw.pop("definitions", ()))
-        return cls(definitions=definitions, imports=tuple(imports), **raw)
+        return cls(definitions=definitions, imports=tuple(imports), listed=None if listed is None else frozenset(listed), **raw)
 
 
 UNKNOWN = '{"parses": null}'
