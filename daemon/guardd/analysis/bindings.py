@@ -1,6 +1,7 @@
 """What a module binds: the names that others can import from it, and whether there may be more. Run in the parsing process."""
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
@@ -11,10 +12,13 @@ _INJECTORS = ("apipkg", "deferredimport")
 _READS = {"items", "keys", "values", "get", "copy"}
 _READS_WHOLE = {"eval", "dict", "list", "set", "frozenset", "tuple", "sorted", "len", "deepcopy", "get_type_hints"}
 _READS_PATH = {"iter_modules", "walk_packages", "list", "len", "print", "next", "iter", "join", "dirname", "Path"}
-_READS_MODULES = _READS | {"pop", "__contains__"}
 _HOOKS = {"meta_path", "path_hooks", "extend_path", "declare_namespace"}
 _TELLING = {"AttributeError", "DeprecationWarning", "FutureWarning", "PendingDeprecationWarning", "warnings", "warn", "__name__"}
 """What a module's `__getattr__` may use and still know no other names than those that stand in its module as text."""
+
+_ASKS_FOR_ITSELF = re.compile(rb"modules\s*\[\s*__name__|(?:import_module|__import__|modules\.\w+)\(\s*__name__")
+_PUTS_MODULES = re.compile(rb"modules\s*\[[^\]\n]*\]+\s*=(?!=)|sys\.modules\.(?:update|setdefault|__setitem__)\(")
+_CHANGES_SYS_PATH = re.compile(rb"sys\.path(?:\.(?:insert|append|extend)\(|\[[^\]\n]*\]\s*=|\s*\+?=(?!=))|addsitedir\(")
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _CONTAINERS = (ast.Dict, ast.Set, ast.List, ast.Tuple)
@@ -35,20 +39,23 @@ class Bound:
     repathed: bool
 
 
-def bound(tree: ast.Module, code: CodeType, stored: set[str], made_global: set[str]) -> Bound:
+def bound(source: bytes, tree: ast.Module, code: CodeType, stored: set[str], made_global: set[str]) -> Bound:
     """What the module of this tree binds; `stored` by its top level, `made_global` from within functions."""
     used = set(_names_of(code))
     names = (stored - _gone(tree)) | made_global
     lazy = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "__getattr__"]
-    dynamic = _is_dynamic(tree, used) or ("__getattr__" in names and not (lazy and _is_closed(tree, code)))
+    dynamic = _is_dynamic(source, tree, used) or (
+        "__getattr__" in names and not (lazy and all(_is_closed(one, tree, code) for one in lazy))
+    )
     if {"_convert_", "global_enum"} & used:
         enumerated, from_elsewhere = _enumerated(tree)
         names |= enumerated
         dynamic = dynamic or from_elsewhere
     if lazy:
         names |= {word for word in _texts(code) if word.isidentifier()}
-    reopened = bool(_HOOKS & used) or _moves_modules(tree, used)
-    repathed = "addsitedir" in used or ({"sys", "path"} <= used and _changes_sys_path(tree))
+    names |= {one.target.id for one in tree.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)}
+    reopened = bool(_HOOKS & used) or _PUTS_MODULES.search(source) is not None or ("__path__" in used and _moves_path(tree))
+    repathed = _CHANGES_SYS_PATH.search(source) is not None
     return Bound(frozenset(names), dynamic, _listed(tree, code) if "__all__" in used else None, reopened, repathed)
 
 
@@ -104,7 +111,7 @@ def _bound_by(statement: ast.stmt) -> Iterator[str]:
                 yield name
 
 
-def _is_dynamic(tree: ast.Module, used: set[str]) -> bool:
+def _is_dynamic(source: bytes, tree: ast.Module, used: set[str]) -> bool:
     if any(injector in name for name in used for injector in _INJECTORS):
         return True
     if "exec" in used and any(map(_executes_here, _top_level(tree))):
@@ -113,7 +120,7 @@ def _is_dynamic(tree: ast.Module, used: set[str]) -> bool:
         return True
     if {"locals", "vars"} & used and _is_written(_top_level(tree), {"locals", "vars"}):
         return True
-    return bool({"modules", "import_module", "__import__"} & used) and any(map(_is_itself, ast.walk(tree)))
+    return _ASKS_FOR_ITSELF.search(source) is not None
 
 
 def _top_level(tree: ast.Module) -> Iterator[ast.AST]:
@@ -166,52 +173,25 @@ def _is_written(nodes: Iterator[ast.AST], names: set[str]) -> bool:
     return any(id(call) not in harmless for call in calls)
 
 
-def _is_itself(node: ast.AST) -> bool:
-    """Whether a module asks for itself: `sys.modules[__name__]`, `import_module(__name__)`."""
-    match node:
-        case ast.Subscript(value=value, slice=ast.Name(id="__name__")):
-            return _last_name(value) == "modules"
-        case ast.Call(func=func, args=[ast.Name(id="__name__"), *_]):
-            is_of_modules = isinstance(func, ast.Attribute) and _last_name(func.value) == "modules"
-            return is_of_modules or _last_name(func) in {"import_module", "__import__"}
-    return False
-
-
-def _moves_modules(tree: ast.Module, used: set[str]) -> bool:
-    if not {"__path__", "modules"} & used:
-        return False
+def _moves_path(tree: ast.Module) -> bool:
+    """Whether a package does more with its `__path__` than to read it."""
     harmless: set[int] = set()
     suspect: list[ast.AST] = []
     for node in ast.walk(tree):
         match node:
             case ast.Name(id="__path__"):
                 suspect.append(node)
-            case ast.Subscript(value=value, ctx=ast.Store()) if _last_name(value) == "modules":
-                return True
-            case ast.Call(func=ast.Attribute(value=value, attr=attr)) if _last_name(value) == "modules":
-                if attr not in _READS_MODULES:
-                    return True
             case ast.Subscript(value=value, ctx=ast.Load()) | ast.For(iter=value) | ast.comprehension(iter=value):
                 harmless.add(id(value))
-        if isinstance(node, ast.Call) and _last_name(node.func) in _READS_PATH:
-            harmless |= {id(one) for one in (*node.args, *(keyword.value for keyword in node.keywords))}
+            case ast.Call() if _last_name(node.func) in _READS_PATH:
+                harmless |= {id(one) for one in (*node.args, *(keyword.value for keyword in node.keywords))}
     return any(id(node) not in harmless for node in suspect)
 
 
-def _changes_sys_path(tree: ast.Module) -> bool:
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute(value=ast.Name(id="sys"), attr="path", ctx=ast.Store()):
-                return True
-            case ast.Attribute(value=ast.Attribute(value=ast.Name(id="sys"), attr="path"), attr="insert" | "append" | "extend"):
-                return True
-            case ast.Subscript(value=ast.Attribute(value=ast.Name(id="sys"), attr="path"), ctx=ast.Store()):
-                return True
-    return False
-
-
-def _is_closed(tree: ast.Module, code: CodeType) -> bool:
-    """Whether a module's `__getattr__` (PEP 562) knows only names that stand in the module as text."""
+def _is_closed(lazy: ast.FunctionDef, tree: ast.Module, code: CodeType) -> bool:
+    """Whether a module's `__getattr__` (PEP 562) knows only names that stand in the module as text: it raises for all others."""
+    if not isinstance(lazy.body[-1], ast.Raise) or any(isinstance(statement, ast.Return) for statement in lazy.body):
+        return False
     plain = {
         target.id
         for one in tree.body
@@ -219,8 +199,8 @@ def _is_closed(tree: ast.Module, code: CodeType) -> bool:
         for target in one.targets
         if isinstance(target, ast.Name)
     }
-    lazy = [one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == "__getattr__"]
-    return all(set(_names_of(one)) <= plain | _TELLING for one in lazy)
+    codes = [one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == "__getattr__"]
+    return all(set(_names_of(one)) <= plain | _TELLING for one in codes)
 
 
 def _listed(tree: ast.Module, code: CodeType) -> frozenset[str] | None:

@@ -24,7 +24,7 @@ _BASIC = {
     "__pycache__",
     "README",
 }
-_IMPORTABLE = (".py", ".pyi", ".so", ".pyd", ".pyc", ".pyx", ".c", ".cc", ".cpp", ".cxx", ".f90")
+_IMPORTABLE = (".py", ".so", ".pyd", ".pyc", ".pyx", ".c", ".cc", ".cpp", ".cxx", ".f90")
 
 
 def installed_names(root: str, python: str | None) -> frozenset[str] | None:

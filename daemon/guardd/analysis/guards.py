@@ -2,7 +2,6 @@
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
 
 _CATCHES = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 _IS_CLASS = re.compile(r"[A-Z]\w*[a-z]")
@@ -17,6 +16,10 @@ _CONDITION = re.compile(
 
 _NEVER = re.compile(r"(?:False|0|None|not True)$")
 _PLAIN_CONTEXTS = {"catch_warnings", "open", "lock", "Lock", "subTest", "nullcontext", "TemporaryDirectory", "closing", "timer"}
+_EXPECTED = re.compile(
+    rb"""importorskip\(\s*["']([\w.]+)|(?<!importlib\.)\bimport_module\(\s*["']([\w.]+)|modules\[\s*["']([\w.]+)["']\s*\]\s*=""",
+    re.ASCII,
+)
 _FALLIBLE_DECORATORS = re.compile(r"skip|xfail|require|need|import|raises|only|patch|expected", re.IGNORECASE)
 
 
@@ -55,20 +58,9 @@ def _may_suppress(context: ast.expr) -> bool:
     return name not in _PLAIN_CONTEXTS and not name.lower().endswith("lock")
 
 
-def skipped_without(tree: ast.Module, used: Iterable[str]) -> set[str]:
-    """Modules without which the rest of a file is not run, or that it puts in place itself, as texts in its calls say."""
-    if not {"importorskip", "import_module", "modules"} & set(used):
-        return set()
-    return {name for node in ast.walk(tree) for name in _expected(node)}
-
-
-def _expected(node: ast.AST) -> Iterator[str]:
-    match node:
-        case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[ast.Constant(value=str(name)), *_]):
-            if called in {"importorskip", "import_module"} and "importlib" not in ast.unparse(node.func):
-                yield name
-        case ast.Subscript(value=ast.Attribute(attr="modules"), slice=ast.Constant(value=str(name)), ctx=ast.Store()):
-            yield name
+def skipped_without(source: bytes) -> set[str]:
+    """Modules without which the rest of a file is not run, or that it puts in place itself, as its text says."""
+    return {name.decode() for names in _EXPECTED.findall(source) for name in names if name}
 
 
 def is_expected(module: str, expected: set[str]) -> bool:

@@ -66,8 +66,8 @@ def facts(source: bytes) -> dict[str, Any]:
     shape = hashlib.blake2b(digest_size=16)
     names: set[str] = set()
     _digest(code, shape.update, names)
-    bound = bindings.bound(tree, code, _named_by(code, _BINDS), {*outline.made_global, *_made_global(code)})
-    expected = guards.skipped_without(tree, names)
+    bound = bindings.bound(source, tree, code, _named_by(code, _BINDS), {*outline.made_global, *_made_global(code)})
+    expected = guards.skipped_without(source)
     return {
         "parses": True,
         "definitions": outline.definitions,
