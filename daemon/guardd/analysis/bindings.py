@@ -54,8 +54,9 @@ def bound(source: bytes, tree: ast.Module, code: CodeType, stored: set[str], mad
     if lazy:
         names |= {word for word in _texts(code) if word.isidentifier()}
     names |= {one.target.id for one in tree.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)}
-    reopened = bool(_HOOKS & used) or _PUTS_MODULES.search(source) is not None or ("__path__" in used and _moves_path(tree))
-    repathed = _CHANGES_SYS_PATH.search(source) is not None
+    reopened = bool(_HOOKS & used) or ("__path__" in used and _moves_path(tree))
+    reopened = reopened or ("modules" in used and _PUTS_MODULES.search(source) is not None)
+    repathed = bool({"path", "addsitedir"} & used) and _CHANGES_SYS_PATH.search(source) is not None
     return Bound(frozenset(names), dynamic, _listed(tree, code) if "__all__" in used else None, reopened, repathed)
 
 
@@ -120,7 +121,7 @@ def _is_dynamic(source: bytes, tree: ast.Module, used: set[str]) -> bool:
         return True
     if {"locals", "vars"} & used and _is_written(_top_level(tree), {"locals", "vars"}):
         return True
-    return _ASKS_FOR_ITSELF.search(source) is not None
+    return bool({"modules", "import_module", "__import__"} & used) and _ASKS_FOR_ITSELF.search(source) is not None
 
 
 def _top_level(tree: ast.Module) -> Iterator[ast.AST]:

@@ -58,8 +58,10 @@ def _may_suppress(context: ast.expr) -> bool:
     return name not in _PLAIN_CONTEXTS and not name.lower().endswith("lock")
 
 
-def skipped_without(source: bytes) -> set[str]:
+def skipped_without(source: bytes, used: set[str]) -> set[str]:
     """Modules without which the rest of a file is not run, or that it puts in place itself, as its text says."""
+    if not {"importorskip", "import_module", "modules"} & used:
+        return set()
     return {name.decode() for names in _EXPECTED.findall(source) for name in names if name}
 
 

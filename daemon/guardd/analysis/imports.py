@@ -59,7 +59,7 @@ class Modules:
     ) -> None:
         self._files: set[RepoPath] = set()
         self._folders: Counter[RepoPath] = Counter()
-        self._parents: defaultdict[str, set[RepoPath]] = defaultdict(set)
+        self._parents: defaultdict[str, Counter[RepoPath]] = defaultdict(Counter)
         self._configured = tuple(_tidy(root) for root in source_roots)
         self._facts_of = facts_of
         self._is_compiled = is_compiled
@@ -105,15 +105,23 @@ class Modules:
     def _count(self, path: RepoPath, change: int) -> None:
         """Keep what folders there are, and which folders hold a file or a folder of a name."""
         folder, _, name = path.rpartition("/")
-        if change > 0:
-            self._parents[name.partition(".")[0]].add(folder)
+        self._hold(folder, name.partition(".")[0], change)
         for one in _folders_of(path):
+            before = self._folders[one]
             self._folders[one] += change
-            above, _, name = one.rpartition("/")
-            if self._folders[one] <= 0:
+            if not before or not self._folders[one]:
+                above, _, name = one.rpartition("/")
+                self._hold(above, name, change)
+            if not self._folders[one]:
                 del self._folders[one]
-            elif change > 0:
-                self._parents[name].add(above)
+
+    def _hold(self, folder: RepoPath, name: str, change: int) -> None:
+        holders = self._parents[name]
+        holders[folder] += change
+        if not holders[folder]:
+            del holders[folder]
+        if not holders:
+            del self._parents[name]
 
     @property
     def _roots(self) -> tuple[RepoPath, ...]:
@@ -190,12 +198,26 @@ class Modules:
         top = parts[0]
         if top in _NAMESPACE_OF_ALL or top in self._laid_out.renamed:
             return _ANYWHERE
-        strong, weak = ([root for root in roots if self._has(root, top)] for roots in self._candidates(importer))
+        holders = self._parents.get(top, ())
+        if not holders and self._is_elsewhere_for_sure(top):
+            return _ANYWHERE
+        strong, weak = ([root for root in roots if root in holders] for roots in self._candidates(importer))
+        found = self._find_below(strong, weak, parts)
+        if found.is_broken:  # what is compiled is looked for on disk, so only where it may matter
+            strong, weak = ([root for root in roots if self._has(root, top)] for roots in self._candidates(importer))
+            found = self._find_below(strong, weak, parts)
+        return found
+
+    def _find_below(self, strong: list[RepoPath], weak: list[RepoPath], parts: list[str]) -> _Found:
         if not strong and not weak:
             return self._find_top(parts)
-        if not self._is_first(strong, top) and self._is_elsewhere(top):
+        if not self._is_first(strong, parts[0]) and self._is_elsewhere(parts[0]):
             return _ANYWHERE
         return self._walk([*strong, *weak], parts)
+
+    def _is_elsewhere_for_sure(self, top: str) -> bool:
+        installed = self._environment
+        return top in STDLIB or (installed is not None and top in installed)
 
     def _is_first(self, strong: list[RepoPath], top: str) -> bool:
         """Whether what the tree has under this name comes before what else there may be."""
@@ -211,10 +233,10 @@ class Modules:
         """A module that none of the importer's roots has: another's, or one of a root that we do not know of."""
         top = parts[0]
         installed = self._environment
-        if top in STDLIB or (installed is not None and top in installed) or self._is_package(""):
+        if self._is_elsewhere_for_sure(top) or self._is_package(""):
             return _ANYWHERE
         is_sure = installed is not None and top.lower() not in self._laid_out.required
-        roots = sorted(root for root in self._parents.get(top, ()) if self._has(root, top))
+        roots = sorted(self._parents.get(top, ()))
         if roots:
             return self._walk(roots, parts) if is_sure else _ANYWHERE
         return _Found(is_broken=True, sure=is_sure)

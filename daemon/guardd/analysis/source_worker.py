@@ -67,7 +67,7 @@ def facts(source: bytes) -> dict[str, Any]:
     names: set[str] = set()
     _digest(code, shape.update, names)
     bound = bindings.bound(source, tree, code, _named_by(code, _BINDS), {*outline.made_global, *_made_global(code)})
-    expected = guards.skipped_without(source)
+    expected = guards.skipped_without(source, names)
     return {
         "parses": True,
         "definitions": outline.definitions,
