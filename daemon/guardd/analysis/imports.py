@@ -211,7 +211,7 @@ class Modules:
     def _find_below(self, strong: list[RepoPath], weak: list[RepoPath], parts: list[str]) -> _Found:
         if not strong and not weak:
             return self._find_top(parts)
-        if not self._is_first(strong, parts[0]) and self._is_elsewhere(parts[0]):
+        if not self._is_first(strong, parts) and self._is_elsewhere(parts[0]):
             return _ANYWHERE
         return self._walk([*strong, *weak], parts)
 
@@ -219,11 +219,22 @@ class Modules:
         installed = self._environment
         return top in STDLIB or (installed is not None and top in installed)
 
-    def _is_first(self, strong: list[RepoPath], top: str) -> bool:
+    def _is_first(self, strong: list[RepoPath], parts: list[str]) -> bool:
         """Whether what the tree has under this name comes before what else there may be."""
-        if top in STDLIB:
-            return any(root in {"", *self._configured} and self._is_regular(root, top) for root in strong)
-        return any(self._is_regular(root, top) for root in strong)
+        if parts[0] in STDLIB:
+            return any(root in {"", *self._configured} and self._is_regular(root, parts[0]) for root in strong)
+        return any(self._leads_to_source(root, parts) for root in strong)
+
+    def _leads_to_source(self, root: RepoPath, parts: list[str]) -> bool:
+        """Whether a module, or one above it, is more than a folder here: a namespace may have other parts elsewhere."""
+        place = root
+        for part in parts:
+            if self._is_regular(place, part):
+                return True
+            place = _join(place, part)
+            if place not in self._folders:
+                return False
+        return False
 
     def _is_elsewhere(self, top: str) -> bool:
         installed = self._environment
