@@ -133,7 +133,7 @@ def false_findings(tree: Tree) -> list[str]:
 
 
 def compare_with_pyrefly(tree: Tree, broken: Sequence[Breakage], missed: Sequence[Breakage]) -> None:
-    """Where we differ from the second opinion on the broken tree, Python decides: we are never wrong, and our misses are known."""
+    """Where we differ from the second opinion Python decides: we are never wrong, and our misses are known."""
     ours_before, theirs_before = set(tree.findings()), pyrefly(tree)
     together = without_overlap(broken)
     for one in together:

@@ -202,13 +202,9 @@ def _files_of(tree: Tree, path: str, node: ast.ImportFrom) -> list[str]:
 def _without(content: bytes, name: str) -> bytes | None:
     """A module with the one definition of a name renamed; None if it is bound otherwise, or used by the module itself."""
     parsed = ast.parse(content)
-    defined = [
-        one for one in parsed.body if isinstance(one, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)) and one.name == name
-    ]
-    assigned = [
-        one.targets[0] for one in parsed.body
-        if isinstance(one, ast.Assign) and len(one.targets) == 1 and isinstance(one.targets[0], ast.Name) and one.targets[0].id == name
-    ]  # fmt: skip
+    definitions = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
+    defined = [one for one in parsed.body if isinstance(one, definitions) and one.name == name]
+    assigned = [one for one in parsed.body if isinstance(one, ast.Assign) and [ast.unparse(to) for to in one.targets] == [name]]
     uses = [one for one in ast.walk(parsed) if isinstance(one, ast.Name) and one.id == name]
     lines = content.splitlines(keepends=True)
     if len(defined) == 1 and not assigned:

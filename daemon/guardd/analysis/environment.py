@@ -6,7 +6,6 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from guardd.model import RepoPath
 
@@ -27,7 +26,7 @@ _BASIC = {
     "README",
 }
 _IMPORTABLE = (".py", ".so", ".pyd", ".pyc", ".pyx", ".c", ".cc", ".cpp", ".cxx", ".f90")
-_KEPT_S = 0.05
+_TICK_NS = 100_000_000
 
 
 def installed_names(root: str, python: str | None) -> frozenset[str] | None:
@@ -66,31 +65,25 @@ class CompiledModules:
     """What can be imported from the folders of the tree at `root` besides the Python files that guard keeps.
 
     Extension modules, and what they are built from; folders without Python files; files that the selection leaves out, or that
-    came a moment ago. What they hold is not known. A folder is listed again when it has changed, and not asked for that more
-    often than each 50 ms.
+    came a moment ago. What they hold is not known. A folder is listed again when it has changed, or when it
+    had just changed as it was listed: the kernel's clock ticks too slowly for its mtime to tell.
     """
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._known: dict[RepoPath, _Listed] = {}
+        self._known: dict[RepoPath, tuple[int, frozenset[str]]] = {}
 
     def has(self, folder: RepoPath, name: str) -> bool:
         """Whether a folder holds one of this name."""
-        now = time.monotonic()
+        path = os.path.join(self._root, folder)
+        mtime_ns = _mtime_ns(path)
         known = self._known.get(folder)
-        if known is None or now - known.looked_at > _KEPT_S:
-            path = os.path.join(self._root, folder)
-            mtime_ns = _mtime_ns(path)
-            names = known.names if known and known.mtime_ns == mtime_ns else frozenset(_compiled_in(path) if mtime_ns else ())
-            known = self._known[folder] = _Listed(now, mtime_ns, names)
-        return name in known.names
-
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    looked_at: float
-    mtime_ns: int
-    names: frozenset[str]
+        if known is not None and known[0] == mtime_ns:
+            return name in known[1]
+        names = frozenset(_compiled_in(path) if mtime_ns else ())
+        if time.time_ns() - mtime_ns > _TICK_NS:
+            self._known[folder] = (mtime_ns, names)
+        return name in names
 
 
 def _compiled_in(folder: str) -> Iterator[str]:
