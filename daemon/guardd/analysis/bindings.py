@@ -44,8 +44,11 @@ def bound(source: bytes, tree: ast.Module, code: CodeType, stored: set[str], mad
     used = set(_names_of(code))
     names = (stored - _gone(tree)) | made_global
     lazy = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "__getattr__"]
-    dynamic = _is_dynamic(source, tree, used) or (
-        "__getattr__" in names and not (lazy and all(_is_closed(one, tree, code) for one in lazy))
+    asks_for_itself = bool({"modules", "import_module", "__import__"} & used) and _ASKS_FOR_ITSELF.search(source) is not None
+    dynamic = (
+        asks_for_itself
+        or _is_dynamic(tree, used)
+        or ("__getattr__" in names and not (lazy and all(_is_closed(one, tree, code) for one in lazy)))
     )
     if {"_convert_", "global_enum"} & used:
         enumerated, from_elsewhere = _enumerated(tree)
@@ -54,7 +57,7 @@ def bound(source: bytes, tree: ast.Module, code: CodeType, stored: set[str], mad
     if lazy:
         names |= {word for word in _texts(code) if word.isidentifier()}
     names |= {one.target.id for one in tree.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)}
-    reopened = bool(_HOOKS & used) or ("__path__" in used and _moves_path(tree))
+    reopened = asks_for_itself or bool(_HOOKS & used) or ("__path__" in used and _moves_path(tree))
     reopened = reopened or ("modules" in used and _PUTS_MODULES.search(source) is not None)
     repathed = bool({"path", "addsitedir"} & used) and _CHANGES_SYS_PATH.search(source) is not None
     return Bound(frozenset(names), dynamic, _listed(tree, code) if "__all__" in used else None, reopened, repathed)
@@ -112,16 +115,14 @@ def _bound_by(statement: ast.stmt) -> Iterator[str]:
                 yield name
 
 
-def _is_dynamic(source: bytes, tree: ast.Module, used: set[str]) -> bool:
+def _is_dynamic(tree: ast.Module, used: set[str]) -> bool:
     if any(injector in name for name in used for injector in _INJECTORS):
         return True
     if "exec" in used and any(map(_executes_here, _top_level(tree))):
         return True
     if "globals" in used and _is_written(ast.walk(tree), {"globals"}):
         return True
-    if {"locals", "vars"} & used and _is_written(_top_level(tree), {"locals", "vars"}):
-        return True
-    return bool({"modules", "import_module", "__import__"} & used) and _ASKS_FOR_ITSELF.search(source) is not None
+    return bool({"locals", "vars"} & used) and _is_written(_top_level(tree), {"locals", "vars"})
 
 
 def _top_level(tree: ast.Module) -> Iterator[ast.AST]:

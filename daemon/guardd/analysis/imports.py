@@ -287,7 +287,7 @@ class Modules:
 
     def _reopens(self, path: RepoPath) -> bool:
         facts = self._facts_at(path)
-        return facts is not None and (facts.reopened or ("modules" in facts.names and facts.dynamic))
+        return facts is not None and facts.reopened
 
     def _is_opaque(self, place: RepoPath) -> bool:
         """Whether this is an extension module, of which nothing is known."""
