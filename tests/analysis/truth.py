@@ -136,7 +136,7 @@ def _plain_imports(tree: Tree, path: str) -> Iterator[tuple[str, ast.ImportFrom,
     pending: list[ast.AST] = [parsed]
     while pending:
         node = pending.pop()
-        if isinstance(node, ast.ImportFrom) and tree.modules.is_ours(path, node.level, node.module or ""):
+        if isinstance(node, ast.ImportFrom) and any(one in tree.facts for one in _files_of(tree, path, node)):
             yield from ((path, node, alias.name) for alias in node.names if alias.name != "*")
         pending += [one for one in ast.iter_child_nodes(node) if not isinstance(one, _BRANCHES)]
 

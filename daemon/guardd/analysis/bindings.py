@@ -29,7 +29,8 @@ class Bound:
     """The names that a module can bind (`dynamic`: and others), stars aside.
 
     `listed` is what its `__all__` can hold, None where there is none or it cannot be told; `reopened`: it decides for itself
-    which modules lie below it (`__path__`, an import hook, `sys.modules`); `repathed`: it changes where imports start from.
+    which modules lie below it (`__path__`, an import hook, `sys.modules`); `repathed`: it changes where imports start from;
+    `injects`: its functions may bind names in the module that calls them.
     """
 
     names: frozenset[str]
@@ -37,6 +38,7 @@ class Bound:
     listed: frozenset[str] | None
     reopened: bool
     repathed: bool
+    injects: bool
 
 
 def bound(source: bytes, tree: ast.Module, code: CodeType, stored: set[str], made_global: set[str]) -> Bound:
@@ -60,7 +62,8 @@ def bound(source: bytes, tree: ast.Module, code: CodeType, stored: set[str], mad
     reopened = asks_for_itself or bool(_HOOKS & used) or ("__path__" in used and _moves_path(tree))
     reopened = reopened or ("modules" in used and _PUTS_MODULES.search(source) is not None)
     repathed = bool({"path", "addsitedir"} & used) and _CHANGES_SYS_PATH.search(source) is not None
-    return Bound(frozenset(names), dynamic, _listed(tree, code) if "__all__" in used else None, reopened, repathed)
+    injects = "f_globals" in used and _is_written(ast.walk(tree), {"f_globals"})
+    return Bound(frozenset(names), dynamic, _listed(tree, code) if "__all__" in used else None, reopened, repathed, injects)
 
 
 def _gone(tree: ast.Module) -> set[str]:
@@ -153,11 +156,11 @@ def _is_call(node: ast.AST, names: set[str]) -> bool:
 
 
 def _is_written(nodes: Iterator[ast.AST], names: set[str]) -> bool:
-    """Whether what `globals()` and the like return is used for anything but to be read."""
+    """Whether `globals()` and the like, or an attribute of this name, is used for anything but to be read."""
     calls: list[ast.AST] = []
     harmless: set[int] = set()
     for node in nodes:
-        if _is_call(node, names) and not getattr(node, "args", ()):
+        if (_is_call(node, names) and not getattr(node, "args", ())) or (isinstance(node, ast.Attribute) and node.attr in names):
             calls.append(node)
         match node:
             case ast.Attribute(value=value, attr=attr) if attr in _READS:

@@ -364,7 +364,15 @@ class Modules:
         facts = self._facts_at(path)
         if facts is None or not facts.parses or facts.dynamic or name in facts.exports:
             return True
-        return any(self._star_binds(path, one, name, asked) for one in facts.imports if one.names == ("*",))
+        if any(self._star_binds(path, one, name, asked) for one in facts.imports if one.names == ("*",)):
+            return True
+        return any(self._imports_injector(path, one) for one in facts.imports if one.names)
+
+    def _imports_injector(self, importer: RepoPath, one: Import) -> bool:
+        """Whether a module takes from another one what may bind names in it (zope.interface's `_use_c_impl`)."""
+        places = self._find(importer, one.level, one.module).places if one.module or one.level else ()
+        facts = [self._facts_at(path) for place in places for path in self._files_of(place)]
+        return any(known is not None and known.injects for known in facts)
 
     def _star_binds(self, importer: RepoPath, one: Import, name: str, asked: set[RepoPath]) -> bool:
         """Whether `from module import *` may bind a name here."""

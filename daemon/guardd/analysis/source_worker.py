@@ -78,6 +78,7 @@ def facts(source: bytes) -> dict[str, Any]:
         "listed": None if bound.listed is None else sorted(bound.listed),
         "reopened": bound.reopened,
         "repathed": bound.repathed,
+        "injects": bound.injects,
         "unbound": [] if bound.dynamic else sorted(_unbound(code)),
         "names": sorted(names),
         "shape": shape.hexdigest(),

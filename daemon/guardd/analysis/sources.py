@@ -50,7 +50,7 @@ class Facts:
     whatever their expressions and imports. `exports` holds every name that the module can bind, unless `dynamic`; `unbound`
     those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses. `listed` is
     what its `__all__` can hold (None: there is none, or it cannot be told); `reopened`: it decides for itself which modules
-    lie below it; `repathed`: it changes where imports start from.
+    lie below it; `repathed`: it changes where imports start from; `injects`: its functions may bind names in their callers.
     """
 
     parses: bool | None
@@ -66,6 +66,7 @@ class Facts:
     listed: frozenset[str] | None = None
     reopened: bool = False
     repathed: bool = False
+    injects: bool = False
     shape: str = ""
     skeleton: str = ""
 
