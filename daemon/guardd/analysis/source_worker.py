@@ -8,6 +8,7 @@ import builtins
 import gc
 import hashlib
 import json
+import os
 import re
 import struct
 import sys
@@ -17,22 +18,13 @@ from opcode import opmap
 from types import CodeType
 from typing import Any
 
+sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # ours alone, and looked in last
+from guardd.analysis import bindings, guards, undefined_uses  # -I leaves it out of sys.path
+
 LENGTH = struct.Struct("<Q")
 _REFUSALS = (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError)
 _DEFINITION = re.compile(rb"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _BODIES = ("body", "orelse", "finalbody")
-_CATCHES_IMPORT_ERROR = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
-_BINDS_ANYTHING = {"exec", "eval", "vars", "locals", "setattr", "_convert_"}
-_READS_GLOBALS = {"items", "keys", "values", "get", "copy"}
-_FORWARDS = {"getattr", "import_module", "__import__", "globals"}
-_CATCHES_NAME_ERROR = {"NameError", "Exception", "BaseException"}
-_DEPENDS = re.compile(r"version_info|\bPY\d|\bpy\d|platform|TYPE_CHECKING|globals|locals|builtins|False|hasattr")
-"""Of a condition: whether it asks which Python this is, or whether a name is there."""
-
-_ENDS = {"exit", "_exit", "quit", "abort", "skip", "fail"}
-_MOST_USES = 50
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _CO_OPTIMIZED = 1  # of a code object: a function's, not a class body's
 _MEMORY = 2 * 2**30
 
@@ -45,6 +37,7 @@ _EXTENDED = opmap["EXTENDED_ARG"]
 _LOADS_GLOBAL = _operations("LOAD_GLOBAL")
 _LOADS = _operations("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _STORES = _operations("STORE_NAME", "DELETE_NAME")
+_BINDS = _operations("STORE_NAME")
 _STORES_GLOBAL = _operations("STORE_GLOBAL")
 _GIVEN = {
     *dir(builtins), "__file__", "__path__", "__builtins__", "__annotations__", "__cached__", "__conditional_annotations__",
@@ -74,19 +67,24 @@ def facts(source: bytes) -> dict[str, Any]:
     shape = hashlib.blake2b(digest_size=16)
     names: set[str] = set()
     _digest(code, shape.update, names)
-    exports, is_dynamic = _bound(tree, code)
-    unbound = set[str]() if is_dynamic else _unbound(code)
-    is_sure = not is_dynamic and "global_enum" not in names and not any(names == ["*"] for _, _, _, names, _ in outline.imports)
+    bound = bindings.bound(source, tree, code, _named_by(code, _BINDS), {*outline.made_global, *_made_global(code)})
+    expected = guards.skipped_without(source, names)
+    unbound = set[str]() if bound.dynamic else _unbound(code)
+    is_sure = not bound.dynamic and "global_enum" not in names and not any(one[3] == ["*"] for one in outline.imports)
     return {
         "parses": True,
         "definitions": outline.definitions,
         "statements": outline.statements,
-        "imports": outline.imports,
-        "exports": sorted({*exports, *outline.made_global}),
-        "dynamic": is_dynamic,
+        "imports": [one if one[4] or not guards.is_expected(one[2], expected) else (*one[:4], True) for one in outline.imports],
+        "exports": sorted(bound.names),
+        "dynamic": bound.dynamic,
+        "listed": None if bound.listed is None else sorted(bound.listed),
+        "reopened": bound.reopened,
+        "repathed": bound.repathed,
+        "injects": bound.injects,
         "unbound": sorted(unbound),
-        "undefined": _uses(tree, unbound - set(_texts(code))) if unbound and is_sure else [],
-        "early": _early(tree, _perhaps_early(code) - {*outline.made_global}) if is_sure else [],
+        "undefined": undefined_uses.uses(tree, unbound - set(bindings.texts(code))) if unbound and is_sure else [],
+        "early": undefined_uses.early(tree, _perhaps_early(code) - set(outline.made_global)) if is_sure else [],
         "names": sorted(names),
         "shape": shape.hexdigest(),
         "skeleton": outline.skeleton.hexdigest(),
@@ -105,9 +103,9 @@ class Outline:
         self.made_global: list[str] = []
         self.statements = 0
         self.skeleton = hashlib.blake2b(digest_size=16)
-        self._visit_body(tree, "body", guarded=False, documented=True)
+        self._visit_body(tree, "body", (), documented=True)
 
-    def _visit_body(self, node: ast.AST, field: str, *, guarded: bool, documented: bool = False) -> None:
+    def _visit_body(self, node: ast.AST, field: str, above: tuple[ast.stmt, ...], *, documented: bool = False) -> None:
         body: list[ast.stmt] = getattr(node, field, [])
         if not body:
             return
@@ -118,15 +116,17 @@ class Outline:
         for at, statement in enumerate(body):
             if documented and not at and _is_docstring(statement):
                 continue
-            self._visit(statement, guarded=guarded)
+            self._visit(statement, above)
         self.skeleton.update(b"}")
 
-    def _visit(self, node: ast.stmt, *, guarded: bool) -> None:
+    def _visit(self, node: ast.stmt, above: tuple[ast.stmt, ...]) -> None:
         match node:
             case ast.Import():
+                guarded = any(map(guards.lets_fail, above))
                 self.imports += [(node.lineno, 0, alias.name, None, guarded) for alias in node.names]
                 return
             case ast.ImportFrom():
+                guarded = any(map(guards.lets_fail, above))
                 found = [alias.name for alias in node.names]
                 self.imports.append((node.lineno, node.level, node.module or "", found, guarded))
                 return
@@ -140,13 +140,11 @@ class Outline:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             self.definitions.append(node.name)
             self.skeleton.update(node.name.encode("utf-8", "surrogatepass"))
-        fallible = isinstance(node, (ast.Try, ast.TryStar)) and any(map(_catches_import_error, node.handlers))
-        checked = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)[:60]
+        inside = (*above, node)
         for field in _BODIES:
-            inside = guarded or checked or (fallible and field == "body")
-            self._visit_body(node, field, guarded=inside, documented=is_definition)
+            self._visit_body(node, field, above if field == "finalbody" else inside, documented=is_definition)
         for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
-            self._visit_body(part, "body", guarded=guarded or fallible)
+            self._visit_body(part, "body", inside)
 
 
 def _with_sorted_imports(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -185,26 +183,12 @@ def _is_docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _catches_import_error(handler: ast.ExceptHandler) -> bool:
-    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(kind is None or getattr(kind, "id", getattr(kind, "attr", "")) in _CATCHES_IMPORT_ERROR for kind in kinds)
-
-
-def _bound(tree: ast.Module, code: CodeType) -> tuple[set[str], bool]:
-    """Every name that a module can bind, and whether it may bind others, too.
-
-    What its top level loads is among them: too many names are a miss at most, one too few is a false alarm.
-    """
-    names = set(code.co_names)
-    is_dynamic = bool(_BINDS_ANYTHING & names) or {"modules", "__dict__"} <= names
-    is_dynamic |= "globals" in names and _writes_globals(tree)
-    lazy = next((one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == "__getattr__"), None)
-    if lazy is not None:  # PEP 562: what it knows stands in the module as text, unless it asks elsewhere
-        is_dynamic |= bool(_FORWARDS & {*lazy.co_names})
-        names |= {word for word in _texts(code) if word.isidentifier()}
-    elif "__getattr__" in names:
-        is_dynamic = True
-    return names, is_dynamic
+def _made_global(code: CodeType) -> Iterator[str]:
+    """What is bound from within functions, comprehensions and classes; and by `global` at the top."""
+    yield from _named_by(code, _STORES_GLOBAL)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _made_global(constant)
 
 
 def _unbound(code: CodeType) -> set[str]:
@@ -241,48 +225,6 @@ def _operands(code: CodeType, operations: Sequence[int], shift: int = 0) -> Iter
             at = opcodes.find(operation, at + 1)
 
 
-def _uses(tree: ast.Module, names: set[str]) -> list[tuple[str, int]]:
-    """(name, line) of the uses of these names that must fail once they are reached.
-
-    Not in a branch for other Pythons, nor where NameError is expected, nor in a class body that a metaclass may have filled,
-    nor in functions inside of functions, which tests make to look at, and not to call.
-    """
-    found: set[tuple[str, int]] = set()
-    todo: list[tuple[ast.AST, int, bool]] = [(tree, 0, False)] if names else []
-    while todo:
-        node, depth, is_filled = todo.pop()
-        match node:
-            case ast.Name(id=name, ctx=ast.Load()) if name in names and not is_filled:
-                found.add((name, node.lineno))
-            case ast.AnnAssign():  # an annotation need not be evaluated
-                todo += [(node.value, depth, is_filled)] if node.value else []
-                continue
-            case _ if _expects_name_error(node) or (depth and isinstance(node, _FUNCTIONS)):
-                continue
-        body: Sequence[ast.AST] = ()
-        if isinstance(node, _FUNCTIONS):
-            body = node.body if isinstance(node.body, list) else [node.body]
-            todo += [(one, depth + 1, False) for one in body]
-        elif isinstance(node, ast.ClassDef):
-            body = node.body
-            todo += [(one, depth, bool(node.bases or node.keywords)) for one in body]
-        elif isinstance(node, (ast.Try, ast.TryStar)) and any(map(_catches_name_error, node.handlers)):
-            body = node.body
-        known = set(map(id, body))
-        todo += [(one, depth, is_filled) for one in ast.iter_child_nodes(node) if id(one) not in known]
-    return sorted(found)[:_MOST_USES]
-
-
-def _expects_name_error(node: ast.AST) -> bool:
-    """Whether a use in this is meant to fail, or is not reached where it would: a statement that is but a name is, too."""
-    match node:
-        case ast.If(test=test):
-            return _DEPENDS.search(ast.unparse(test)) is not None
-        case ast.With(items=items):
-            return any("NameError" in ast.unparse(one) for one in items)
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Name)
-
-
 def _perhaps_early(code: CodeType) -> set[str]:
     """The names that a module, or a class in it, loads somewhere before the module stores them; cheap, as most have none."""
     stored: dict[str, int] = {}
@@ -293,123 +235,6 @@ def _perhaps_early(code: CodeType) -> set[str]:
         if isinstance(one, CodeType) and not one.co_flags & _CO_OPTIMIZED:
             found |= _named_by(one, _LOADS) & stored.keys()
     return found - _GIVEN
-
-
-def _early(tree: ast.Module, names: set[str]) -> list[tuple[str, int]]:
-    """(name, line) of the loads that the import of the module certainly carries out before the statement that binds the name."""
-    bound = {name: -1 for statement in tree.body for name in _binds(statement)} if names else {}
-    for at, statement in reversed(list(enumerate(tree.body)) if names else []):
-        for name in _binds(statement):
-            plain = isinstance(statement, (*_DEFINITIONS, ast.Assign, ast.AnnAssign, ast.Import, ast.ImportFrom))
-            bound[name] = at if plain else -1
-    found = set[tuple[str, int]]()
-    for at, statement in enumerate(tree.body if names and "*" not in bound else ()):
-        if _ends(statement):
-            break
-        found.update(use for use in _loads(statement) if use[0] in names and bound.get(use[0], -1) >= at)
-    return sorted(found)[:_MOST_USES]
-
-
-def _binds(statement: ast.AST) -> Iterator[str]:
-    """The names that a statement of a module binds in it, with those of comprehensions, which makes one too many at most."""
-    todo = [statement]
-    while todo:
-        node = todo.pop()
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                yield node.name
-                todo += node.decorator_list
-                continue
-            case ast.Lambda():
-                continue
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                yield name
-            case ast.alias():
-                yield node.asname or node.name.partition(".")[0]
-            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                yield name
-            case ast.MatchMapping(rest=str(name)):
-                yield name
-        todo += ast.iter_child_nodes(node)
-
-
-def _loads(statement: ast.stmt) -> Iterator[tuple[str, int]]:
-    """(name, line) of what a statement certainly loads when it is reached."""
-    if isinstance(statement, ast.ClassDef) and not statement.bases and not statement.keywords:
-        own = {name for one in statement.body for name in _binds(one)}
-        yield from (use for one in statement.body for use in _loads(one) if use[0] not in own)
-    todo = list(_evaluated(statement))
-    while todo:
-        node = todo.pop()
-        match node:
-            case ast.Name(ctx=ast.Load()):
-                yield node.id, node.lineno
-            case ast.Lambda():
-                todo += [*node.args.defaults, *filter(None, node.args.kw_defaults)]
-            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                todo.append(node.generators[0].iter)
-            case ast.BoolOp():
-                todo.append(node.values[0])
-            case ast.IfExp():
-                todo.append(node.test)
-            case ast.Compare():
-                todo += [node.left, node.comparators[0]]
-            case _:
-                todo += ast.iter_child_nodes(node)
-
-
-def _evaluated(statement: ast.stmt) -> Sequence[ast.AST]:
-    """The expressions that a statement evaluates at once. No annotations: from Python 3.14 on they wait."""
-    match statement:
-        case ast.FunctionDef() | ast.AsyncFunctionDef():
-            return [*statement.decorator_list, *statement.args.defaults, *filter(None, statement.args.kw_defaults)]
-        case ast.ClassDef() if not getattr(statement, "type_params", None):
-            return [*statement.decorator_list, *statement.bases, *(one.value for one in statement.keywords)]
-        case ast.Expr(value=first) | ast.Assign(value=first) | ast.AnnAssign(value=ast.expr() as first):
-            return [first]
-        case ast.If(test=first) | ast.While(test=first) | ast.Assert(test=first) | ast.For(iter=first) | ast.Match(subject=first):
-            return [first]
-        case ast.With(items=[ast.withitem(context_expr=first), *_]):
-            return [first]
-    return []
-
-
-def _ends(statement: ast.stmt) -> bool:
-    """Whether no statement after this one may be reached."""
-    match statement:
-        case ast.Raise():
-            return True
-        case ast.Expr(value=ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name))):
-            return name in _ENDS
-    return False
-
-
-def _catches_name_error(handler: ast.ExceptHandler) -> bool:
-    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(kind is None or getattr(kind, "id", "") in _CATCHES_NAME_ERROR for kind in kinds)
-
-
-def _writes_globals(tree: ast.Module) -> bool:
-    """Whether `globals()` is used for anything but to be read."""
-    harmless = {
-        id(node.value)
-        for node in ast.walk(tree)
-        if (isinstance(node, ast.Attribute) and node.attr in _READS_GLOBALS)
-        or (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load))
-    }
-    harmless |= {id(node.iter) for node in ast.walk(tree) if isinstance(node, (ast.For, ast.comprehension))}
-    harmless |= {id(one) for node in ast.walk(tree) if isinstance(node, ast.Compare) for one in node.comparators}
-    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "globals")
-    return any(id(call) not in harmless for call in calls)
-
-
-def _texts(code: CodeType) -> Iterator[str]:
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _texts(constant)
-        else:
-            members = constant if isinstance(constant, (tuple, frozenset)) else (constant,)
-            yield from (one for one in members if isinstance(one, str))
 
 
 def _digest(code: CodeType, update: Callable[[bytes], None], names: set[str]) -> None:

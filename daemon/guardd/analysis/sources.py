@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-VERSION = 3
+VERSION = 4
 """Of the facts: raise it when the worker finds other ones, so that stored ones are computed anew."""
 
 _LENGTH = struct.Struct("<Q")
@@ -34,7 +34,7 @@ _BEYOND_ANY_PARSER = (
 class Import:
     """One import statement: `names` are those after `from module import`, None for a plain `import module`.
 
-    `guarded`: it may fail (try/except ImportError) or is never carried out (TYPE_CHECKING).
+    `guarded`: it may fail (try/except ImportError), or where it runs decides (TYPE_CHECKING, sys.platform).
     """
 
     line: int
@@ -51,9 +51,11 @@ class Facts:
     `parses` is None where no parser could tell (time limit, memory), and with an `error` where ours is too old to. `shape` is
     equal for equal code whatever its layout and the order of its imports; `skeleton` for the same statements and definitions,
     whatever their expressions and imports. `exports` holds every name that the module can bind, unless `dynamic`; `unbound`
-    those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses. `undefined`
-    has (name, line) of uses of unbound ones that must fail once they are reached; `early` of those of names that the module
-    uses while it is imported and binds only later.
+    those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses. `listed` is
+    what its `__all__` can hold (None: there is none, or it cannot be told); `reopened`: it decides for itself which modules
+    lie below it; `repathed`: it changes where imports start from; `injects`: its functions may bind names in their callers.
+    `undefined` has (name, line) of uses of unbound ones that must fail once they are reached; `early` of those of names that
+    the module uses while it is imported and binds only later.
     """
 
     parses: bool | None
@@ -66,6 +68,10 @@ class Facts:
     dynamic: bool = False
     unbound: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
+    listed: frozenset[str] | None = None
+    reopened: bool = False
+    repathed: bool = False
+    injects: bool = False
     shape: str = ""
     skeleton: str = ""
     undefined: frozenset[tuple[str, int]] = frozenset()
@@ -88,8 +94,9 @@ class Facts:
                    for line, level, module, names, guarded in raw.pop("imports", ()))  # fmt: skip
         raw.update((key, frozenset(raw.get(key, ()))) for key in ("exports", "names", "unbound"))
         raw.update((key, frozenset(map(tuple, raw.get(key, ())))) for key in ("undefined", "early"))
+        listed = raw.pop("listed", None)
         definitions = tuple(raw.pop("definitions", ()))
-        return cls(definitions=definitions, imports=tuple(imports), **raw)
+        return cls(definitions=definitions, imports=tuple(imports), listed=None if listed is None else frozenset(listed), **raw)
 
 
 UNKNOWN = '{"parses": null}'

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Self
 
-from guardd.analysis.environment import installed_names
+from guardd.analysis.environment import InstalledNames
+from guardd.analysis.layout import LayoutOf
 from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
 from guardd.checking.content import UNDEFINED_NAME
 from guardd.checking.facts import TreeFacts
@@ -70,9 +70,9 @@ class _Check:
     def __init__(self, before: Tree | None, after: Tree, how: Conditions, facts: TreeFacts) -> None:
         self._facts = facts
         self._facts.judge_by(how.markers)
-        installed = cache(lambda: installed_names(how.root, how.python))
-        self._now = Resolution(after, how.source_roots, facts, installed)
-        self._then = Resolution(before, how.source_roots, facts, installed) if before is not None else None
+        around = (InstalledNames(how.root, how.python), LayoutOf(how.root))
+        self._now = Resolution(after, how.source_roots, facts, *around)
+        self._then = Resolution(before, how.source_roots, facts, *around) if before is not None else None
         self._blobs = after.blobs()
         self._blobs_then: Mapping[RepoPath, bytes] = before.blobs() if before is not None else {}
         self._origins = origins(self._blobs_then, self._blobs)

@@ -22,7 +22,8 @@ _VERSION = 1
 """Raise it when other things are said of a content."""
 
 _RULES = (NullBytes(), Encoding(), Syntax())
-_ONLY_FOR_CHANGES = ("names", "definitions", "statements", "shape", "skeleton", "unbound", "undefined", "early")
+_ONLY_FOR_CHANGES = ("definitions", "statements", "shape", "skeleton", "unbound", "undefined", "early")
+_NAMES_THAT_IMPORTS_NEED = {"__all__"}
 _EMPTY = Facts(parses=True)
 
 
@@ -53,6 +54,7 @@ def to_json(facts: str, troubles: Sequence[Trouble]) -> str:
     raw: dict[str, Any] = json.loads(facts)
     for key in _ONLY_FOR_CHANGES:
         raw.pop(key, None)
+    raw["names"] = sorted(_NAMES_THAT_IMPORTS_NEED.intersection(raw.get("names", ())))
     return json.dumps({"facts": raw, "troubles": troubles}, separators=(",", ":"))
 
 

@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 
+from guardd.analysis.environment import CompiledModules
 from guardd.model import RepoPath
 from guardd.selection import Selection
 
-_COMPILED = (".so", ".pyd", ".pyc", ".pyx")
 _SOURCES = (".py", ".pyi")
 
 
@@ -20,6 +20,7 @@ class Outside:
     def __init__(self, root: str, selection: Selection, links: Iterable[RepoPath] = ()) -> None:
         self._root = root
         self._selection = selection
+        self._compiled = CompiledModules(root)
         self._known: dict[RepoPath, frozenset[str]] = {}
         self._links = {_stem(path) for path in links}
         self._ignoring: Selection | None = None
@@ -28,7 +29,8 @@ class Outside:
         """Whether a folder holds one of this name."""
         if folder not in self._known:
             self._known[folder] = self._names(folder)
-        return name in self._known[folder] or (f"{folder}/{name}" if folder else name) in self._links
+        path = f"{folder}/{name}" if folder else name
+        return name in self._known[folder] or path in self._links or self._compiled.has(folder, name)
 
     def is_ignored(self, module: RepoPath) -> bool:
         """Whether git would ignore the file of this module (a path without suffix): it may be generated, some time."""
@@ -45,8 +47,6 @@ class Outside:
 
     def _is_importable(self, folder: RepoPath, entry: os.DirEntry[str]) -> bool:
         path = f"{folder}/{entry.name}" if folder else entry.name
-        if entry.name.endswith(_COMPILED):
-            return True
         if entry.is_symlink():
             return entry.name.endswith(_SOURCES) or entry.is_dir()
         if entry.is_dir(follow_symlinks=False):

@@ -1,10 +1,11 @@
 """Resolution: which imports of a tree lead nowhere, and did lead somewhere before."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from guardd.analysis.imports import Missing, Modules
+from guardd.analysis.layout import Layout
 from guardd.analysis.sources import Facts, Import
+from guardd.analysis.stdlib import STDLIB
 from guardd.checking.facts import TreeFacts
 from guardd.checking.trees import Tree
 from guardd.errors import GuardError
@@ -17,12 +18,17 @@ class Resolution:
     """The imports of one tree, and what they find in it."""
 
     def __init__(
-        self, tree: Tree, source_roots: Sequence[str], facts: TreeFacts, installed: Callable[[], frozenset[str] | None]
+        self,
+        tree: Tree,
+        source_roots: Sequence[str],
+        facts: TreeFacts,
+        installed: Callable[[], frozenset[str] | None],
+        layout: Callable[[], Layout],
     ) -> None:
         self.tree = tree
         self.facts = facts
         self.installed = installed
-        self.modules = Modules(tree.blobs(), source_roots, self.facts_of, tree.outside.has, installed)
+        self.modules = Modules(tree.blobs(), source_roots, self.facts_of, tree.outside.has, installed, layout)
 
     def facts_of(self, path: RepoPath) -> Facts | None:
         """The facts of a file of this tree."""
@@ -121,7 +127,7 @@ def _may_hide_another(born: RepoPath, now: Resolution) -> bool:
     """Whether a new module has, or is in a package that has, the name of one outside of the tree."""
     installed = now.installed()
     names = {part.partition(".")[0] for part in born.split("/")}
-    return installed is None or not names.isdisjoint(installed) or not names.isdisjoint(sys.stdlib_module_names)
+    return installed is None or not names.isdisjoint(installed) or not names.isdisjoint(STDLIB)
 
 
 def _may_bind_less(then: Facts | None, now: Facts | None) -> bool:
@@ -129,7 +135,10 @@ def _may_bind_less(then: Facts | None, now: Facts | None) -> bool:
         return False
     if then is None or not then.parses or then.dynamic:
         return True
-    return bool(then.exports - now.exports) or bool(_stars(then) - _stars(now))
+    opened = ((then.reopened, now.reopened), (then.repathed, now.repathed), (then.injects, now.injects))
+    is_less_open = any(before and not after for before, after in opened)
+    lists_less = now.listed is not None and (then.listed is None or bool(then.listed - now.listed))
+    return is_less_open or lists_less or bool(then.exports - now.exports) or bool(_stars(then) - _stars(now))
 
 
 def _stars(facts: Facts) -> set[tuple[int, str]]:
