@@ -84,7 +84,7 @@ NEW_TROUBLE = {
     ),
     "a module is deleted": (
         {"pkg/names.py": None},
-        {("pkg/stars.py", 1, "import"), ("tests/test_one.py", 1, "import")},
+        {("pkg/stars.py", 1, "import"), ("tests/test_one.py", 1, "import"), ("tests/test_star.py", 1, "import")},
     ),
     "a module moves, and those who import it know": (
         {"pkg/names.py": None, "pkg/better.py": NAMES, "pkg/stars.py": "from pkg.better import *\n",
