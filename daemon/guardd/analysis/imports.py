@@ -1,17 +1,17 @@
 """Imports, statically: which of them name a module, or a name in it, that is not there. Not sure means: it is there."""
 
-import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from guardd.analysis.layout import Layout
 from guardd.analysis.sources import Facts, Import
+from guardd.analysis.stdlib import STDLIB
 from guardd.model import RepoPath
 
 _SUFFIXES = (".py", ".pyi")
-_DEEPEST_STARS = 5
-_MADE_BY_MODULES = {"os.path"}
-"""Modules that no file stands for: another one puts them into `sys.modules`."""
+_INITS = ("/__init__.py", "/__init__.pyi")
+_NAMESPACE_OF_ALL = ("__main__", "__mp_main__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,29 @@ class Missing:
     sure: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where a module may be: the `places` (paths without suffix) that have it; `is_broken` if there is surely none.
+
+    No places and not broken: it may be anywhere. `sure` as in Missing.
+    """
+
+    places: tuple[RepoPath, ...] = ()
+    is_broken: bool = False
+    sure: bool = True
+
+
+_ANYWHERE = _Found()
+_BROKEN = _Found(is_broken=True)
+
+
 class Modules:
     """The modules of a tree, and what they bind.
 
-    `paths` are its Python files, `source_roots` the folders besides the top, `src` and the importer's own ancestors that
-    imports start from. `facts_of` gives the facts of a file's present content (None: not known), `is_compiled` tells whether
-    a folder holds an extension module of this name, `installed` the top-level names of the tree's environment (None: not known).
+    `paths` are its Python files, `source_roots` the folders besides the top, `src`, those of the `layout` and the importer's own
+    ancestors that imports start from. `facts_of` gives the facts of a file's present content (None: not known), `is_compiled`
+    tells whether a folder holds an extension module of this name, `installed` the top-level names of the tree's environment
+    (None: not known). What they answered is remembered until `refresh`.
     """
 
     def __init__(
@@ -38,52 +55,119 @@ class Modules:
         facts_of: Callable[[RepoPath], Facts | None],
         is_compiled: Callable[[RepoPath, str], bool],
         installed: Callable[[], frozenset[str] | None],
+        layout: Callable[[], Layout] = Layout,
     ) -> None:
         self._files: set[RepoPath] = set()
         self._folders: Counter[RepoPath] = Counter()
-        self._roots = ("", "src", *(root.strip("/").removeprefix("./").removeprefix(".") for root in source_roots))
+        self._parents: defaultdict[str, Counter[RepoPath]] = defaultdict(Counter)
+        self._configured = tuple(_tidy(root) for root in source_roots)
         self._facts_of = facts_of
         self._is_compiled = is_compiled
         self._installed = installed
+        self._read_layout = layout
+        self.refresh()
         for path in paths:
-            self.add(path)
+            if path.endswith(_SUFFIXES) and path not in self._files:
+                self._files.add(path)
+                self._count(path, 1)
+
+    def refresh(self) -> None:
+        """Ask anew what files hold, what is compiled or installed, and how the tree is laid out."""
+        self._layout: Layout | None = None
+        self._names_installed: tuple[frozenset[str] | None] | None = None
+        self._facts: dict[RepoPath, Facts | None] = {}
+        self._compiled: dict[tuple[RepoPath, str], bool] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._roots_of: dict[RepoPath, tuple[tuple[RepoPath, ...], tuple[RepoPath, ...]]] = {}
+        self._found: dict[tuple[RepoPath, int, str], _Found] = {}
+        self._bound: dict[tuple[RepoPath, str], bool] = {}
 
     def add(self, path: RepoPath) -> None:
-        """A file is there now."""
-        if path.endswith(_SUFFIXES) and path not in self._files:
+        """A file is there now, or has a new content."""
+        if not path.endswith(_SUFFIXES):
+            return
+        self._facts.pop(path, None)
+        if path not in self._files:
             self._files.add(path)
-            self._folders.update(_folders_of(path))
+            self._count(path, 1)
+        self._forget()
 
     def remove(self, path: RepoPath) -> None:
         """A file is there no more."""
         if path in self._files:
+            self._facts.pop(path, None)
             self._files.discard(path)
-            self._folders.subtract(_folders_of(path))
+            self._count(path, -1)
+            self._forget()
+
+    def _count(self, path: RepoPath, change: int) -> None:
+        """Keep what folders there are, and which folders hold a file or a folder of a name."""
+        folder, _, name = path.rpartition("/")
+        self._hold(folder, name.partition(".")[0], change)
+        for one in _folders_of(path):
+            before = self._folders[one]
+            self._folders[one] += change
+            if not before or not self._folders[one]:
+                above, _, name = one.rpartition("/")
+                self._hold(above, name, change)
+            if not self._folders[one]:
+                del self._folders[one]
+
+    def _hold(self, folder: RepoPath, name: str, change: int) -> None:
+        holders = self._parents[name]
+        holders[folder] += change
+        if not holders[folder]:
+            del holders[folder]
+        if not holders:
+            del self._parents[name]
+
+    @property
+    def _roots(self) -> tuple[RepoPath, ...]:
+        return tuple(dict.fromkeys(("", *self._configured, "src", *self._laid_out.roots)))
+
+    @property
+    def _laid_out(self) -> Layout:
+        if self._layout is None:
+            self._layout = self._read_layout()
+        return self._layout
+
+    @property
+    def _environment(self) -> frozenset[str] | None:
+        if self._names_installed is None:
+            self._names_installed = (self._installed(),)
+        return self._names_installed[0]
 
     def missing(self, importer: RepoPath, one: Import) -> list[Missing]:
         """What an import statement of the file `importer` asks for and does not get; nothing for one that may fail."""
-        if one.guarded or one.module in _MADE_BY_MODULES:
+        if one.guarded or not (one.module or one.level):
             return []
-        parts = one.module.split(".") if one.module else []
-        if one.level:
-            base = _above(importer, one.level)
-            return [] if base is None else self._missing_from([base], parts, one, "." * one.level + one.module)
-        if not parts:
+        shown = "." * one.level + one.module
+        found = self._find(importer, one.level, one.module)
+        if found.is_broken:
+            return [Missing(one.line, f"there is no module {shown!r}", found.sure)]
+        if not found.places:
             return []
-        roots = [root for root in self._candidates(importer) if self._has(root, parts[0])]
-        if not roots:
-            return self._missing_top(parts[0], one)
-        if not any(self._is_regular(root, parts[0]) for root in roots) and self._elsewhere(parts[0]):
-            return []
-        return self._missing_from(roots, parts, one, one.module)
+        problems: list[Missing] = []
+        for place in found.places:
+            problems = [
+                Missing(one.line, f"{shown} has no {name!r}", found.sure)
+                for name in one.names or ()
+                if not self._has_name(place, name)
+            ]
+            if not problems:
+                return []
+        return problems
 
     def is_ours(self, importer: RepoPath, level: int, module: str) -> bool:
         """Whether an import of this module leads into the tree."""
-        return bool(level) or any(self._has(root, module.partition(".")[0]) for root in self._candidates(importer))
+        strong, weak = self._candidates(importer)
+        return bool(level) or any(self._has(root, module.partition(".")[0]) for root in (*strong, *weak))
 
     def is_known(self, importer: RepoPath, module: str) -> bool:
         """Whether an absolute import of this module leads into the tree or the standard library."""
-        return module.partition(".")[0] in sys.stdlib_module_names or self.is_ours(importer, 0, module)
+        return module.partition(".")[0] in STDLIB or self.is_ours(importer, 0, module)
 
     def names_of(self, path: RepoPath) -> list[str]:
         """The dotted names that a file can be imported by."""
@@ -92,77 +176,234 @@ class Modules:
             stem[len(root) :].lstrip("/").replace("/", ".") for root in self._roots if not root or stem.startswith(root + "/")
         ]
 
-    def _missing_from(self, roots: Sequence[RepoPath], parts: Sequence[str], one: Import, shown: str) -> list[Missing]:
-        """What is missing if every one of these roots lacks it."""
-        problems: list[Missing] = []
+    def _find(self, importer: RepoPath, level: int, module: str) -> _Found:
+        key = (importer.rpartition("/")[0], level, module)
+        found = self._found.get(key)
+        if found is None:
+            parts = module.split(".") if module else []
+            found = self._find_relative(importer, level, parts) if level else self._find_absolute(importer, parts)
+            self._found[key] = found
+        if found.is_broken and not level and self._is_repathed(importer, module):
+            return _ANYWHERE
+        return found
+
+    def _find_relative(self, importer: RepoPath, level: int, parts: list[str]) -> _Found:
+        base = _above(importer, level)
+        if base is None:  # above the top, which may itself be a package, unless a package begins below it
+            return _BROKEN if self._is_package(importer.partition("/")[0]) and not self._is_package("") else _ANYWHERE
+        return self._walk([base], parts)
+
+    def _find_absolute(self, importer: RepoPath, parts: list[str]) -> _Found:
+        """Where an absolute import may lead: Python takes the first root that has its first part."""
+        top = parts[0]
+        if top in _NAMESPACE_OF_ALL or top in self._laid_out.renamed:
+            return _ANYWHERE
+        holders = self._parents.get(top, ())
+        if not holders and self._is_elsewhere_for_sure(top):
+            return _ANYWHERE
+        strong, weak = ([root for root in roots if root in holders] for roots in self._candidates(importer))
+        found = self._find_below(strong, weak, parts)
+        if found.is_broken:  # what is compiled is looked for on disk, so only where it may matter
+            strong, weak = ([root for root in roots if self._has(root, top)] for roots in self._candidates(importer))
+            found = self._find_below(strong, weak, parts)
+        return found
+
+    def _find_below(self, strong: list[RepoPath], weak: list[RepoPath], parts: list[str]) -> _Found:
+        if not strong and not weak:
+            return self._find_top(parts)
+        if not self._is_first(strong, parts) and self._is_elsewhere(parts[0]):
+            return _ANYWHERE
+        return self._walk([*strong, *weak], parts)
+
+    def _is_elsewhere_for_sure(self, top: str) -> bool:
+        installed = self._environment
+        return top in STDLIB or (installed is not None and top in installed)
+
+    def _is_first(self, strong: list[RepoPath], parts: list[str]) -> bool:
+        """Whether what the tree has under this name comes before what else there may be."""
+        if parts[0] in STDLIB:
+            return any(root in {"", *self._configured} and self._is_regular(root, parts[0]) for root in strong)
+        return any(self._leads_to_source(root, parts) for root in strong)
+
+    def _leads_to_source(self, root: RepoPath, parts: list[str]) -> bool:
+        """Whether a module, or one above it, is more than a folder here: a namespace may have other parts elsewhere."""
+        place = root
+        for part in parts:
+            if self._is_regular(place, part):
+                return True
+            place = _join(place, part)
+            if place not in self._folders:
+                return False
+        return False
+
+    def _is_elsewhere(self, top: str) -> bool:
+        installed = self._environment
+        return top in STDLIB or installed is None or top in installed or top.lower() in self._laid_out.required
+
+    def _find_top(self, parts: list[str]) -> _Found:
+        """A module that none of the importer's roots has: another's, or one of a root that we do not know of."""
+        top = parts[0]
+        installed = self._environment
+        if self._is_elsewhere_for_sure(top) or self._is_package(""):
+            return _ANYWHERE
+        is_sure = installed is not None and top.lower() not in self._laid_out.required
+        roots = sorted(self._parents.get(top, ()))
+        if roots:
+            return self._walk(roots, parts) if is_sure else _ANYWHERE
+        return _Found(is_broken=True, sure=is_sure)
+
+    def _is_repathed(self, importer: RepoPath, module: str) -> bool:
+        """Whether the importer itself says where this module is to be looked for."""
+        facts = self._facts_at(importer) if importer in self._files else None
+        strong, weak = self._candidates(importer)
+        top = module.partition(".")[0]
+        return facts is not None and facts.repathed and not any(self._is_regular(root, top) for root in (*strong, *weak))
+
+    def _walk(self, roots: Sequence[RepoPath], parts: Sequence[str]) -> _Found:
+        """The places of a module below these roots; broken if all of them lack it."""
+        places: list[RepoPath] = []
         for root in roots:
             place = root
             for part in parts:
                 if not self._has(place, part):
-                    problems = [Missing(one.line, f"there is no module {shown!r}")]
+                    if self._may_be_made(place, part):
+                        return _ANYWHERE
                     break
                 place = _join(place, part)
             else:
-                problems = [
-                    Missing(one.line, f"{shown} has no {name!r}") for name in one.names or () if not self._binds(place, name)
-                ]
-            if not problems:
-                return []
-        return problems
+                places.append(place)
+        return _Found(tuple(places)) if places else _BROKEN
 
-    def _missing_top(self, top: str, one: Import) -> list[Missing]:
-        if top in sys.stdlib_module_names or top == "__main__":
-            return []
-        installed = self._installed()
-        if installed is None:
-            known_below = any(folder.endswith("/" + top) for folder in self._folders) or any(
-                path.endswith(f"/{top}.py") for path in self._files
-            )
-            return [] if known_below else [Missing(one.line, f"there is no module {one.module!r}", sure=False)]
-        return [] if top in installed else [Missing(one.line, f"there is no module {one.module!r}")]
+    def _may_be_made(self, place: RepoPath, part: str) -> bool:
+        """Whether a module below a package may come from elsewhere: built, generated, or put there by the package."""
+        if part in self._laid_out.built or part.endswith(("_pb2", "_pb2_grpc")):
+            return True
+        package = place
+        while package:
+            if any(self._reopens(path) for path in self._files_of(package)) or self._is_opaque(package):
+                return True
+            package = package.rpartition("/")[0]
+        return False
 
-    def _elsewhere(self, top: str) -> bool:
-        installed = self._installed()
-        return top in sys.stdlib_module_names or installed is None or top in installed
+    def _reopens(self, path: RepoPath) -> bool:
+        facts = self._facts_at(path)
+        return facts is not None and facts.reopened
 
-    def _candidates(self, importer: RepoPath) -> Iterator[RepoPath]:
-        yield from dict.fromkeys((*self._roots, *_folders_of(importer)))
+    def _is_opaque(self, place: RepoPath) -> bool:
+        """Whether this is an extension module, of which nothing is known."""
+        folder, _, name = place.rpartition("/")
+        return not self._files_of(place) and self._folders[place] <= 0 and self._compiled_at(folder, name)
+
+    def _candidates(self, importer: RepoPath) -> tuple[tuple[RepoPath, ...], tuple[RepoPath, ...]]:
+        """The roots of a file's imports; and the packages around it, which are roots only if it is run as a program."""
+        folder = importer.rpartition("/")[0]
+        known = self._roots_of.get(folder)
+        if known is None:
+            around = [*_folders_of(importer)]
+            weak = tuple(one for one in around if self._is_package(one))
+            strong = dict.fromkeys((*self._roots, *(one for one in around if one not in weak), *(f"{one}/src" for one in around)))
+            known = self._roots_of[folder] = (tuple(strong), tuple(one for one in weak if one not in strong))
+        return known
 
     def _has(self, place: RepoPath, name: str) -> bool:
         path = _join(place, name)
         return (
-            any(path + suffix in self._files for suffix in _SUFFIXES) or self._folders[path] > 0 or self._is_compiled(place, name)
+            path + ".py" in self._files or path in self._folders or path + ".pyi" in self._files or self._compiled_at(place, name)
         )
 
-    def _is_regular(self, place: RepoPath, name: str) -> bool:
-        path = _join(place, name)
-        return any(f"{path}{end}" in self._files for end in (*_SUFFIXES, *(f"/__init__{suffix}" for suffix in _SUFFIXES)))
+    def _compiled_at(self, place: RepoPath, name: str) -> bool:
+        key = (place, name)
+        known = self._compiled.get(key)
+        if known is None:
+            known = self._compiled[key] = self._is_compiled(place, name)
+        return known
 
-    def _binds(self, module: RepoPath, name: str, depth: int = 0) -> bool:
-        """Whether a module (a file, or a folder) has this name, or may have it."""
+    def _is_package(self, folder: RepoPath) -> bool:
+        return any(_join(folder, init[1:]) in self._files for init in _INITS)
+
+    def _is_regular(self, place: RepoPath, name: str) -> bool:
+        return bool(self._files_of(_join(place, name))) or self._is_opaque(_join(place, name))
+
+    def _files_of(self, module: RepoPath) -> list[RepoPath]:
+        """The files that say what a module binds: a stub or the source, either may."""
+        ends = (*_SUFFIXES, *_INITS) if module else ()
+        found = [module + end for end in ends if module + end in self._files]
+        return found if module else [init[1:] for init in _INITS if init[1:] in self._files]
+
+    def _facts_at(self, path: RepoPath) -> Facts | None:
+        if path not in self._facts:
+            self._facts[path] = self._facts_of(path)
+        return self._facts[path]
+
+    def _has_name(self, module: RepoPath, name: str) -> bool:
+        """Whether a module has this name, or may have it."""
+        known = self._bound.get((module, name))
+        if known is None:
+            known = self._bound[module, name] = self._binds(module, name, set())
+        return known
+
+    def _binds(self, module: RepoPath, name: str, asked: set[RepoPath]) -> bool:
+        """Whether a module (a file, or a folder) binds this name; `asked` are those that asked it for their own stars."""
         if name == "*" or (name.startswith("__") and name.endswith("__")) or self._has(module, name):
             return True
-        files = [f"{module}{end}" for end in (*_SUFFIXES, "/__init__.py", "/__init__.pyi") if f"{module}{end}" in self._files]
-        for path in files:
-            facts = self._facts_of(path)
-            if facts is None or not facts.parses or facts.dynamic or name in facts.exports:
-                return True
-            for one in facts.imports:
-                if one.names == ("*",) and self._star_binds(path, one, name, depth):
-                    return True
-        return not files and self._folders[module] <= 0
+        if module in asked:
+            return False
+        asked.add(module)
+        files = self._files_of(module)
+        if not files:
+            return self._folders[module] <= 0 and bool(module)
+        return any(self._file_binds(path, name, asked) for path in files) or self._may_be_made_in(module, name)
 
-    def _star_binds(self, importer: RepoPath, one: Import, name: str, depth: int) -> bool:
-        if depth >= _DEEPEST_STARS:
+    def _may_be_made_in(self, module: RepoPath, name: str) -> bool:
+        return any(map(self._is_package_file, self._files_of(module))) and self._may_be_made(module, name)
+
+    def _is_package_file(self, path: RepoPath) -> bool:
+        return path.rpartition("/")[2].startswith("__init__.")
+
+    def _file_binds(self, path: RepoPath, name: str, asked: set[RepoPath]) -> bool:
+        facts = self._facts_at(path)
+        if facts is None or not facts.parses or facts.dynamic or name in facts.exports:
             return True
-        parts = one.module.split(".") if one.module else []
-        roots = [_above(importer, one.level)] if one.level else list(self._candidates(importer))
-        places = [_join(root, "/".join(parts)) if parts else root for root in roots if root is not None]
-        known = [place for place in places if self._folders[place] > 0 or self._is_file(place)]
-        return not known or any(self._binds(place, name, depth + 1) for place in known)
+        if any(self._star_binds(path, one, name, asked) for one in facts.imports if one.names == ("*",)):
+            return True
+        return any(self._imports_injector(path, one) for one in facts.imports if one.names)
 
-    def _is_file(self, module: RepoPath) -> bool:
-        return any(module + suffix in self._files for suffix in _SUFFIXES)
+    def _imports_injector(self, importer: RepoPath, one: Import) -> bool:
+        """Whether a module takes from another one what may bind names in it (zope.interface's `_use_c_impl`)."""
+        places = self._find(importer, one.level, one.module).places if one.module or one.level else ()
+        facts = [self._facts_at(path) for place in places for path in self._files_of(place)]
+        return any(known is not None and known.injects for known in facts)
+
+    def _star_binds(self, importer: RepoPath, one: Import, name: str, asked: set[RepoPath]) -> bool:
+        """Whether `from module import *` may bind a name here."""
+        found = self._find(importer, one.level, one.module)
+        if not found.places:
+            return not found.is_broken or not found.sure
+        return any(self._gives(place, name, asked) for place in found.places)
+
+    def _gives(self, module: RepoPath, name: str, asked: set[RepoPath]) -> bool:
+        """Whether a module gives a name to those who import all it has (language reference, 7.11)."""
+        facts = [self._facts_at(path) for path in self._files_of(module)]
+        is_listed = [one.listed is not None and name in one.listed for one in facts if one is not None]
+        is_open = not facts or any(one is None or not one.parses or one.listed is None for one in facts)
+        if not any(is_listed) and not (is_open and not self._is_hidden(name, facts)):
+            return False
+        return self._binds(module, name, asked)
+
+    def _is_hidden(self, name: str, facts: list[Facts | None]) -> bool:
+        """Whether a star leaves out a name: with an underscore, and no `__all__` that could have it nevertheless."""
+        return (
+            name.startswith("_")
+            and bool(facts)
+            and all(
+                one is not None and bool(one.parses) and not one.dynamic and "__all__" not in one.exports | one.names
+                for one in facts
+            )
+        )
+
+
+def _tidy(root: str) -> RepoPath:
+    return root.strip("/").removeprefix("./").removeprefix(".")
 
 
 def _above(importer: RepoPath, level: int) -> RepoPath | None:

@@ -8,6 +8,7 @@ import builtins
 import gc
 import hashlib
 import json
+import os
 import re
 import struct
 import sys
@@ -17,14 +18,14 @@ from opcode import opmap
 from types import CodeType
 from typing import Any
 
+sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # ours alone, and looked in last
+from guardd.analysis import bindings, guards, undefined_uses  # -I leaves it out of sys.path
+
 LENGTH = struct.Struct("<Q")
 _REFUSALS = (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError)
 _DEFINITION = re.compile(rb"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _BODIES = ("body", "orelse", "finalbody")
-_CATCHES_IMPORT_ERROR = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
-_BINDS_ANYTHING = {"exec", "eval", "vars", "locals", "setattr", "_convert_"}
-_READS_GLOBALS = {"items", "keys", "values", "get", "copy"}
-_FORWARDS = {"getattr", "import_module", "__import__", "globals"}
+_CO_OPTIMIZED = 1  # of a code object: a function's, not a class body's
 _MEMORY = 2 * 2**30
 
 
@@ -36,6 +37,7 @@ _EXTENDED = opmap["EXTENDED_ARG"]
 _LOADS_GLOBAL = _operations("LOAD_GLOBAL")
 _LOADS = _operations("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _STORES = _operations("STORE_NAME", "DELETE_NAME")
+_BINDS = _operations("STORE_NAME")
 _STORES_GLOBAL = _operations("STORE_GLOBAL")
 _GIVEN = {
     *dir(builtins), "__file__", "__path__", "__builtins__", "__annotations__", "__cached__", "__conditional_annotations__",
@@ -65,15 +67,24 @@ def facts(source: bytes) -> dict[str, Any]:
     shape = hashlib.blake2b(digest_size=16)
     names: set[str] = set()
     _digest(code, shape.update, names)
-    exports, is_dynamic = _bound(tree, code)
+    bound = bindings.bound(source, tree, code, _named_by(code, _BINDS), {*outline.made_global, *_made_global(code)})
+    expected = guards.skipped_without(source, names)
+    unbound = set[str]() if bound.dynamic else _unbound(code)
+    is_sure = not bound.dynamic and "global_enum" not in names and not any(one[3] == ["*"] for one in outline.imports)
     return {
         "parses": True,
         "definitions": outline.definitions,
         "statements": outline.statements,
-        "imports": outline.imports,
-        "exports": sorted({*exports, *outline.made_global}),
-        "dynamic": is_dynamic,
-        "unbound": [] if is_dynamic else sorted(_unbound(code)),
+        "imports": [one if one[4] or not guards.is_expected(one[2], expected) else (*one[:4], True) for one in outline.imports],
+        "exports": sorted(bound.names),
+        "dynamic": bound.dynamic,
+        "listed": None if bound.listed is None else sorted(bound.listed),
+        "reopened": bound.reopened,
+        "repathed": bound.repathed,
+        "injects": bound.injects,
+        "unbound": sorted(unbound),
+        "undefined": undefined_uses.uses(tree, unbound - set(bindings.texts(code))) if unbound and is_sure else [],
+        "early": undefined_uses.early(tree, _perhaps_early(code) - set(outline.made_global)) if is_sure else [],
         "names": sorted(names),
         "shape": shape.hexdigest(),
         "skeleton": outline.skeleton.hexdigest(),
@@ -92,9 +103,9 @@ class Outline:
         self.made_global: list[str] = []
         self.statements = 0
         self.skeleton = hashlib.blake2b(digest_size=16)
-        self._visit_body(tree, "body", guarded=False, documented=True)
+        self._visit_body(tree, "body", (), documented=True)
 
-    def _visit_body(self, node: ast.AST, field: str, *, guarded: bool, documented: bool = False) -> None:
+    def _visit_body(self, node: ast.AST, field: str, above: tuple[ast.stmt, ...], *, documented: bool = False) -> None:
         body: list[ast.stmt] = getattr(node, field, [])
         if not body:
             return
@@ -105,15 +116,17 @@ class Outline:
         for at, statement in enumerate(body):
             if documented and not at and _is_docstring(statement):
                 continue
-            self._visit(statement, guarded=guarded)
+            self._visit(statement, above)
         self.skeleton.update(b"}")
 
-    def _visit(self, node: ast.stmt, *, guarded: bool) -> None:
+    def _visit(self, node: ast.stmt, above: tuple[ast.stmt, ...]) -> None:
         match node:
             case ast.Import():
+                guarded = any(map(guards.lets_fail, above))
                 self.imports += [(node.lineno, 0, alias.name, None, guarded) for alias in node.names]
                 return
             case ast.ImportFrom():
+                guarded = any(map(guards.lets_fail, above))
                 found = [alias.name for alias in node.names]
                 self.imports.append((node.lineno, node.level, node.module or "", found, guarded))
                 return
@@ -127,13 +140,11 @@ class Outline:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             self.definitions.append(node.name)
             self.skeleton.update(node.name.encode("utf-8", "surrogatepass"))
-        fallible = isinstance(node, (ast.Try, ast.TryStar)) and any(map(_catches_import_error, node.handlers))
-        checked = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)[:60]
+        inside = (*above, node)
         for field in _BODIES:
-            inside = guarded or checked or (fallible and field == "body")
-            self._visit_body(node, field, guarded=inside, documented=is_definition)
+            self._visit_body(node, field, above if field == "finalbody" else inside, documented=is_definition)
         for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
-            self._visit_body(part, "body", guarded=guarded or fallible)
+            self._visit_body(part, "body", inside)
 
 
 def _with_sorted_imports(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -172,26 +183,12 @@ def _is_docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _catches_import_error(handler: ast.ExceptHandler) -> bool:
-    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(kind is None or getattr(kind, "id", getattr(kind, "attr", "")) in _CATCHES_IMPORT_ERROR for kind in kinds)
-
-
-def _bound(tree: ast.Module, code: CodeType) -> tuple[set[str], bool]:
-    """Every name that a module can bind, and whether it may bind others, too.
-
-    What its top level loads is among them: too many names are a miss at most, one too few is a false alarm.
-    """
-    names = set(code.co_names)
-    is_dynamic = bool(_BINDS_ANYTHING & names) or {"modules", "__dict__"} <= names
-    is_dynamic |= "globals" in names and _writes_globals(tree)
-    lazy = next((one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == "__getattr__"), None)
-    if lazy is not None:  # PEP 562: what it knows stands in the module as text, unless it asks elsewhere
-        is_dynamic |= bool(_FORWARDS & {*lazy.co_names})
-        names |= {word for word in _texts(code) if word.isidentifier()}
-    elif "__getattr__" in names:
-        is_dynamic = True
-    return names, is_dynamic
+def _made_global(code: CodeType) -> Iterator[str]:
+    """What is bound from within functions, comprehensions and classes; and by `global` at the top."""
+    yield from _named_by(code, _STORES_GLOBAL)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _made_global(constant)
 
 
 def _unbound(code: CodeType) -> set[str]:
@@ -210,9 +207,13 @@ def _unbound(code: CodeType) -> set[str]:
 
 
 def _named_by(code: CodeType, operations: Sequence[int], shift: int = 0) -> set[str]:
-    """The names that these operations of a code object work on (dis: name index, LOAD_GLOBAL's shifted by one)."""
+    """The names that these operations of a code object work on."""
+    return {name for name, _ in _operands(code, operations, shift)}
+
+
+def _operands(code: CodeType, operations: Sequence[int], shift: int = 0) -> Iterator[tuple[str, int]]:
+    """(name, place) of these operations of a code object (dis: name index, LOAD_GLOBAL's shifted by one)."""
     opcodes, arguments = code.co_code[0::2], code.co_code[1::2]
-    found = set()
     for operation in operations:
         at = opcodes.find(operation)
         while at >= 0:
@@ -220,32 +221,20 @@ def _named_by(code: CodeType, operations: Sequence[int], shift: int = 0) -> set[
             while before >= 0 and opcodes[before] == _EXTENDED:
                 argument |= arguments[before] << scale
                 before, scale = before - 1, scale + 8
-            found.add(code.co_names[argument >> shift])
+            yield code.co_names[argument >> shift], at
             at = opcodes.find(operation, at + 1)
-    return found
 
 
-def _writes_globals(tree: ast.Module) -> bool:
-    """Whether `globals()` is used for anything but to be read."""
-    harmless = {
-        id(node.value)
-        for node in ast.walk(tree)
-        if (isinstance(node, ast.Attribute) and node.attr in _READS_GLOBALS)
-        or (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load))
-    }
-    harmless |= {id(node.iter) for node in ast.walk(tree) if isinstance(node, (ast.For, ast.comprehension))}
-    harmless |= {id(one) for node in ast.walk(tree) if isinstance(node, ast.Compare) for one in node.comparators}
-    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "globals")
-    return any(id(call) not in harmless for call in calls)
-
-
-def _texts(code: CodeType) -> Iterator[str]:
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _texts(constant)
-        else:
-            members = constant if isinstance(constant, (tuple, frozenset)) else (constant,)
-            yield from (one for one in members if isinstance(one, str))
+def _perhaps_early(code: CodeType) -> set[str]:
+    """The names that a module, or a class in it, loads somewhere before the module stores them; cheap, as most have none."""
+    stored: dict[str, int] = {}
+    for name, at in _operands(code, _STORES[:1]):
+        stored[name] = min(at, stored.get(name, at))
+    found = {name for name, at in _operands(code, _LOADS[:1]) if stored.get(name, -1) > at}
+    for one in code.co_consts:
+        if isinstance(one, CodeType) and not one.co_flags & _CO_OPTIMIZED:
+            found |= _named_by(one, _LOADS) & stored.keys()
+    return found - _GIVEN
 
 
 def _digest(code: CodeType, update: Callable[[bytes], None], names: set[str]) -> None:

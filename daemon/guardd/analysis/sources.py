@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-VERSION = 2
+VERSION = 4
 """Of the facts: raise it when the worker finds other ones, so that stored ones are computed anew."""
 
 _LENGTH = struct.Struct("<Q")
@@ -24,14 +24,17 @@ _FEW = 100
 
 _SECOND_OPINION_S = 5.0
 _SECOND_OPINION_SIZE = 256 * 1024
-_BEYOND_ANY_PARSER = ("unknown encoding", "encoding problem", "MemoryError", "too many", "null bytes", "recursion", "too complex")
+_BEYOND_ANY_PARSER = (
+    "unknown encoding", "encoding problem", "not a text encoding", "codec failed",
+    "MemoryError", "too many", "null bytes", "recursion", "too complex",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
     """One import statement: `names` are those after `from module import`, None for a plain `import module`.
 
-    `guarded`: it may fail (try/except ImportError) or is never carried out (TYPE_CHECKING).
+    `guarded`: it may fail (try/except ImportError), or where it runs decides (TYPE_CHECKING, sys.platform).
     """
 
     line: int
@@ -48,7 +51,11 @@ class Facts:
     `parses` is None where no parser could tell (time limit, memory), and with an `error` where ours is too old to. `shape` is
     equal for equal code whatever its layout and the order of its imports; `skeleton` for the same statements and definitions,
     whatever their expressions and imports. `exports` holds every name that the module can bind, unless `dynamic`; `unbound`
-    those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses.
+    those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses. `listed` is
+    what its `__all__` can hold (None: there is none, or it cannot be told); `reopened`: it decides for itself which modules
+    lie below it; `repathed`: it changes where imports start from; `injects`: its functions may bind names in their callers.
+    `undefined` has (name, line) of uses of unbound ones that must fail once they are reached; `early` of those of names that
+    the module uses while it is imported and binds only later.
     """
 
     parses: bool | None
@@ -61,8 +68,14 @@ class Facts:
     dynamic: bool = False
     unbound: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
+    listed: frozenset[str] | None = None
+    reopened: bool = False
+    repathed: bool = False
+    injects: bool = False
     shape: str = ""
     skeleton: str = ""
+    undefined: frozenset[tuple[str, int]] = frozenset()
+    early: frozenset[tuple[str, int]] = frozenset()
 
     @property
     def is_valid(self) -> bool:
@@ -72,12 +85,18 @@ class Facts:
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """The facts that a worker wrote."""
-        raw: dict[str, Any] = json.loads(text)
+        return cls.from_raw(json.loads(text))
+
+    @classmethod
+    def from_raw(cls, raw: dict[str, Any]) -> Self:
+        """The facts out of a worker's document, which is used up."""
         imports = (Import(line, level, module, tuple(names) if names is not None else None, guarded)
                    for line, level, module, names, guarded in raw.pop("imports", ()))  # fmt: skip
         raw.update((key, frozenset(raw.get(key, ()))) for key in ("exports", "names", "unbound"))
+        raw.update((key, frozenset(map(tuple, raw.get(key, ())))) for key in ("undefined", "early"))
+        listed = raw.pop("listed", None)
         definitions = tuple(raw.pop("definitions", ()))
-        return cls(definitions=definitions, imports=tuple(imports), **raw)
+        return cls(definitions=definitions, imports=tuple(imports), listed=None if listed is None else frozenset(listed), **raw)
 
 
 UNKNOWN = '{"parses": null}'
@@ -203,7 +222,7 @@ def accepted_by_ruff(sources: Sequence[bytes]) -> list[bool]:
 
     One process for all. `--isolated`: no config of the tree is read. Bytes that are no UTF-8 are not ruff's to judge.
     """
-    program = _ruff()
+    program = ruff_program()
     if program is None:
         return [False] * len(sources)
     with tempfile.TemporaryDirectory(prefix="guard-syntax-") as folder:
@@ -220,7 +239,7 @@ def accepted_by_ruff(sources: Sequence[bytes]) -> list[bool]:
             "F407,F701,F702,F704,F706",
             "--ignore-noqa",
         ]
-        command += ["--output-format", "json", "--target-version", _newest_target(program), folder]
+        command += ["--output-format", "json", "--target-version", newest_target(program), folder]
         try:
             done = subprocess.run(command, capture_output=True, timeout=_SECOND_OPINION_S, check=False, cwd=folder)
             problems = json.loads(done.stdout)
@@ -234,12 +253,14 @@ def _may_be_newer_syntax(answer: str) -> bool:
     return answer.startswith('{"parses": false') and not any(text in answer[:200] for text in _BEYOND_ANY_PARSER)
 
 
-def _ruff() -> str | None:
+def ruff_program() -> str | None:
+    """Where ruff is; None where there is none."""
     beside = os.path.join(os.path.dirname(sys.executable), "ruff")
     return beside if os.access(beside, os.X_OK) else shutil.which("ruff")
 
 
-def _newest_target(program: str) -> str:
+def newest_target(program: str) -> str:
+    """The newest Python that this ruff knows, as its --target-version has it."""
     try:
         text = subprocess.run([program, "check", "--help"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (subprocess.TimeoutExpired, OSError):

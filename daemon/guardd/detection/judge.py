@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from guardd.analysis.environment import installed_names
+from guardd.analysis.environment import CompiledModules, InstalledNames
 from guardd.analysis.imports import Modules
+from guardd.analysis.layout import LayoutOf
 from guardd.analysis.markers import marker_pattern
 from guardd.analysis.sources import Facts
 from guardd.detection.benign.git import GitEvidence, Held
@@ -83,7 +84,12 @@ class Judge:
         self.known_damage: set[bytes] = set()
         self.git = GitEvidence(repo.path)
         self.modules = Modules(
-            store.log.keys(repo.id), source_roots, self._facts_at, self._is_compiled, lambda: installed_names(repo.path, python)
+            store.log.keys(repo.id),
+            source_roots,
+            self._facts_at,
+            CompiledModules(repo.path).has,
+            InstalledNames(repo.path, python),
+            LayoutOf(repo.path),
         )
         self._rules = Rules(marker_pattern(markers), self.modules).all()
 
@@ -122,6 +128,7 @@ class Judge:
 
     def look_closely(self, cases: Sequence[Case]) -> None:
         """Ask all rules, then whether the code is still the same; the files are parsed at once, in processes of their own."""
+        self.modules.refresh()
         parsed = [case for case in cases if case.change is not None and case.version.path.endswith((".py", ".pyi"))]
         facts = self._facts.of(hash_ for case in parsed for hash_ in (case.before.state.blob, case.version.state.blob))
         for case in parsed:
@@ -176,13 +183,6 @@ class Judge:
     def _facts_at(self, path: RepoPath) -> Facts | None:
         head = self._store.log.head(self._repo.id, path).state
         return self._facts.of([head.blob]).get(head.blob) if head.kind is Kind.FILE and head.stored else None
-
-    def _is_compiled(self, folder: RepoPath, name: str) -> bool:
-        try:
-            names = os.listdir(os.path.join(self._repo.path, folder))
-        except OSError:
-            return False
-        return any(entry.startswith(name + ".") and entry.endswith((".so", ".pyd", ".pyc", ".pyx")) for entry in names)
 
 
 def _is_conflict(finding: Finding, change: Change) -> bool:

@@ -202,7 +202,17 @@ CREATE INDEX labels_by_repo ON labels (repo_id, id);
 ALTER TABLE live ADD COLUMN awake_ns INTEGER NOT NULL DEFAULT 0;  -- of the beat: Moment.awake_ns
 """
 
-_MIGRATIONS = (_V1, _V2, _V3)
+_V4 = """
+PRAGMA user_version = 4;
+CREATE TABLE checked (                       -- what a check found in a content, wherever that lies; can be computed anew
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    hash    BLOB NOT NULL UNIQUE,            -- BLAKE3, or git's object id
+    version INTEGER NOT NULL,                -- of the rules, the markers included
+    data    BLOB NOT NULL                    -- zstd of JSON
+);
+"""
+
+_MIGRATIONS = (_V1, _V2, _V3, _V4)
 
 VERSION = len(_MIGRATIONS)
 
