@@ -159,8 +159,8 @@ def _read(pipes: dict[str, Pipe], wake: int, timeout_s: float) -> None:
 
 
 def _look(child: "subprocess.Popen[bytes]") -> None:
-    """Ask for the stacks; the timer in the child may have been taken from us. It may have stopped itself, too."""
-    for number in (signal.SIGCONT, _look_signal()):
+    """Ask for the stacks; the timer in the child may have been taken from us. One that stopped itself answers where it stands."""
+    for number in (_look_signal(), signal.SIGCONT):
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, number)
 
