@@ -29,11 +29,12 @@ _LOOK_S = 0.1
 class Ended:
     """How a command ended: its exit code, as a shell's (128 and more: by a signal), and what happened on the way.
 
-    `interrupts`: how often someone pressed Ctrl-C, as far as that came to us; `told_to_stop`: the signal that asked guardctl
+    `interrupted`: someone pressed Ctrl-C, as far as we can know; `told_to_stop`: the signal that asked guardctl
     itself to end. `ended` are the processes that it left behind and that were ended with it, `left` those that were not.
     """
 
     exit: int
+    pid: int = 0
     interrupted: bool = False
     told_to_stop: str | None = None
     ended: tuple[str, ...] = ()
@@ -54,7 +55,6 @@ def carry_out_command(
     stdout_to_stderr: bool = False,
     leave_running: bool = False,
     say: Callable[[str], None] = lambda text: None,
-    on_started: Callable[[int], None] = lambda pid: None,
     patience: Patience = Patience(),
 ) -> Ended:
     """Run a command where we are, until it and all that it started have ended. Main thread only. OSError: it cannot be started.
@@ -71,7 +71,6 @@ def carry_out_command(
             setpgroup=0,
             setsigdef=to_default,
         )
-        on_started(pid)
         return _Watch(pid, signals, terminal, say, patience).until_over(leave_running=leave_running)
 
 
@@ -97,7 +96,7 @@ class _Watch:
         self._terminal.take_back(self._pid, mended=code > 128)
         ended, left = self._leftovers(leave_running=leave_running)
         interrupted = self._interrupts > 0 or code == 128 + signal.SIGINT
-        return Ended(code, interrupted, self._told_to_stop, tuple(ended), tuple(left))
+        return Ended(code, self._pid, interrupted, self._told_to_stop, tuple(ended), tuple(left))
 
     # -- signals ------------------------------------------------------------------------------------------------
 
@@ -112,7 +111,7 @@ class _Watch:
                 if number in _TOLD_TO_STOP and self._told_to_stop is None:
                     self._told_to_stop = signal.Signals(number).name
                 self._send(number)
-                if number != signal.SIGWINCH and number != signal.SIGTSTP:
+                if number in _TOLD_TO_STOP:
                     self._send(signal.SIGCONT)  # one that is stopped would never hear of it
 
     def _send(self, number: int) -> None:
@@ -185,7 +184,7 @@ class _Watch:
                 os.kill(pid, signal.SIGCONT)
 
     def _behind(self) -> dict[int, str]:
-        """pid -> command line of everything that the command started and that lives."""
+        """Pid -> command line of everything that the command started and that lives."""
         found = descendants(os.getpid())
         if found or sys.platform == "linux":
             return found
@@ -197,7 +196,7 @@ class _Watch:
 
 
 def descendants(of: int) -> dict[int, str]:
-    """pid -> command line of all living processes below one, as /proc tells it; empty where there is none."""
+    """Pid -> command line of all living processes below one, as /proc tells it; empty where there is none."""
     parents: dict[int, int] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdigit():

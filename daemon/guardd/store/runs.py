@@ -3,9 +3,11 @@
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from guardd.errors import StoreError
 from guardd.escaping import brief
 from guardd.model import Incident, RepoPath, Suspect
 from guardd.store.database import Database, Row
@@ -172,15 +174,26 @@ class Runs:
         for row in self._db.rows(_RUNNING, (repo_id,)):
             if run_lock(self._state_dir, repo_id).holder() is not None:
                 return _run(row)
-            with self._db.transaction():  # nothing happens to one that was finished between the two looks
-                self._db.run(_INTERRUPT, (row[0],))
+            with suppress(StoreError):  # the next one to look notes it, if the disk is full now
+                self.interrupt(row[0])  # nothing happens to one that was finished between the two looks
         return None
+
+    def interrupt(self, run_id: int) -> None:
+        """The guardctl of a run is gone, and it was not over."""
+        with self._db.transaction():
+            self._db.run(_INTERRUPT, (run_id,))
+
+    def interrupt_all(self, repo_id: int) -> None:
+        """The caller holds the run lock: whatever seems to run in the repo does not."""
+        for row in self._db.rows(_RUNNING, (repo_id,)):
+            self.interrupt(row[0])
 
     def interrupted(self, repo_id: int) -> Run | None:
         """The newest run of a repo, if it lost its guardctl in the middle and no one has said what becomes of it."""
-        self.alive(repo_id)
+        if self.alive(repo_id) is not None:
+            return None
         last = self.last(repo_id)
-        return last if last is not None and last.state is RunState.INTERRUPTED else None
+        return last if last is not None and last.state in (RunState.INTERRUPTED, RunState.RUNNING) else None
 
 
 class RunFinder:

@@ -224,6 +224,7 @@ CREATE TABLE runs (                          -- bulk commands carried out as tra
     incident_id  INTEGER REFERENCES incidents
 );
 CREATE INDEX runs_by_repo ON runs (repo_id, id);
+CREATE INDEX runs_by_end ON runs (repo_id, end_seq);
 CREATE INDEX runs_running ON runs (repo_id) WHERE state = 'running';
 CREATE INDEX runs_by_incident ON runs (incident_id) WHERE incident_id IS NOT NULL;
 """
