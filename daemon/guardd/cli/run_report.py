@@ -88,7 +88,7 @@ def _lines(context: Context, told: "Told") -> Iterator[str]:
     if told.back is not None:
         yield from _back_lines(told.back, told.run, told.seconds)
     elif not context.quiet:
-        yield click.style(f"kept {len(told.changed.paths):,} changed files in {told.seconds:.1f} s", fg="green", bold=True)
+        yield click.style(f"kept the changes of {files(len(told.changed.paths))}, in {told.seconds:.1f} s", fg="green", bold=True)
         if told.changed.paths:
             yield f"take it back with: guardctl run --rollback {told.run.id}"
 

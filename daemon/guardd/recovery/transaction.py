@@ -338,9 +338,10 @@ def _is_of(store: Store, repo: Repo, run: Run, passage: Passage) -> bool:
 
 
 def _was_edited_since(store: Store, repo: Repo, run: Run, passage: Passage) -> bool:
-    """Whether a path is something else by now than what the run had made of it."""
+    """Whether a path is something else by now than what it was before the run, or what the run had made of it."""
     made = next(store.log.versions_of(repo.id, passage.path, run.from_seq, run.to_seq), None)
-    return made is not None and run.to_seq is not None and made.state != passage.head.state
+    before = passage.then.state if passage.then is not None else ABSENT
+    return made is not None and run.to_seq is not None and passage.head.state not in (before, made.state)
 
 
 def roll_back(
