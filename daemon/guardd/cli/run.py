@@ -22,7 +22,9 @@ from guardd.errors import Exit, GuardError, NothingMatched, UsageError
 if TYPE_CHECKING:
     from guardd.checking.check import Conditions
     from guardd.recovery.command import Ended
-    from guardd.recovery.transaction import Changed, Policy, RolledBack, Transaction, Verdict
+    from guardd.recovery.rollback import RolledBack
+    from guardd.recovery.transaction import Changed, Transaction
+    from guardd.recovery.verdict import Policy, Verdict
     from guardd.store.runs import Run
 
 
@@ -89,7 +91,7 @@ def _conditions(
 ) -> "tuple[Policy, Conditions]":
     """What the run must hold, and what its changes are checked by; a config that is broken is an error before anything ran."""
     from guardd.checking.check import Conditions
-    from guardd.recovery.transaction import Policy
+    from guardd.recovery.verdict import Policy
 
     for one in verify:
         try:
@@ -227,7 +229,8 @@ def _earlier(context: Context, run_id: int) -> "Run":
 
 def _roll_back_earlier(context: Context, run_id: int) -> int:
     from guardd.cli.run_report import report_rolled_back
-    from guardd.recovery.transaction import roll_back_run, sole_runner
+    from guardd.recovery.rollback import roll_back_run
+    from guardd.recovery.transaction import sole_runner
 
     with sole_runner(context.store, context.repo):
         _earlier(context, run_id)

@@ -9,11 +9,12 @@ import click
 from guardd.cli.context import Context
 from guardd.cli.output import colors, emit, files
 from guardd.escaping import printable
-from guardd.recovery.transaction import how_it_ended
+from guardd.recovery.verdict import how_it_ended
 
 if TYPE_CHECKING:
     from guardd.cli.run import Told
-    from guardd.recovery.transaction import Changed, RolledBack
+    from guardd.recovery.rollback import RolledBack
+    from guardd.recovery.transaction import Changed
     from guardd.store.runs import Run
 
 _SHOWN = 10

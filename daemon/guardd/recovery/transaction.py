@@ -1,8 +1,8 @@
 """A bulk command as a transaction: what it changed is kept if nothing speaks against it, else put back, byte for byte."""
 
 import os
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -10,12 +10,10 @@ from guardd import clock
 from guardd.analysis.sources import Parsers
 from guardd.beneath import Root
 from guardd.capture.capturer import Capturer
-from guardd.capture.reading import Seen, read
 from guardd.checking.check import Conditions, Problem, problems
 from guardd.checking.facts import TreeFacts
 from guardd.checking.trees import LogTree
-from guardd.detection.actors import at_work
-from guardd.errors import NothingMatched, UsageError
+from guardd.errors import UsageError
 from guardd.model import (
     ABSENT,
     Actor,
@@ -28,14 +26,14 @@ from guardd.model import (
     RepoPath,
     Severity,
     Suspect,
-)  # fmt: skip
-from guardd.recovery.command import Ended, descendants
-from guardd.recovery.plan import Action, Plan, plan_return
-from guardd.recovery.restore import Report, carry_out
+)
+from guardd.recovery.command import Ended
+from guardd.recovery.rollback import RolledBack, roll_back
 from guardd.recovery.surroundings import Surroundings, look_around, others_changed, put_back_folders
+from guardd.recovery.verdict import Policy, Verdict, objections
 from guardd.recovery.verify import CommandRun, run_command
-from guardd.recovery.writers import Writers
-from guardd.selection import Selection, is_canary, matcher
+from guardd.recovery.writers import Writers, strangers
+from guardd.selection import Selection, is_canary
 from guardd.store.lock import Lock, run_lock
 from guardd.store.log import Passage
 from guardd.store.repos import Repo
@@ -44,18 +42,6 @@ from guardd.store.store import Store
 
 _LOCK_WAIT_S = 1.0
 """`status` and the daemon look whether a run lives by holding its lock for an instant."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a run must hold to be kept. `max_files` None: any number."""
-
-    verify: tuple[str, ...] = ()
-    protected: tuple[str, ...] = ()
-    allow_protected: bool = False
-    ignore_exit: bool = False
-    max_files: int | None = None
-    verify_timeout_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,67 +57,6 @@ class Changed:
     others: tuple[RepoPath, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What speaks against the changes of a run (nothing: they are kept), and the evidence."""
-
-    reasons: tuple[str, ...]
-    problems: tuple[Problem, ...] = ()
-    verified: tuple[CommandRun, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RolledBack:
-    """How a roll-back went: the restore's report, and what is not as it was before (read back from disk)."""
-
-    report: Report
-    wrong: tuple[RepoPath, ...] = ()
-
-    @property
-    def unrestored(self) -> list[RepoPath]:
-        """The paths that are not as they were."""
-        return sorted({path for path, _ in self.report.failed + self.report.skipped} | set(self.wrong))
-
-
-def objections(
-    ended: Ended | None, changed: Collection[RepoPath], found: Sequence[Problem], verified: Sequence[CommandRun], policy: Policy
-) -> tuple[str, ...]:
-    """Everything that speaks against keeping what a command changed. Pure. `ended` None: it never came to its end."""
-    reasons = []
-    if ended is not None and ended.told_to_stop:
-        reasons.append(f"guardctl was told to stop ({ended.told_to_stop})")
-    elif ended is not None and ended.interrupted:
-        reasons.append("interrupted (Ctrl-C)")
-    elif ended is not None and ended.exit and not policy.ignore_exit:
-        reasons.append(f"the command {how_it_ended(ended.exit)}")
-    if policy.max_files is not None and len(changed) > policy.max_files:
-        reasons.append(f"{len(changed):,} files changed, more than --max-files {policy.max_files:,}")
-    is_protected = matcher(() if policy.allow_protected else policy.protected)
-    touched = sorted(path for path in changed if is_protected(path))
-    if touched:
-        more = f" and {len(touched) - 1:,} more" if len(touched) > 1 else ""
-        reasons.append(f"protected: {touched[0]}{more} changed without --allow-protected")
-    if found:
-        rules = Counter(one.rule for one in found)
-        counted = ", ".join(f"{rule} ({count:,})" for rule, count in rules.most_common())
-        files = len({one.path for one in found})
-        reasons.append(f"new damage in {files:,} file{'' if files == 1 else 's'}: {counted}")
-    reasons += [f"verify: {one.command}: exit {one.exit}" for one in verified if one.exit]
-    return tuple(reasons)
-
-
-def how_it_ended(code: int) -> str:
-    """`exited 3`, `was ended by SIGKILL`."""
-    if code > 128:
-        from signal import Signals
-
-        try:
-            return f"was ended by {Signals(code - 128).name}"
-        except ValueError:
-            pass
-    return f"exited {code}"
-
-
 class Transaction:
     """One run from begin to end, in the hands of the sole runner; `how` is what its changes are checked by."""
 
@@ -143,6 +68,7 @@ class Transaction:
         self._how = how
         self._selection = Selection(repo.path, repo.rules)
         self._changed = Changed({})
+        self._passages: dict[RepoPath, Passage] = {}
         self._around = Surroundings()
         self._to_seq = 0
         self._ended: Ended | None = None
@@ -158,7 +84,7 @@ class Transaction:
         """Begin: the caller has just captured the repo, and begins to change it in here."""
         self._around = look_around(self._repo.path, self._selection)
         self._mode = os.stat(self._repo.path).st_mode & 0o7777
-        self._strangers = _strangers(self._repo.path)
+        self._strangers = strangers(self._repo.path)
         self.run = self._store.runs.begin(self._repo.id, self._command, os.getpid(), clock.now().wall_ns)
         self._to_seq = self.run.from_seq
         with Writers(self._repo.path, self._selection.wants) as self._writers:
@@ -212,7 +138,7 @@ class Transaction:
         """Processes of others that wrote something, somewhere, while the run went on, where it cannot be known what."""
         if self._writers.watching:
             return []
-        now = _strangers(self._repo.path)
+        now = strangers(self._repo.path)
         return [f"{name} (pid {key[0]})" for key, (name, written) in now.items()
                 if key in self._strangers and written > self._strangers[key][1]]  # fmt: skip
 
@@ -225,8 +151,10 @@ class Transaction:
     def roll_back(self, on_progress: Callable[[int], None] = lambda done: None) -> tuple[Run, RolledBack]:
         """What the command changed is put back, byte for byte. What others wrote since is theirs, and stays."""
         self._capture(Origin.SCAN)
+        made = self._passages
         self._changed = self._changes()
-        passages = [one for one in self._store.log.passages(self._repo.id, self.run.from_seq) if one.path in self._changed.paths]
+        passages = [one for one in self._passages.values() if one.path in self._changed.paths]
+        self._passages = {path: made.get(path, one) for path, one in self._passages.items()}
         self._put_back_folders()  # a directory that is read-only by now would take no file
         done = roll_back(self._store, self._repo, self.run, passages, on_progress)
         self._put_back_folders()
@@ -245,9 +173,12 @@ class Transaction:
 
     def _incident(self, outcome: Outcome, now_ns: int) -> tuple[Incident, list[Suspect]] | None:
         """What a run that was rolled back had done: told to those who look, and no alarm, for a person was there."""
-        members = [one for one in map(self._member, self._changed.paths) if one is not None]
-        found = {one.path for one in self._verdict.problems}
-        members += [one for one in map(self._bystander, sorted(found - self._changed.paths.keys())) if one is not None]
+        found: defaultdict[RepoPath, list[Finding]] = defaultdict(list)
+        for one in self._verdict.problems:
+            found[one.path].append(Finding(one.rule, one.message, one.line, damage=one.path in self._changed.paths))
+        members = [self._member(self._passages[path], tuple(found.get(path, ()))) for path in self._changed.paths]
+        bystanders = (self._bystander(path, tuple(found[path])) for path in sorted(found.keys() - self._changed.paths.keys()))
+        members += [one for one in bystanders if one is not None]
         if not members:
             return None
         rules = tuple(rule for rule, _ in Counter(one.rule for one in self._verdict.problems).most_common())
@@ -263,22 +194,17 @@ class Transaction:
         )  # fmt: skip
         return incident, members
 
-    def _member(self, path: RepoPath) -> Suspect | None:
-        passage = self._store.log.passage(self._repo.id, path, self.run.from_seq)
-        made = next(self._store.log.versions_of(self._repo.id, path, self.run.from_seq, self._to_seq), None)
-        if passage is None or made is None:
-            return None
-        findings = tuple(Finding(one.rule, one.message, one.line) for one in self._verdict.problems if one.path == path)
+    def _member(self, passage: Passage, findings: tuple[Finding, ...]) -> Suspect:
+        """A path as the command left it."""
         before_seq = passage.then.seq if passage.then is not None and passage.then.state.present else 0
-        return Suspect(path, before_seq, made.seq, made.time_ns, findings, gone=not made.state.present, returned=True)
+        made = passage.head
+        gone = not made.state.present
+        return Suspect(passage.path, before_seq, made.seq, made.time_ns, findings, gone=gone, returned=True)
 
-    def _bystander(self, path: RepoPath) -> Suspect | None:
+    def _bystander(self, path: RepoPath, findings: tuple[Finding, ...]) -> Suspect | None:
         """A file that no one touched, and that what happened to others broke: its own content is no damage."""
         head = self._store.log.version(self._store.log.head(self._repo.id, path).seq)
-        if head is None:
-            return None
-        found = (Finding(one.rule, one.message, one.line, damage=False) for one in self._verdict.problems if one.path == path)
-        return Suspect(path, head.seq, head.seq, head.time_ns, tuple(found), returned=True)
+        return Suspect(path, head.seq, head.seq, head.time_ns, findings, returned=True) if head is not None else None
 
     # -- the disk -----------------------------------------------------------------------------------------------
 
@@ -298,69 +224,17 @@ class Transaction:
 
     def _changes(self) -> Changed:
         """What is different from before, told apart as far as that can be known."""
-        passages = [one for one in self._store.log.passages(self._repo.id, self.run.from_seq) if not is_canary(one.path)]
-        foreign = {one.path for one in passages if one.head.seq > self._to_seq}
-        foreign |= self._writers.others() & {one.path for one in passages}
+        found = self._store.log.passages(self._repo.id, self.run.from_seq)
+        self._passages = {one.path: one for one in found if not is_canary(one.path)}
+        foreign = {one.path for one in self._passages.values() if one.head.seq > self._to_seq}
+        foreign |= self._writers.others() & self._passages.keys()
         paths = {}
-        for one in passages:
+        for one in self._passages.values():
             before = one.then.state if one.then is not None else ABSENT
             if one.path not in foreign and one.head.state != before:
                 paths[one.path] = before, one.head.state
         others = others_changed(self._around, look_around(self._repo.path, self._selection))
         return Changed(paths, frozenset(foreign), tuple(others))
-
-
-def roll_back_run(store: Store, repo: Repo, run: Run, on_progress: Callable[[int], None] = lambda done: None) -> RolledBack:
-    """Put back what an earlier run changed; the caller has just captured the repo. What was edited since stays, and is reported.
-
-    Raises UsageError for a run that is under way, or of which there is nothing left to put back.
-    """
-    if run.state in (RunState.ROLLED_BACK, RunState.RUNNING):
-        raise UsageError(f"run {run.id} is {run.state}: there is nothing to roll back")
-    passages = [one for one in store.log.passages(repo.id, run.from_seq) if _is_of(store, repo, run, one)]
-    if not passages:
-        raise NothingMatched(f"run {run.id} changed nothing that guard keeps")
-    edited = [one for one in passages if _was_edited_since(store, repo, run, one)]
-    done = roll_back(store, repo, run, [one for one in passages if one not in edited], on_progress)
-    done.report.skipped += [(one.path, "edited since the run; compare with 'guardctl diff'") for one in edited]
-    if not done.unrestored:
-        store.runs.settle(run.id, RunState.ROLLED_BACK, done.report.restore_id)
-    elif done.report.restore_id is not None:
-        store.runs.settle(run.id, RunState.PARTLY, done.report.restore_id)
-    return done
-
-
-def _is_of(store: Store, repo: Repo, run: Run, passage: Passage) -> bool:
-    if run.to_seq is None:  # interrupted: all that came since may be its work
-        return not is_canary(passage.path)
-    made = store.log.versions_of(repo.id, passage.path, run.from_seq, run.to_seq)
-    return passage.path not in run.concurrent and any(True for _ in made)
-
-
-def _was_edited_since(store: Store, repo: Repo, run: Run, passage: Passage) -> bool:
-    """Whether a path is something else by now than what it was before the run, or what the run had made of it."""
-    made = next(store.log.versions_of(repo.id, passage.path, run.from_seq, run.to_seq), None)
-    before = passage.then.state if passage.then is not None else ABSENT
-    return made is not None and run.to_seq is not None and passage.head.state not in (before, made.state)
-
-
-def roll_back(
-    store: Store, repo: Repo, run: Run, passages: Sequence[Passage], on_progress: Callable[[int], None] = lambda done: None
-) -> RolledBack:
-    """Carry out a roll-back of these paths to before a run, and read it back."""
-    plan = plan_return(passages)
-    report = carry_out(store, repo, plan, f"roll back run {run.id}: {run.command}", on_progress=on_progress)
-    with Root(repo.path) as root:
-        return RolledBack(report, tuple(_wrong(root, repo, plan, report)))
-
-
-def _wrong(root: Root, repo: Repo, plan: Plan, report: Report) -> Iterator[RepoPath]:
-    told = {path for path, _ in report.failed + report.skipped}
-    for item in plan.items:
-        if item.action in (Action.WRITE, Action.REMOVE) and item.path not in told:
-            seen = read(root, item.path, max(repo.rules.max_file_size, item.target.size))
-            if not isinstance(seen, Seen) or seen.state != item.target:
-                yield item.path
 
 
 @contextmanager
@@ -374,20 +248,3 @@ def sole_runner(store: Store, repo: Repo) -> Iterator[Lock]:
     with lock:
         store.runs.interrupt_all(repo.id)
         yield lock
-
-
-def _strangers(root: str) -> dict[tuple[int, int], tuple[str, int]]:
-    """Processes at work in the repo that are neither above nor below us, with the bytes that each has written so far."""
-    ours = {os.getpid(), *descendants(os.getpid()), *_above()}
-    return {key: (name, written) for key, name, written in at_work(root) if key[0] not in ours}
-
-
-def _above() -> Iterator[int]:
-    pid = os.getppid()
-    while pid > 1:
-        yield pid
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                pid = int(file.read().rpartition(b")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            return

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
+from guardd.detection.actors import at_work
 from guardd.model import RepoPath
+from guardd.recovery.command import descendants
 
 _CLOEXEC, _NONBLOCK, _UNLIMITED_QUEUE, _REPORT_DIR_AND_NAME = 0x1, 0x2, 0x10, 0xC00
 _MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100
@@ -156,3 +158,20 @@ def _is_ours(pid: int) -> bool:
         except (OSError, ValueError, IndexError):
             return True
     return False
+
+
+def strangers(root: str) -> dict[tuple[int, int], tuple[str, int]]:
+    """Processes at work in the repo that are neither above nor below us, with the bytes that each has written so far."""
+    ours = {os.getpid(), *descendants(os.getpid()), *_above()}
+    return {key: (name, written) for key, name, written in at_work(root) if key[0] not in ours}
+
+
+def _above() -> Iterator[int]:
+    pid = os.getppid()
+    while pid > 1:
+        yield pid
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                pid = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            return
