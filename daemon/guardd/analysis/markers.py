@@ -14,10 +14,17 @@ DEFAULT_MARKERS = ("REMOVED_SYNTAX_ERROR", r"re:^(<{7}|>{7}) \S")
 _NEVER = rb"\b\B"
 
 
+class Match(Protocol):
+    """A marker that was found."""
+
+    def group(self) -> bytes:
+        """Its text."""
+
+
 class Pattern(Protocol):
     """What finds markers in a text."""
 
-    def search(self, text: bytes, /) -> object | None:
+    def search(self, text: bytes, /) -> Match | None:
         """The first match, or None."""
 
 

@@ -29,10 +29,10 @@ def _all(change: Change, markers: Pattern) -> Iterator[tuple[int, str, str]]:
     for number, line in change.added:
         if line.startswith(_CONFLICT):
             if line.startswith(_CONFLICT[0]) or not in_conflict:
-                yield number, CONFLICT_MARKER, f"a merge left its conflict here: {_shown(line)}"
+                yield number, CONFLICT_MARKER, f"a merge left its conflict: {_shown(line)}"
             in_conflict = line.startswith(_CONFLICT[0])
-        elif markers.search(line):
-            yield number, MARKER, f"marked line: {_shown(line)}"
+        elif match := markers.search(line):
+            yield number, MARKER, f"the marker {_shown(match.group())!r} is left in: {_shown(line)}"
 
 
 def _shown(line: bytes) -> str:

@@ -32,13 +32,16 @@ def chooser(context: Context, arguments: Sequence[str]) -> Callable[[RepoPath], 
     return chosen
 
 
-def choose(context: Context, arguments: Sequence[str], known: Iterable[RepoPath]) -> list[RepoPath]:
-    """The chosen ones of the paths that guard knows. Raises NothingMatched, naming the first argument that chose none."""
+_UNKNOWN = "guard has no version of {}; see 'guardctl log', or check 'exclude' in the config"
+
+
+def choose(context: Context, arguments: Sequence[str], known: Iterable[RepoPath], complaint: str = _UNKNOWN) -> list[RepoPath]:
+    """The chosen ones of the known paths. Raises NothingMatched with the complaint, naming the first argument that chose none."""
     wanted = [relative(context, argument) for argument in arguments]
     paths = list(known)
     for argument, one in zip(arguments, wanted, strict=True):
         if not any(_matches(path, one) for path in paths):
-            raise NothingMatched(f"guard has no version of {argument}; see 'guardctl log', or check 'exclude' in the config")
+            raise NothingMatched(complaint.format(argument))
     return [path for path in paths if not wanted or any(_matches(path, one) for one in wanted)]
 
 

@@ -227,6 +227,12 @@ CREATE INDEX runs_by_repo ON runs (repo_id, id);
 CREATE INDEX runs_by_end ON runs (repo_id, end_seq);
 CREATE INDEX runs_running ON runs (repo_id) WHERE state = 'running';
 CREATE INDEX runs_by_incident ON runs (incident_id) WHERE incident_id IS NOT NULL;
+CREATE TABLE checked (                       -- what a check found in a content, wherever that lies; can be computed anew
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    hash    BLOB NOT NULL UNIQUE,            -- BLAKE3, or git's object id
+    version INTEGER NOT NULL,                -- of the rules, the markers included
+    data    BLOB NOT NULL                    -- zstd of JSON
+);
 """
 
 _MIGRATIONS = (_V1, _V2, _V3, _V4)

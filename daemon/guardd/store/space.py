@@ -74,6 +74,9 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
     pinned = frozenset(seq for pair in store.db.each(_PINNED) for seq in pair)
     versions = _drop_versions(store, list(expired(_aged(store), policy, now_ns, pinned)))
     blobs = _drop_orphans(store)
+    store.checked.prune()
+    if over_quota_by(store, policy):  # before any version goes
+        store.checked.clear()
     for _ in range(_QUOTA_ROUNDS):
         gone = _drop_versions(store, list(over_quota(_aged(store), over_quota_by(store, policy), now_ns, pinned)))
         if not gone:
@@ -114,6 +117,7 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
             }
         if others - set(paths):
             shared[path] = sorted(others - set(paths))
+    store.checked.clear()
     blobs = _drop_orphans(store)
     if not _give_back(store):
         raise StoreError("forgotten, but another process still reads old pages of the store; run 'guardctl gc' to overwrite them")

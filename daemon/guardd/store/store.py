@@ -10,6 +10,7 @@ from typing import Self
 from guardd.errors import StoreError, StoreFull
 from guardd.store import schema
 from guardd.store.blobs import Blobs
+from guardd.store.checked import CheckedContents
 from guardd.store.database import Database
 from guardd.store.facts import StoredFacts
 from guardd.store.incidents import Incidents
@@ -65,6 +66,7 @@ class Store:
         self.runs = Runs(self.db, self.incidents, state_dir)
         self.labels = Labels(self.db)
         self.facts = StoredFacts(self.db)
+        self.checked = CheckedContents(self.db)
 
     def size(self) -> StoreSize:
         """How much the store holds."""
