@@ -22,6 +22,7 @@ from guardd.errors import Exit, GuardError, NothingMatched, UsageError
 if TYPE_CHECKING:
     from guardd.checking.check import Conditions
     from guardd.recovery.command import Ended
+    from guardd.recovery.critical import CriticalModules
     from guardd.recovery.rollback import RolledBack
     from guardd.recovery.transaction import Changed, Transaction
     from guardd.recovery.verdict import Policy, Verdict
@@ -70,15 +71,17 @@ def command(
     if keep_id is not None:
         return _keep_interrupted(context, keep_id)
     from guardd.cli.run_report import report
-    from guardd.recovery.transaction import sole_runner
+    from guardd.recovery.transaction import Transaction, sole_runner
 
-    policy, how = _conditions(context, verify, allow_protected, max_files, ignore_exit=ignore_exit)
+    policy, how, critical = _conditions(context, verify, allow_protected, max_files, ignore_exit=ignore_exit)
     if shutil.which(words[0]) is None:
         raise UsageError(f"{words[0]}: command not found (127); nothing was run")
     with sole_runner(context.store, context.repo):
         tell_of_interrupted(context)
+        critical.learn()
         capture(context)
-        told = _transact(context, words, policy, how, leave_running=leave_running)
+        transaction = Transaction(context.store, context.repo, shlex.join(words), policy, how, critical)
+        told = _transact(context, transaction, words, leave_running=leave_running)
     report(context, told)
     interrupted = told.ended is None or (told.ended.interrupted and not told.ended.told_to_stop)
     if interrupted:
@@ -88,9 +91,10 @@ def command(
 
 def _conditions(
     context: Context, verify: Sequence[str], allow_protected: bool, max_files: int | None, *, ignore_exit: bool
-) -> "tuple[Policy, Conditions]":
+) -> "tuple[Policy, Conditions, CriticalModules]":
     """What the run must hold, and what its changes are checked by; a config that is broken is an error before anything ran."""
     from guardd.checking.check import Conditions
+    from guardd.recovery.critical import CriticalModules
     from guardd.recovery.verdict import Policy
 
     for one in verify:
@@ -105,7 +109,7 @@ def _conditions(
         (*(about.verify if about else ()), *verify), about.protected if about else (), allow_protected, ignore_exit, max_files,
         settings.response.verify_timeout / 1e9,
     )  # fmt: skip
-    return policy, Conditions.of(repo.path, settings.detection, about)
+    return policy, Conditions.of(repo.path, settings.detection, about), CriticalModules(about)
 
 
 # -- one run, from begin to end -------------------------------------------------------------------------------------
@@ -115,11 +119,8 @@ class _ToldToStop(KeyboardInterrupt):
     """A SIGTERM or SIGHUP while no command was there to hand it on to."""
 
 
-def _transact(context: Context, words: Sequence[str], policy: "Policy", how: "Conditions", *, leave_running: bool) -> Told:
-    from guardd.recovery.transaction import Transaction
-
+def _transact(context: Context, transaction: "Transaction", words: Sequence[str], *, leave_running: bool) -> Told:
     begun = time.monotonic()
-    transaction = Transaction(context.store, context.repo, shlex.join(words), policy, how)
     with _stoppable(), transaction.begun():
         try:
             told = _carry_through(context, transaction, words, leave_running=leave_running)

@@ -28,6 +28,7 @@ from guardd.model import (
     Suspect,
 )
 from guardd.recovery.command import Ended
+from guardd.recovery.critical import CriticalModules
 from guardd.recovery.rollback import RolledBack, roll_back
 from guardd.recovery.surroundings import Surroundings, look_around, others_changed, put_back_folders
 from guardd.recovery.verdict import Policy, Verdict, objections
@@ -58,14 +59,20 @@ class Changed:
 
 
 class Transaction:
-    """One run from begin to end, in the hands of the sole runner; `how` is what its changes are checked by."""
+    """One run from begin to end, in the hands of the sole runner; `how` is what its changes are checked by.
 
-    def __init__(self, store: Store, repo: Repo, command: str, policy: Policy, how: Conditions) -> None:
+    `critical` knows which of the critical modules came up before.
+    """
+
+    def __init__(
+        self, store: Store, repo: Repo, command: str, policy: Policy, how: Conditions, critical: CriticalModules
+    ) -> None:
         self._store = store
         self._repo = store.repos.find(repo.path) or repo  # a scan since may have been its baseline
         self._command = command
         self._policy = policy
         self._how = how
+        self._critical = critical
         self._selection = Selection(repo.path, repo.rules)
         self._changed = Changed({})
         self._passages: dict[RepoPath, Passage] = {}
@@ -125,7 +132,7 @@ class Transaction:
         store, repo = self._store, self._repo
         before, after = (LogTree(store, repo.id, repo.path, place) for place in (self.run.from_seq, self._to_seq))
         with Parsers() as parsers:
-            found = problems(before, after, self._how, TreeFacts(parsers, store))
+            found = problems(before, after, self._how, TreeFacts(parsers, store)) + self._critical.broken()
         return [one for one in found if one.path not in self._changed.concurrent]
 
     def because(self, reason: str) -> Verdict:
