@@ -23,6 +23,7 @@ _TOLD_TO_STOP = (signal.SIGTERM, signal.SIGHUP)
 _FOR_THE_TERMINAL = (signal.SIGTTIN, signal.SIGTTOU)
 _LONGEST_NAME = 200
 _LOOK_S = 0.1
+_SUSPENDING_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class _Watch:
         self._patience = patience
         self._status: int | None = None
         self._interrupts = 0
+        self._suspended = -_SUSPENDING_S
         self._told_to_stop: str | None = None
 
     def until_over(self, *, leave_running: bool) -> Ended:
@@ -104,13 +106,16 @@ class _Watch:
         for number in numbers:
             if number == signal.SIGINT:
                 self._interrupts += 1
-                if self._interrupts == 2:
-                    self._say("interrupted twice: the command is killed")
+                hint = {1: "interrupted: the command is asked to end; another Ctrl-C kills it", 2: "the command is killed"}
+                if self._interrupts in hint:
+                    self._say(hint[self._interrupts])
                 self._send(signal.SIGINT if self._interrupts == 1 else signal.SIGKILL)
             elif number in _HANDED_ON:
                 if number in _TOLD_TO_STOP and self._told_to_stop is None:
                     self._told_to_stop = signal.Signals(number).name
                 self._send(number)
+                if number == signal.SIGTSTP:
+                    self._suspended = time.monotonic()
                 if number in _TOLD_TO_STOP:
                     self._send(signal.SIGCONT)  # one that is stopped would never hear of it
 
@@ -136,11 +141,14 @@ class _Watch:
 
     def _stopped(self, number: int) -> None:
         """It was stopped: for want of the terminal, which it gets if we have it; by Ctrl-Z, as we are then."""
+        if number in _FOR_THE_TERMINAL and time.monotonic() < self._suspended + _SUSPENDING_S:
+            number = signal.SIGTSTP  # both at once: a SIGCONT now would make it forget the Ctrl-Z
         if number in _FOR_THE_TERMINAL:
             if not self._terminal.give(self._pid):
                 self._terminal.stop_ourselves(number)
                 self._terminal.give(self._pid)
         elif number == signal.SIGTSTP:
+            self._suspended = -_SUSPENDING_S
             had_it = self._terminal.take_back(self._pid)
             self._terminal.stop_ourselves(number)
             if had_it:
