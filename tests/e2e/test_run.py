@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -300,13 +301,16 @@ def test_the_daemon_opens_no_incident_for_a_run_but_judges_what_a_dead_one_left(
         path = f"code/m{number}.py"
         guarded.wait_captured(path, (guarded.root / path).read_bytes())
     assert [one["state"] for one in guarded.incidents()] == ["restored"]
+    (group,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    killed_at = datetime.now(UTC)
     process.kill()
     process.wait()
+    os.killpg(int(group), signal.SIGKILL)
     wait_until(lambda: daemon.events("incident opened"))
-    subprocess.run(["pkill", "-KILL", "-f", f"touch {ready}"], check=False)
     first, second = guarded.wait_settled(daemon)
     assert (first["id"], first["state"]) == (rolled_back["incident"], "restored")
     assert (second["state"], second["damaged"]) == ("open", 6)
+    assert datetime.fromisoformat(second["opened_at"]) >= killed_at
     left = guarded.status()["run"]
     assert left["state"] == "interrupted"
     way_back = f"guardctl run --rollback {left['id']}"

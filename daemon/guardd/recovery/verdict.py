@@ -45,7 +45,9 @@ def objections(
     elif ended is not None and ended.exit and not policy.ignore_exit:
         reasons.append(f"the command {how_it_ended(ended.exit)}")
     if policy.max_files is not None and len(changed) > policy.max_files:
-        reasons.append(f"{len(changed):,} files changed, more than --max-files {policy.max_files:,}")
+        reasons.append(
+            f"{len(changed):,} file{'' if len(changed) == 1 else 's'} changed, more than --max-files {policy.max_files:,}"
+        )
     is_protected = matcher(() if policy.allow_protected else policy.protected)
     touched = sorted(path for path in changed if is_protected(path))
     if touched:
