@@ -142,6 +142,7 @@ def test_the_founding_script_is_rolled_back_and_the_right_one_is_kept(world: Wor
         ([], "echo 'key = 2' > secret/keys.py", "protected: secret/keys.py"),
         (["--max-files", "1"], "for f in a b c; do echo 'x = 1' >> pkg/$f.py; done", "3 files changed, more than --max-files 1"),
         (["--verify", "grep -q nothing use.py"], "echo 'x = 1' >> pkg/c.py", "verify: grep -q nothing use.py: exit 1"),
+        ([], "rm -r pkg secret use.py", "none of the files that guard keeps is left"),
         ([], "mv pkg other; chmod 600 use.py; rmdir -p empty/inside; echo '(' > new.py", "new damage in 2 files"),
     ],
 )  # fmt: skip
@@ -156,6 +157,14 @@ def test_what_speaks_against_a_run_rolls_it_back(
     assert "byte for byte" in said
     assert "guardctl undo 1" in said
     assert state(guarded.root) == before
+
+
+def test_even_the_directory_of_the_repo_comes_back(guarded: World, here: Here) -> None:
+    files, before = state(guarded.root)
+    code, _, said = here("run", "--", "sh", "-c", "cd / && rm -r $OLDPWD")
+    assert code == 1, said
+    del files["notes.txt"], before["notes.txt"]
+    assert state(guarded.root) == (files, before)
 
 
 def test_what_passes_is_kept_recorded_and_can_be_taken_back(guarded: World, here: Here) -> None:

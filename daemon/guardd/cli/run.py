@@ -159,13 +159,13 @@ def _carry_through(context: Context, transaction: "Transaction", words: Sequence
 
 
 def _run_command(context: Context, transaction: "Transaction", words: Sequence[str], *, leave_running: bool) -> "Ended":
-    from guardd.recovery.command import carry_out_command
+    from guardd.recovery.command import NotStarted, carry_out_command
 
     try:
         return carry_out_command(
             words, stdout_to_stderr=context.json, leave_running=leave_running, say=lambda text: warn(context, text)
         )
-    except OSError as error:
+    except NotStarted as error:
         transaction.forget()
         raise UsageError(f"{words[0]}: {error.strerror} (126); nothing was run") from error
 

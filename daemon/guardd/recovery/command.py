@@ -50,6 +50,10 @@ class Patience:
     told_s: float = 2.0
 
 
+class NotStarted(OSError):
+    """The command could not be started: nothing of it ever ran."""
+
+
 def carry_out_command(
     words: Sequence[str],
     *,
@@ -58,21 +62,22 @@ def carry_out_command(
     say: Callable[[str], None] = lambda text: None,
     patience: Patience = Patience(),
 ) -> Ended:
-    """Run a command where we are, until it and all that it started have ended. Main thread only. OSError: it cannot be started.
+    """Run a command where we are, until it and all that it started have ended. Main thread only. Raises NotStarted.
 
     A first SIGINT is handed on, a second kills the command. `say` hears of what takes its time.
     """
     with _adopting(), _Signals() as signals, _Terminal() as terminal:
-        to_default = [number for number in (signal.SIGPIPE, getattr(signal, "SIGXFSZ", None)) if number is not None]
-        pid = os.posix_spawnp(
-            words[0],
-            list(words),
-            os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)] if stdout_to_stderr else [],
-            setpgroup=0,
-            setsigdef=to_default,
-        )
+        pid = _start(words, stdout_to_stderr=stdout_to_stderr)
         return _Watch(pid, signals, terminal, say, patience).until_over(leave_running=leave_running)
+
+
+def _start(words: Sequence[str], *, stdout_to_stderr: bool) -> int:
+    to_default = [number for number in (signal.SIGPIPE, getattr(signal, "SIGXFSZ", None)) if number is not None]
+    actions = [(os.POSIX_SPAWN_DUP2, 2, 1)] if stdout_to_stderr else []
+    try:
+        return os.posix_spawnp(words[0], list(words), os.environ, file_actions=actions, setpgroup=0, setsigdef=to_default)
+    except OSError as error:
+        raise NotStarted(error.errno, error.strerror, words[0]) from error
 
 
 class _Watch:

@@ -118,7 +118,8 @@ class Transaction:
         """
         changed = self._changed.paths
         found = self._problems() if changed and closely else []
-        reasons = objections(self._ended, changed, found, (), self._policy)
+        is_empty = not self._store.log.keys(self._repo.id)
+        reasons = objections(self._ended, changed, found, (), self._policy, is_empty=is_empty)
         verified: list[CommandRun] = []
         if not reasons:
             timeout_s = self._policy.verify_timeout_s

@@ -34,9 +34,18 @@ class Verdict:
 
 
 def objections(
-    ended: Ended | None, changed: Collection[RepoPath], found: Sequence[Problem], verified: Sequence[CommandRun], policy: Policy
+    ended: Ended | None,
+    changed: Collection[RepoPath],
+    found: Sequence[Problem],
+    verified: Sequence[CommandRun],
+    policy: Policy,
+    *,
+    is_empty: bool = False,
 ) -> tuple[str, ...]:
-    """Everything that speaks against keeping what a command changed. Pure. `ended` None: it never came to its end."""
+    """Everything that speaks against keeping what a command changed. Pure. `ended` None: it never came to its end.
+
+    `is_empty`: no file is left that guard keeps.
+    """
     reasons = []
     if ended is not None and ended.told_to_stop:
         reasons.append(f"guardctl was told to stop ({ended.told_to_stop})")
@@ -44,6 +53,8 @@ def objections(
         reasons.append("interrupted (Ctrl-C)")
     elif ended is not None and ended.exit and not policy.ignore_exit:
         reasons.append(f"the command {how_it_ended(ended.exit)}")
+    if is_empty and changed:
+        reasons.append("none of the files that guard keeps is left")
     if policy.max_files is not None and len(changed) > policy.max_files:
         reasons.append(
             f"{len(changed):,} file{'' if len(changed) == 1 else 's'} changed, more than --max-files {policy.max_files:,}"
