@@ -9,6 +9,7 @@ from guardd.cli import completing
 from guardd.cli.alerts import alert_document, alert_state
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, files, iso, page, say, when
+from guardd.cli.ran import run_document, run_line
 from guardd.errors import Exit, NothingMatched, UsageError
 from guardd.escaping import printable
 from guardd.model import Certainty, Incident, IncidentState, Severity, Suspect
@@ -56,7 +57,9 @@ def show(context: Context, id_: str) -> int:
     members = context.store.incidents.members(incident.id)
     if context.json:
         told = [alert_document(one) for one in context.store.outbox.of_incident(incident.id)]
-        emit(context, {**document(context, incident), "members": [_member(one) for one in members], "alerts": told})
+        run = context.store.runs.of_incident(incident.id)
+        by_run = {"run": run_document(run)} if run is not None else {}
+        emit(context, {**document(context, incident), "members": [_member(one) for one in members], "alerts": told, **by_run})
     else:
         page(context, _lines(context, incident, members))
     return Exit.DONE
@@ -147,6 +150,9 @@ def _lines(context: Context, one: Incident, members: Sequence[Suspect]) -> Itera
     yield f"  who       {_who(one)}"
     if one.note:
         yield f"  note      {printable(one.note)}"
+    run = context.store.runs.of_incident(one.id)
+    if run is not None:
+        yield f"  run       {run_line(run)}"
     rules = Counter(finding.rule for member in members for finding in member.findings)
     if rules:
         yield f"  rules     {', '.join(f'{rule} ({count:,})' for rule, count in rules.most_common())}"

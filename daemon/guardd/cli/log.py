@@ -11,10 +11,12 @@ from guardd.cli.labelling import Between, interleave
 from guardd.cli.moments import before_incident, moment, place
 from guardd.cli.output import emit, iso, page, say, size, when
 from guardd.cli.paths import choose
+from guardd.cli.ran import tell_of_interrupted
 from guardd.errors import Exit
 from guardd.escaping import printable
 from guardd.model import Version
 from guardd.store.log import Change
+from guardd.store.runs import RunFinder
 
 _SIGNS = {Change.CREATED: ("+", "green"), Change.MODIFIED: ("~", "yellow"), Change.DELETED: ("-", "red")}
 
@@ -49,6 +51,7 @@ def command(
     begin = moment(context, since) if since else None
     end = moment(context, until) if until else None
     capture(context, must_be_there=False)
+    tell_of_interrupted(context)
     after = place(context, begin) if begin else None
     upto = place(context, end) if end else None
     repo, log = context.repo, context.store.log
@@ -63,7 +66,8 @@ def command(
     )
     shown = [version for _, version in zip(range(limit), found, strict=False)] if limit else found
     if context.json:
-        emit(context, [_document(context, version) for version in shown])
+        runs = context.store.runs.finder(repo.id)
+        emit(context, [_document(context, version, runs) for version in shown])
         return Exit.DONE
     if after or upto:
         span = [f"since {when(after.time_ns)}"] if after else []
@@ -75,7 +79,8 @@ def command(
     return Exit.DONE
 
 
-def _document(context: Context, version: Version) -> dict[str, object]:
+def _document(context: Context, version: Version, runs: RunFinder) -> dict[str, object]:
+    run = runs.of(version.path, version.seq)
     return {
         "seq": version.seq,
         "path": version.path,
@@ -85,14 +90,21 @@ def _document(context: Context, version: Version) -> dict[str, object]:
         "size": version.state.size,
         "blob": version.state.blob.hex() or None,
         "incident": context.store.incidents.of_version(context.repo.id, version.path, version.seq),
+        "run": run.id if run else None,
     }
 
 
 def _lines(context: Context, entries: Iterable[Version | Between]) -> Iterator[str]:
+    runs, told = context.store.runs.finder(context.repo.id), None
     for version in entries:
         if isinstance(version, Between):
             yield _snapshot_line(version)
             continue
+        run = runs.of(version.path, version.seq)
+        if run is not None and run.id != told:
+            told = run.id
+            name = click.style(f"run {run.id}", fg="cyan")
+            yield f"{'':>8}  {when(run.from_ns)}  {name}, {run.state}: {printable(run.command)}"
         sign, color = _SIGNS[context.store.log.change_of(version)]
         kept = "" if version.state.stored else "  (only its hash is kept)"
         path = click.style(f"{sign} {printable(version.path)}", fg=color)

@@ -28,6 +28,7 @@ COMMANDS = {
     "diff": "What changed since a moment.",
     "restore": "Put files back as they were.",
     "undo": "Take a restore back.",
+    "run": "A bulk command as a transaction: kept if it passes, rolled back if not.",
     "check": "Find damage, broken imports and undefined names, here or in what is staged.",
     "snapshot": "Label this moment, to go back to right here.",
     "hook": "Have agents and git take a snapshot before they act.",

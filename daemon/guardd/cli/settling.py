@@ -66,6 +66,9 @@ def check_choices(context: Context, choices: Choices) -> None:
         raise UsageError(f"{where}: add --yes to carry it out, or --dry-run to see the plan")
     if choices.check:
         _check_config(context)
+    running = context.store.runs.alive(context.repo.id)
+    if running is not None:
+        raise UsageError(f"run {running.id} (pid {running.pid}: {running.command}) is under way here; wait for it to end")
     operation = git_operation(context.repo.path)
     if operation and not choices.anyway:
         raise UsageError(f"a git {operation} is under way here; end it first, or add --anyway")

@@ -1,13 +1,17 @@
 """guardctl status: the daemon, each repo's state, the store."""
 
+from collections.abc import Iterator
+
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, iso, say, size, when
+from guardd.cli.ran import interrupted_line, run_document
 from guardd.errors import Exit
 from guardd.escaping import printable
 from guardd.service.standing import RepoStanding, Standing, standing
 from guardd.store.incidents import Pause
+from guardd.store.runs import RunState
 
 _COLORS = {"protected": "green", "starting": "yellow", "degraded": "red", "desynced": "red", "stopped": "red"}
 
@@ -49,12 +53,25 @@ def _repo_document(repo: RepoStanding) -> dict[str, object]:
         "lag_seconds": repo.lag_ns / 1e9,
         "interrupted_restore": repo.interrupted,
         "last_scan": iso(repo.scan_ns) if repo.scan_ns else None,
+        "run": run_document(repo.run) if repo.run else None,
         "pause": _pause_document(repo.pause) if repo.pause else None,
     }
 
 
 def _pause_document(pause: Pause) -> dict[str, object]:
     return {"from": iso(pause.from_ns), "until": iso(pause.to_ns), "reason": pause.reason}
+
+
+def _bulk_work(repo: RepoStanding) -> Iterator[str]:
+    """The run that is under way or was interrupted, and the pause."""
+    run = repo.run
+    if run is not None and run.state is RunState.RUNNING:
+        yield f"run {run.id} is under way since {when(run.from_ns)}: {printable(run.command)}; no incident until it has ended"
+    elif run is not None:
+        yield interrupted_line(run)
+    if repo.pause:
+        why = f" ({printable(repo.pause.reason)})" if repo.pause.reason else ""
+        yield f"paused until {when(repo.pause.to_ns)}{why}: no incident meanwhile; 'guardctl resume' ends it"
 
 
 def _print(context: Context, now: Standing) -> None:
@@ -76,10 +93,8 @@ def _print(context: Context, now: Standing) -> None:
                 f" or take it back with 'guardctl undo {repo.interrupted}'",
                 fg="yellow",
             )
-        if repo.pause:
-            why = f" ({printable(repo.pause.reason)})" if repo.pause.reason else ""
-            until = when(repo.pause.to_ns)
-            say(context, f"    paused until {until}{why}: no incident meanwhile; 'guardctl resume' ends it", fg="yellow")
+        for line in _bulk_work(repo):
+            say(context, f"    {line}", fg="yellow")
         scanned = f"scanned {when(repo.scan_ns)}" if repo.scan_ns else "not scanned yet"
         say(context, f"  {repo.files:,} files, {repo.versions:,} versions, {repo.dirty} dirty{lag}, {scanned}")
     if not now.repos:

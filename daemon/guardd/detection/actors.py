@@ -36,7 +36,7 @@ class Witness:
         if now - self._looked < _BETWEEN_S:
             return
         self._looked = now
-        for key, command, written in _processes(self._root):
+        for key, command, written in at_work(self._root):
             before = self._seen.get(key)
             growth = max(0, written - before.written) + before.growth if before else 0
             self._seen[key] = _Seen(command, written, growth, now)
@@ -52,7 +52,7 @@ class Witness:
         return Actor()
 
 
-def _processes(root: str) -> Iterator[tuple[tuple[int, int], str, int]]:
+def at_work(root: str) -> Iterator[tuple[tuple[int, int], str, int]]:
     """((pid, start time), command line, bytes written) of the processes at work in the repo, guard's own left out."""
     try:
         names = [name for name in os.listdir("/proc") if name.isdigit()]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guardd.analysis.sources import Parsers
+from guardd.detection.benign.runs import Inside, RunEvidence
 from guardd.detection.bursts import Limits, joining, opening, without_moved_code
 from guardd.detection.departures import RIPE_NS, Departures
 from guardd.detection.facts import FactsOfBlobs
@@ -77,6 +78,8 @@ class Detector:
         self._open.unsure = self._unsure
         self._thought_at = self._thought_ns = 0
         self._pauses: list[tuple[int, int, str]] = []
+        self._runs = RunEvidence(store, repo.id)
+        self._runs_incidents: frozenset[int] = frozenset()
         self._now_ns = 0
         self.cursor = 0
         if remember:
@@ -113,8 +116,8 @@ class Detector:
     def round(self, now_ns: int) -> bool:
         """Judge the next versions in the log; False when there was none. `now_ns` is the wall clock's."""
         self._now_ns = now_ns
+        waiting = self._waiting()
         self._sync(now_ns)
-        waiting = self._store.log.next_versions(self.repo.id, self.cursor, _BATCH)
         versions = _burst_of(waiting)
         for batch in _without_repeats(versions):
             self._take(batch)
@@ -128,9 +131,15 @@ class Detector:
             self._save()
         return bool(versions)
 
+    def _waiting(self) -> Sequence[Version]:
+        """The next versions that can be judged."""
+        found = self._store.log.next_versions(self.repo.id, self.cursor, _BATCH)
+        self._runs.look(self.cursor)  # after the log: a run that made one of these has told of itself before
+        return self._runs.judgeable(found)
+
     def replay_round(self) -> int | None:
         """Judge the next versions as of their own time; that time, or None at the end of the log."""
-        versions = _burst_of(self._store.log.next_versions(self.repo.id, self.cursor, _BATCH))
+        versions = _burst_of(self._waiting())
         for batch in _without_repeats(versions):
             self._take(batch)
         if not versions:
@@ -223,6 +232,9 @@ class Detector:
         (self._judge.modules.add if version.state.present else self._judge.modules.remove)(path)
         if version.origin is Origin.BASELINE:
             return None
+        inside = self._runs.of(version)
+        if inside is Inside.UNDONE:
+            return None
         before = self._healthy(version)
         if is_canary(path) and not (before and before.state.present and version.state.present):
             self._clear(path)  # planted, or taken away again: no place that code of others went to, and no deletion
@@ -238,7 +250,7 @@ class Detector:
         case = Case(version, before)
         suspect = self._suspects.get(path)
         is_back = suspect is not None and suspect.before_seq and self._is_content_of(suspect.before_seq, version)
-        if is_back or self._is_announced(version.time_ns) or self._judge.evidence(case):
+        if is_back or inside is Inside.KEPT or self._is_announced(version.time_ns) or self._judge.evidence(case):
             self._clear(path)
             return None
         if not version.state.present:
@@ -441,12 +453,13 @@ class Detector:
     # -- the store ----------------------------------------------------------------------------------------------
 
     def _sync(self, now_ns: int) -> None:
-        """Take over what others did: incidents closed or escalated, pauses announced."""
+        """Take over what others did: incidents closed or escalated, pauses announced, runs rolled back."""
         if not self._remember:
             return
         self._pauses = self._store.incidents.pauses(self.repo.id, now_ns - self.limits.slow_window_ns)
         known = {one.incident.id for one in self._open.all}
-        if self._open.sync():
+        from_runs, self._runs_incidents = self._runs_incidents, self._runs.incidents
+        if self._open.sync() or self._runs_incidents - from_runs:
             self._judge.known_damage = self._store.incidents.known_damage(self.repo.id)
         for member in [member for one in self._open.all if one.incident.id not in known for member in one.members.values()]:
             self._take_up_again(member)

@@ -20,7 +20,7 @@ from guardd.model import Finding, Kind, Origin, RepoPath, Version
 from guardd.store.repos import Repo
 from guardd.store.store import Store
 
-_OURS = frozenset({Origin.BASELINE, Origin.RESTORE, Origin.RUN, Origin.ADOPT})
+_OURS = frozenset({Origin.BASELINE, Origin.RESTORE, Origin.ADOPT})
 _IN_FORCE_NS = 60 * 1_000_000_000
 """A content that was a path's for a minute was no accident: to come back to it is a return."""
 

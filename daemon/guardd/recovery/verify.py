@@ -72,7 +72,7 @@ def verify(
         tuple(wrong),
         marked,
         _count_invalid(sources),
-        tuple(_run(command, root.path, timeout_s) for command in commands),
+        tuple(run_command(command, root.path, timeout_s) for command in commands),
     )
 
 
@@ -85,7 +85,7 @@ def _count_invalid(sources: Sequence[bytes]) -> int | None:
     return sum(1 for one in facts if one.parses is False)
 
 
-def _run(command: str, cwd: str, timeout_s: float) -> CommandRun:
+def run_command(command: str, cwd: str, timeout_s: float) -> CommandRun:
     """Run a command in a process group of its own, so that what it started ends with it; the end of its output is kept."""
     with tempfile.TemporaryFile() as output:
         try:

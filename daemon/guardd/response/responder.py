@@ -30,11 +30,11 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
     """Answer a settled incident as the policy says; the report of the restore, or None where there was none.
 
     Only what is still as the damage left it is put back: edits made since are people's. After `max_rounds` restores of the
-    same files, or in the middle of a git operation, the incident is left to people. During a pause nothing is restored.
+    same files, or in the middle of a git operation, the incident is left to people. During a pause or a run nothing is restored.
     """
     if incident.state is not IncidentState.OPEN or not incident.settled:
         return None
-    if store.incidents.pause_at(repo.id, now_ns) is not None:
+    if store.incidents.pause_at(repo.id, now_ns) is not None or store.runs.alive(repo.id) is not None:
         return None
     chosen = _chosen(store.incidents.members(incident.id), policy)
     if not chosen:

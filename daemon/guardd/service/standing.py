@@ -10,6 +10,7 @@ from guardd.store.incidents import Pause
 from guardd.store.lock import daemon_lock, restore_lock
 from guardd.store.outbox import Failing
 from guardd.store.repos import Live, Repo
+from guardd.store.runs import Run
 from guardd.store.store import Store, StoreSize
 
 _STALE_NS = 45 * 1_000_000_000
@@ -20,7 +21,10 @@ _WORSE = (RepoState.PROTECTED, RepoState.STARTING, RepoState.DEGRADED, RepoState
 
 @dataclass(frozen=True, slots=True)
 class RepoStanding:
-    """One repo: its state with the reasons, what is kept of it, the restore that was interrupted (its id), its pause."""
+    """One repo: its state with the reasons, what is kept of it, the restore that was interrupted (its id), its pause.
+
+    `run` is the one that is under way, or was interrupted.
+    """
 
     path: str
     state: RepoState
@@ -32,6 +36,7 @@ class RepoStanding:
     interrupted: int | None
     scan_ns: int
     pause: Pause | None
+    run: Run | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,9 @@ def _repo_standing(store: Store, repo: Repo, now: Moment, *, running: bool) -> R
     state, reasons = _state(store, live, now, running=running)
     dirty, lag_ns = (live.dirty, live.lag_ns) if live and running else (0, 0)
     pause = store.incidents.pause_at(repo.id, now.wall_ns)
-    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, _interrupted(store, repo), repo.scan_ns, pause)
+    run = store.runs.alive(repo.id) or store.runs.interrupted(repo.id)
+    interrupted = _interrupted(store, repo)
+    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, interrupted, repo.scan_ns, pause, run)
 
 
 def _interrupted(store: Store, repo: Repo) -> int | None:

@@ -169,6 +169,12 @@ class Incidents:
         self._outbox.queue(news_of(None, replace(incident, id=id_), incident.last_ns))
         return id_
 
+    def add_closed(self, incident: Incident, members: Iterable[Suspect]) -> int:
+        """Write down an incident that was over before anyone had to hear of it; its number. Inside a transaction."""
+        id_ = self._db.insert(_ADD, _row(incident)[1:])
+        self.put_members(replace(incident, id=id_), members)
+        return id_
+
     def grow(self, incident: Incident, was: IncidentState) -> bool:
         """Write what has become of an incident; False if someone moved it from the state it `was` in. Inside a transaction."""
         i, actor = incident, incident.actor

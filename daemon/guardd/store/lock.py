@@ -84,6 +84,11 @@ def restore_lock(state_dir: str, repo_id: int) -> Lock:
     return Lock(os.path.join(state_dir, f"restore-{repo_id}.lock"))
 
 
+def run_lock(state_dir: str, repo_id: int) -> Lock:
+    """The lock that a `guardctl run` holds from before its command until all is decided: one at a time in a repo."""
+    return Lock(os.path.join(state_dir, f"run-{repo_id}.lock"))
+
+
 def canary_lock(state_dir: str, repo_id: int) -> Lock:
     """The lock of whoever has a canary in a repo: what others left there is nobody's."""
     return Lock(os.path.join(state_dir, f"canary-{repo_id}.lock"))

@@ -204,6 +204,29 @@ ALTER TABLE live ADD COLUMN awake_ns INTEGER NOT NULL DEFAULT 0;  -- of the beat
 
 _V4 = """
 PRAGMA user_version = 4;
+CREATE TABLE runs (                          -- bulk commands carried out as transactions
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    repo_id      INTEGER NOT NULL REFERENCES repos,
+    command      TEXT NOT NULL,              -- one harmless line
+    pid          INTEGER NOT NULL,           -- of guardctl; that it lives is told by its lock
+    state        TEXT NOT NULL,              -- running, kept, rolled-back, partly-rolled-back, interrupted
+    from_ns      INTEGER NOT NULL,
+    to_ns        INTEGER,
+    from_seq     INTEGER NOT NULL,           -- the place in the log before it
+    to_seq       INTEGER,                    -- and when the command had ended
+    end_seq      INTEGER,                    -- and when all was over, a roll-back included
+    command_exit INTEGER,
+    files        INTEGER NOT NULL DEFAULT 0,
+    reasons      TEXT NOT NULL DEFAULT '[]', -- JSON
+    concurrent   TEXT NOT NULL DEFAULT '[]', -- JSON: paths that others wrote meanwhile
+    unrestored   TEXT NOT NULL DEFAULT '[]', -- JSON: paths that the roll-back could not put back
+    restore_id   INTEGER REFERENCES restores,
+    incident_id  INTEGER REFERENCES incidents
+);
+CREATE INDEX runs_by_repo ON runs (repo_id, id);
+CREATE INDEX runs_by_end ON runs (repo_id, end_seq);
+CREATE INDEX runs_running ON runs (repo_id) WHERE state = 'running';
+CREATE INDEX runs_by_incident ON runs (incident_id) WHERE incident_id IS NOT NULL;
 CREATE TABLE checked (                       -- what a check found in a content, wherever that lies; can be computed anew
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     hash    BLOB NOT NULL UNIQUE,            -- BLAKE3, or git's object id

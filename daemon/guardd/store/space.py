@@ -31,6 +31,10 @@ _PINNED = """
     WHERE n.state IN ('open', 'escalated')
     UNION ALL
     SELECT before_seq, after_seq FROM suspects
+    UNION ALL
+    SELECT (SELECT max(v.seq) FROM versions v WHERE v.path_id = p.id AND v.seq <= r.from_seq), p.head_seq
+    FROM runs r JOIN paths p ON p.repo_id = r.repo_id AND p.head_seq > r.from_seq
+    WHERE r.state = 'running'
 """
 _DROP_VERSION = """
     DELETE FROM versions WHERE seq = ? AND seq <> (SELECT head_seq FROM paths WHERE paths.id = versions.path_id)
@@ -79,6 +83,7 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
             break
         versions += gone
         blobs += _drop_orphans(store)
+    store.runs.prune(now_ns - policy.keep_daily_ns)
     store.labels.prune(policy.keep_all_ns, policy.keep_daily_ns, now_ns)
     _give_back(store)
     return Freed(versions, blobs, max(0, before - _file_bytes(store)))

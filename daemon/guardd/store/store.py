@@ -19,6 +19,7 @@ from guardd.store.log import Log
 from guardd.store.outbox import Outbox
 from guardd.store.repos import Repos
 from guardd.store.restores import Restores
+from guardd.store.runs import Runs
 
 _DURABLE = "PRAGMA synchronous = FULL"  # NORMAL lost up to 182 acknowledged commits at a power loss, FULL none
 _FLEETING = "PRAGMA synchronous = NORMAL"
@@ -62,6 +63,7 @@ class Store:
         self.repos = Repos(self.db, self.outbox)
         self.restores = Restores(self.db, self.log, self.blobs)
         self.incidents = Incidents(self.db, self.outbox)
+        self.runs = Runs(self.db, self.incidents, state_dir)
         self.labels = Labels(self.db)
         self.facts = StoredFacts(self.db)
         self.checked = CheckedContents(self.db)
