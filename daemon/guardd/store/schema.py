@@ -202,7 +202,26 @@ CREATE INDEX labels_by_repo ON labels (repo_id, id);
 ALTER TABLE live ADD COLUMN awake_ns INTEGER NOT NULL DEFAULT 0;  -- of the beat: Moment.awake_ns
 """
 
-_MIGRATIONS = (_V1, _V2, _V3)
+_V4 = """
+PRAGMA user_version = 4;
+CREATE TABLE adopted (                       -- versions out of backup files; not part of the log
+    seq        INTEGER PRIMARY KEY,          -- a number of the log that no version of it has
+    repo_id    INTEGER NOT NULL REFERENCES repos,
+    path       BLOB NOT NULL,                -- of the file that was backed up; guard may never have seen it
+    blob_id    INTEGER NOT NULL REFERENCES blobs,
+    mode       INTEGER NOT NULL,
+    time_ns    INTEGER NOT NULL,             -- when the backup was made
+    adopted_ns INTEGER NOT NULL,             -- when guard was told of it
+    source     BLOB NOT NULL,                -- the backup file
+    dated_by   TEXT NOT NULL,                -- name, folder, mtime
+    checksum   INTEGER NOT NULL,
+    UNIQUE (repo_id, path, time_ns, blob_id)
+);
+CREATE INDEX adopted_by_time ON adopted (repo_id, time_ns, seq);
+CREATE INDEX adopted_by_blob ON adopted (blob_id);
+"""
+
+_MIGRATIONS = (_V1, _V2, _V3, _V4)
 
 VERSION = len(_MIGRATIONS)
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from guardd.errors import StoreError, StoreFull
 from guardd.store import schema
+from guardd.store.adopted import AdoptedVersions
 from guardd.store.blobs import Blobs
 from guardd.store.database import Database
 from guardd.store.facts import StoredFacts
@@ -62,6 +63,7 @@ class Store:
         self.restores = Restores(self.db, self.log, self.blobs)
         self.incidents = Incidents(self.db, self.outbox)
         self.labels = Labels(self.db)
+        self.adopted = AdoptedVersions(self.db, self.blobs)
         self.facts = StoredFacts(self.db)
 
     def size(self) -> StoreSize:
