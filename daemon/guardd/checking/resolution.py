@@ -1,0 +1,127 @@
+"""Resolution: which imports of a tree lead nowhere, and did lead somewhere before."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from guardd.analysis.imports import Missing, Modules
+from guardd.analysis.sources import Facts, Import
+from guardd.checking.facts import TreeFacts
+from guardd.checking.trees import Tree
+from guardd.errors import GuardError
+from guardd.model import RepoPath
+
+_PYTHON = (".py", ".pyi")
+
+
+class Resolution:
+    """The imports of one tree, and what they find in it."""
+
+    def __init__(
+        self, tree: Tree, source_roots: Sequence[str], facts: TreeFacts, installed: Callable[[], frozenset[str] | None]
+    ) -> None:
+        self.tree = tree
+        self.facts = facts
+        self.installed = installed
+        self.modules = Modules(tree.blobs(), source_roots, self.facts_of, tree.is_compiled, installed)
+
+    def facts_of(self, path: RepoPath) -> Facts | None:
+        """The facts of a file of this tree."""
+        return self.facts.of(self.tree, path)
+
+    def missing(self, path: RepoPath) -> Iterator[tuple[Missing, Import]]:
+        """What the imports of a file ask for and do not get."""
+        known = self.facts_of(path)
+        for one in known.imports if known is not None and known.parses else ():
+            for missing in self.modules.missing(path, one):
+                yield missing, one
+
+
+def newly_missing(
+    then: Resolution | None, now: Resolution, origins: Mapping[RepoPath, RepoPath], changed: Sequence[RepoPath]
+) -> Iterator[tuple[RepoPath, Missing]]:
+    """What imports do not get now and did get before, in any file: in one that no one touched, if its module was."""
+    paths: Iterable[RepoPath] = now.tree.blobs() if then is None or _may_break_others(then, now, origins, changed) else changed
+    python = [path for path in paths if path.endswith(_PYTHON)]
+    now.facts.learn(now.tree, python)
+    for path in python:
+        missing = list(now.missing(path))
+        if missing:
+            known = _Known(then, origins.get(path), now, path)
+            yield from ((path, what) for what, one in missing if known.is_new(what, one))
+
+
+class _Known:
+    """What was already known of the imports of a file: of those that did not resolve before, none is new."""
+
+    def __init__(self, then: Resolution | None, origin: RepoPath | None, now: Resolution, path: RepoPath) -> None:
+        self._then = then if origin is not None else None
+        self._origin = origin or ""
+        self._missing: set[str] = set()
+        self._failing: set[tuple[int, str, tuple[str, ...] | None]] = set()
+        self._lines: set[bytes] = set()
+        self._lines_now: list[bytes] = []
+        if self._then is not None:
+            missing = list(self._then.missing(self._origin))
+            self._missing = {one.what for one, _ in missing}
+            self._failing = {_statement(one) for _, one in missing}
+            before = self._then.facts_of(self._origin)
+            if before is None or not before.parses:  # of its imports only the text is known
+                self._lines = {line.strip() for line in _lines(self._then.tree, self._origin)}
+                self._lines_now = _lines(now.tree, path)
+
+    def is_new(self, missing: Missing, one: Import) -> bool:
+        """Whether this import did resolve before, or was not there."""
+        if missing.what in self._missing or _statement(one) in self._failing:
+            return False
+        if b"".join(self._lines_now[missing.line - 1 : missing.line]).strip() in self._lines:
+            return False
+        # what led into the tree before is not a third party's now
+        return missing.sure or (self._then is not None and self._then.modules.is_ours(self._origin, one.level, one.module))
+
+
+def _statement(one: Import) -> tuple[int, str, tuple[str, ...] | None]:
+    return one.level, one.module, one.names
+
+
+def _lines(tree: Tree, path: RepoPath) -> list[bytes]:
+    try:
+        return tree.read(path).splitlines()
+    except GuardError:
+        return []
+
+
+def _may_break_others(
+    then: Resolution, now: Resolution, origins: Mapping[RepoPath, RepoPath], changed: Sequence[RepoPath]
+) -> bool:
+    """Whether these changes can break an import in a file that was not changed: seldom, and only then all must be parsed."""
+    if then.tree.blobs().keys() - now.tree.blobs().keys():
+        return True
+    for path in changed:
+        if not path.endswith(_PYTHON):
+            continue
+        origin = origins.get(path)
+        if origin is None:
+            if _may_hide_another(path, now):
+                return True
+        elif _may_bind_less(then.facts_of(origin), now.facts_of(path)):
+            return True
+    return False
+
+
+def _may_hide_another(born: RepoPath, now: Resolution) -> bool:
+    """Whether a new module has, or is in a package that has, the name of one outside of the tree."""
+    installed = now.installed()
+    names = {part.partition(".")[0] for part in born.split("/")}
+    return installed is None or not names.isdisjoint(installed) or not names.isdisjoint(sys.stdlib_module_names)
+
+
+def _may_bind_less(then: Facts | None, now: Facts | None) -> bool:
+    if now is None or not now.parses or now.dynamic:  # it may bind anything
+        return False
+    if then is None or not then.parses or then.dynamic:
+        return True
+    return bool(then.exports - now.exports) or bool(_stars(then) - _stars(now))
+
+
+def _stars(facts: Facts) -> set[tuple[int, str]]:
+    return {(one.level, one.module) for one in facts.imports if one.names == ("*",)}
