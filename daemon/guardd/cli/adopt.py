@@ -32,13 +32,16 @@ _SHOWN = 20
     "--map", "maps", multiple=True, metavar="FROM=TO",
     help="The folder FROM is a tree of backups of the folder TO of the repo: backups/2025-09-17=src",
 )  # fmt: skip
-@click.option("--zone", metavar="ZONE", help="The time zone of times in names that tell none (default: the local one): UTC, Europe/Rome.")
+@click.option(
+    "--zone", metavar="ZONE", help="The time zone of times in names that tell none (default: the local one): UTC, Europe/Rome."
+)
 @click.option("--dry-run", "-n", is_flag=True, help="Show which backup belongs to which file, keep nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @common_options
 @pass_context
 def command(
-    context: Context, path: str | None, suffixes: tuple[str, ...], maps: tuple[str, ...], zone: str | None, dry_run: bool, yes: bool
+    context: Context, path: str | None, suffixes: tuple[str, ...], maps: tuple[str, ...], zone: str | None,
+    dry_run: bool, yes: bool,
 ) -> int:  # fmt: skip
     """Take backup files (x.py.backup_20250917_084026, x.py.bak, x.py~) into the store, as versions of x.py.
 
@@ -50,7 +53,7 @@ def command(
     capture(context)
     repo, store = context.repo, context.store
     gathered = gather(store, repo, Selection(repo.path, repo.rules), where, context.now.wall_ns)
-    looks = looks_of([one.text for one in gathered.new], context.settings.detection.markers)
+    looks = looks_of([(one.pair.path, one.text) for one in gathered.new], context.settings.detection.markers)
     if not context.json:
         _show(context, gathered, looks, zone, whole=dry_run or context.verbose > 0)
     if gathered.new and not dry_run and context.on_terminal and not context.quiet:
@@ -105,7 +108,10 @@ def _show(context: Context, gathered: Gathered, looks: Sequence[Looks], zone: st
     for one, looked in pairs if whole else pairs[:_SHOWN]:
         gone = "" if one.pair.is_known else ", not there now"
         about = f"{size(one.state.size)}, {looked.words}{gone}"
-        say(context, f"  {printable(one.pair.source)} -> {printable(one.pair.path)}  {when(one.time_ns)} ({one.pair.dated_by})  {about}")
+        say(
+            context,
+            f"  {printable(one.pair.source)} -> {printable(one.pair.path)}  {when(one.time_ns)} ({one.pair.dated_by})  {about}",
+        )
     if len(pairs) > _SHOWN and not whole:
         say(context, f"  and {len(pairs) - _SHOWN} more (-v shows all)")
     if gathered.known:
@@ -129,7 +135,8 @@ def _show_left(context: Context, title: str, left: Sequence[Unclear], color: str
 def _document(
     gathered: Gathered, looks: Sequence[Looks], numbers: Sequence[int], *, dry_run: bool, seconds: float
 ) -> dict[str, object]:
-    found = zip(gathered.new, looks, numbers or [None] * len(looks), strict=True)
+    known_numbers: Sequence[int | None] = numbers or [None] * len(looks)
+    found = zip(gathered.new, looks, known_numbers, strict=True)
     return {
         "dry_run": dry_run,
         "adopted": [
@@ -145,4 +152,10 @@ def _document(
 
 def _pair(one: Read) -> dict[str, object]:
     pair = one.pair
-    return {"backup": pair.source, "path": pair.path, "time": iso(one.time_ns), "time_from": pair.dated_by, "size": one.state.size}
+    return {
+        "backup": pair.source,
+        "path": pair.path,
+        "time": iso(one.time_ns),
+        "time_from": pair.dated_by,
+        "size": one.state.size,
+    }

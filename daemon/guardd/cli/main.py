@@ -28,6 +28,7 @@ COMMANDS = {
     "diff": "What changed since a moment.",
     "restore": "Put files back as they were.",
     "undo": "Take a restore back.",
+    "adopt": "Take backup files that are there already as versions.",
     "snapshot": "Label this moment, to go back to right here.",
     "hook": "Have agents and git take a snapshot before they act.",
     "pause": "Announce bulk work: no incident meanwhile.",

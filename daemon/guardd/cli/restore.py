@@ -11,13 +11,14 @@ from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.incidents import choose_incident
-from guardd.cli.moments import moment, place
+from guardd.cli.moments import Place, moment, place
 from guardd.cli.output import files, say, when
 from guardd.cli.paths import choose, chooser, relative
 from guardd.cli.settling import Choices, check_choices, settle, settling_options
 from guardd.errors import NothingMatched, UsageError
 from guardd.escaping import printable
 from guardd.model import Incident, RepoPath
+from guardd.recovery.past import head, known_paths, numbered, passages_since
 from guardd.recovery.plan import Plan, plan_return, plan_version
 from guardd.recovery.restore import plan_git, plan_incident, plan_merged, plan_resume
 from guardd.selection import Selection
@@ -77,7 +78,7 @@ def command(
     if spec is not None:
         then = place(context, spec)
         then_ns = then.time_ns
-        plan, title = _plan_place(context, paths, then.seq, keep_new=keep_new), f"back to {when(then.time_ns)}"
+        plan, title = _plan_place(context, paths, then, keep_new=keep_new), f"back to {when(then.time_ns)}"
     elif number is not None:
         plan, title = _plan_number(context, paths, number)
     elif meant is not None:
@@ -103,11 +104,11 @@ def command(
     )
 
 
-def _plan_place(context: Context, paths: Sequence[str], seq: int, *, keep_new: bool) -> Plan:
-    log, repo = context.store.log, context.repo
-    passages = log.passages(repo.id, seq)
+def _plan_place(context: Context, paths: Sequence[str], then: Place, *, keep_new: bool) -> Plan:
+    store, repo = context.store, context.repo
+    passages = passages_since(store, repo, then.seq, then.time_ns)
     if paths:
-        chosen = set(choose(context, paths, log.paths(repo.id)))
+        chosen = set(choose(context, paths, known_paths(store, repo)))
         passages = [passage for passage in passages if passage.path in chosen]
     return plan_return(passages, keep_new=keep_new)
 
@@ -130,14 +131,13 @@ def _close(context: Context, incident: Incident, restored: Container[RepoPath], 
 
 
 def _plan_number(context: Context, paths: Sequence[str], number: int) -> tuple[Plan, str]:
-    log, repo = context.store.log, context.repo
-    version = log.version(number)
-    passage = log.passage(repo.id, version.path, number) if version and log.repo_of(number) == repo.id else None
-    if version is None or passage is None:
+    store, repo = context.store, context.repo
+    version = numbered(store, repo, number)
+    if version is None:
         raise NothingMatched(f"there is no version {number} in {repo.path}; see 'guardctl log'")
     if len(paths) > 1 or (paths and relative(context, paths[0]) != version.path):
         raise UsageError(f"version {number} is one of {printable(version.path)}; name that file, or none")
-    return plan_version(version, passage.head), f"back to version {number} of {when(version.time_ns)}"
+    return plan_version(version, head(store, repo, version.path)), f"back to version {number} of {when(version.time_ns)}"
 
 
 def _plan_git(context: Context, paths: Sequence[str], source: str) -> tuple[Plan, list[Encoded]]:

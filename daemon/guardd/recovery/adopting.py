@@ -8,7 +8,7 @@ from datetime import tzinfo
 from itertools import islice
 
 from guardd.beneath import Root
-from guardd.capture.reading import Seen, Trouble, read
+from guardd.capture.reading import Trouble, read
 from guardd.errors import UsageError
 from guardd.model import FileState, Kind, RepoPath
 from guardd.recovery.backups import Found, Pair, Reader, Unclear, without_stamps
@@ -131,9 +131,7 @@ def _sort_out(store: Store, repo: Repo, found: Iterable[Read], gathered: Gathere
             gathered.known.append(replace(one, known_as=seq))
 
 
-def known_as(
-    adopted: Sequence[tuple[int, bytes, int]], logged: Mapping[bytes, int], time_ns: int, blob: bytes
-) -> int | None:
+def known_as(adopted: Sequence[tuple[int, bytes, int]], logged: Mapping[bytes, int], time_ns: int, blob: bytes) -> int | None:
     """The version that says already that a file had this content at this time; 0: one that is being adopted. Pure.
 
     `adopted` are (time, content, number), oldest first. A content that the log has is only new where an adopted version would

@@ -158,7 +158,9 @@ class Reader:
             path = _join(found.folder, match["stem"] + match["end"])
             if self.wants(path) and self.knows(path):
                 rest = found.name[len(match["stem"]) :]
-                return Unclear(found.source, f"a backup of {path}, or a file of its own; if it is one, adopt it by --suffix '{rest}'")
+                return Unclear(
+                    found.source, f"a backup of {path}, or a file of its own; if it is one, adopt it by --suffix '{rest}'"
+                )
         if match := _BARE.fullmatch(found.name):
             path = _join(found.folder, match["stem"] + ".py")
             if self.wants(path) and self.knows(path):

@@ -51,7 +51,7 @@ def _from_match(match: "re.Match[str]", zone: tzinfo | None) -> int:
     day = match["year"], match["month"], match["day"]
     clock = match["hour"] or 0, match["minute"] or 0, match["second"] or 0
     try:
-        local = datetime(*map(int, (*day, *clock)), tzinfo=_zone(match["zone"]) or zone)  # type: ignore[misc, arg-type]  # noqa: DTZ001  # six numbers; no zone: the local one
+        local = datetime(*map(int, (*day, *clock)), tzinfo=_zone(match["zone"]) or zone)  # type: ignore[misc, arg-type]  # six numbers; no zone: the local one
         return int(local.timestamp()) * _SECOND_NS
     except (ValueError, OverflowError) as error:
         raise Undatable(f"{match[0]} is no time that there was") from error
