@@ -47,6 +47,9 @@ from guardd.store.codec import Encoded
 @click.option(
     "--incident", metavar="ID|last", shell_complete=completing.incidents, help="Take back what this incident did to its files."
 )
+@click.option(
+    "--best", is_flag=True, help="Each damaged file to its newest healthy version: of the log, adopted backups, or git."
+)
 @click.option("--only-damaged", is_flag=True, help="With --incident: only files that a rule found damaged.")
 @click.option("--resume", is_flag=True, help="Finish a restore that was interrupted.")
 @click.option("--merge", is_flag=True, help="Keep edits made after the damage: three-way merge; conflicts are left alone.")
@@ -56,14 +59,14 @@ from guardd.store.codec import Encoded
 @pass_context
 def command(
     context: Context, paths: tuple[str, ...], since: str | None, at: str | None, number: int | None, source: str | None,
-    incident: str | None, only_damaged: bool, resume: bool, merge: bool, keep_new: bool, choices: Choices,
+    incident: str | None, best: bool, only_damaged: bool, resume: bool, merge: bool, keep_new: bool, choices: Choices,
 ) -> int:  # fmt: skip
     """Put PATHS (files, directories, globs; all by default) back as they were.
 
     What is overwritten or removed is stored first: 'guardctl undo' takes a restore back.
     """
-    if sum(1 for one in (since, at, number, source, incident, resume) if one) != 1:
-        choice = "--since 10m, --at 14:30, --incident last, --version N, --from git:HEAD, --resume"
+    if sum(1 for one in (since, at, number, source, incident, best, resume) if one) != 1:
+        choice = "--since 10m, --at 14:30, --incident last, --version N, --from git:HEAD, --best, --resume"
         raise UsageError(f"say what to go back to: one of {choice}")
     if only_damaged and incident is None:
         raise UsageError("--only-damaged needs to know of which incident: add --incident ID, or --incident last")
@@ -86,6 +89,10 @@ def command(
     elif source is not None:
         plan, contents = _plan_git(context, paths, source)
         title = f"from {source}"
+    elif best:
+        from guardd.cli.rescuing import plan_best
+
+        (plan, contents), title = plan_best(context, paths), "each damaged file to its newest healthy version"
     else:
         plan, title = _plan_interrupted(context), "finish the interrupted restore"
     if merge:

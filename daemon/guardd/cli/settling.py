@@ -98,7 +98,7 @@ def settle(
     """
     _show(context, plan, title, choices, _Foreseen(context.store.blobs, {blob.hash: blob for blob in blobs}))
     if choices.dry_run:
-        _report(context, _foreseen(plan), None, then_ns, dry_run=True)
+        _report(context, _foreseen(plan), None, then_ns, dry_run=True, plan=plan)
         return Exit.DONE if plan.items else Exit.NOTHING
     if plan.items and not plan.work:
         say(context, "nothing to do")
@@ -199,9 +199,12 @@ def _show_item(context: Context, item: Item) -> None:
     say(context, f"    {click.style(f'{sign} {printable(item.path)}', fg=color)}  ({'; '.join(map(printable, about))})")
 
 
-def _report(context: Context, report: Report, verified: Verified | None, then_ns: int | None, *, dry_run: bool) -> None:
+def _report(
+    context: Context, report: Report, verified: Verified | None, then_ns: int | None, *, dry_run: bool, plan: Plan | None = None
+) -> None:
     if context.json:
-        emit(context, {**_document(report, verified, dry_run=dry_run), "at": iso(then_ns) if then_ns is not None else None})
+        document = {**_document(report, verified, dry_run=dry_run), "at": iso(then_ns) if then_ns is not None else None}
+        emit(context, {**document, **_sources(plan)})
         return
     for path, reason in report.failed:
         click.echo(f"guardctl: {printable(path)}: {reason}", err=True)
@@ -236,6 +239,16 @@ def _say_verified(context: Context, verified: Verified) -> None:
         say(context, f"verify: {one.command}: {f'exit {one.exit}' if one.exit else 'passed'}", fg="red" if one.exit else "green")
         for line in one.output.splitlines()[-_SHOWN:] if one.exit else ():
             say(context, f"    {printable(line)}")
+
+
+def _sources(plan: Plan | None) -> dict[str, object]:
+    """Where the content of each file is from, if not all are from the same place."""
+    items = [item for item in plan.items if item.action is not Action.LEAVE] if plan is not None else []
+    if not any(item.source for item in items):
+        return {}
+    return {
+        "plan": [{"path": i.path, "action": i.action, "source": i.source or None, "why": i.reason} for i in items],
+    }
 
 
 def _document(report: Report, verified: Verified | None, *, dry_run: bool) -> dict[str, object]:

@@ -4,12 +4,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from guardd.analysis.imports import Modules
 from guardd.analysis.markers import DEFAULT_MARKERS, Pattern, marker_pattern
 from guardd.analysis.sources import Facts, Parsers
+from guardd.detection.change import Change
+from guardd.detection.rules.code_loss import FEWEST_COMMENTED
 from guardd.model import RepoPath
 
 PYTHON = (".py", ".pyi")
 _PARSING_S = 20.0
+_FEWEST_COMMENTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +60,37 @@ def ailment(path: RepoPath, content: bytes, facts: Facts | None, pattern: Patter
     if facts is not None and facts.parses is False:
         return "does not parse"
     return None
+
+
+def is_hollow(content: bytes, facts: Facts | None, *, was_copied: bool) -> bool:
+    """Whether there is nothing in a content that once was more: only comments, some of them; or nothing, and it is a copy.
+
+    An empty file is nothing special, an empty copy one that was made when the disk was full.
+    """
+    if not content.strip():
+        return was_copied
+    has_code = facts is None or not facts.is_valid or facts.statements > 0
+    return not has_code and sum(1 for line in content.splitlines() if line.lstrip().startswith(b"#")) >= _FEWEST_COMMENTS
+
+
+def is_hollowed(change: Change) -> str | None:
+    """What was taken out of a file since, where it is beyond doubt: all of it, or half of its lines are comments now."""
+    if not change.after.strip() and change.code_lines[0]:
+        return "is empty"
+    commented = len(change.commented_out)
+    if commented >= FEWEST_COMMENTED and 2 * commented >= change.code_lines[0]:
+        return f"{commented} of {change.code_lines[0]} lines of its backup's code are commented out"
+    return None
+
+
+def unresolved(modules: Modules, path: RepoPath, facts: Facts | None) -> tuple[str, ...]:
+    """What the imports of a file ask of the tree itself and do not get; what may be a third party's is not counted."""
+    if facts is None or not facts.parses:
+        return ()
+    return tuple(
+        missing.what
+        for one in facts.imports
+        if modules.is_ours(path, one.level, one.module)
+        for missing in modules.missing(path, one)
+        if missing.sure
+    )
