@@ -3,7 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,7 @@ from guardd.recovery.patches import Contents, patch
 from guardd.recovery.plan import Action, Item, Plan
 from guardd.recovery.restore import Report, carry_out
 from guardd.recovery.sources import git_operation
-from guardd.recovery.verify import Verified, verify
+from guardd.recovery.verify import ImportCounts, Verified, verify
 from guardd.store.blobs import Blobs
 from guardd.store.codec import Encoded, decode
 
@@ -119,7 +119,7 @@ def settle(
             blobs=blobs,
             on_progress=lambda done: progress(done, total),
         )
-    verified = _verify(context, report) if choices.check and report.restore_id is not None else None
+    verified = _verify(context, plan, report) if choices.check and report.restore_id is not None else None
     _report(context, report, verified, then_ns, dry_run=False)
     if not plan.items:
         return Exit.NOTHING
@@ -129,17 +129,23 @@ def settle(
     return Exit.PARTIAL if troubled else Exit.DONE
 
 
-def _verify(context: Context, report: Report) -> Verified:
+def _verify(context: Context, plan: Plan, report: Report) -> Verified:
     from guardd.beneath import Root
+    from guardd.checking.check import Conditions
+    from guardd.recovery.resolving import count_imports
 
     repo = context.repo
     settings = context.settings
-    commands = next((one.verify for one in settings.repo if one.path == repo.path), ())
+    about = next((one for one in settings.repo if one.path == repo.path), None)
+    written = {*report.restored, *report.removed}
+    replaced = {item.path: item.current for item in plan.work if item.path in written}
+    imports = count_imports(context.store, repo, Conditions.of(repo.path, settings.detection, about), replaced)
     with Root(repo.path) as root:
-        return verify(
-            root, report.written, settings.detection.markers, commands, repo.rules.max_file_size,
+        verified = verify(
+            root, report.written, settings.detection.markers, about.verify if about else (), repo.rules.max_file_size,
             settings.response.verify_timeout / 1e9,
         )  # fmt: skip
+    return replace(verified, imports=imports)
 
 
 def _foreseen(plan: Plan) -> Report:
@@ -233,12 +239,25 @@ def _say_verified(context: Context, verified: Verified) -> None:
             "syntax not checked in time" if verified.syntax_errors is None else f"{verified.syntax_errors} with syntax errors"
         )
         say(context, f"verified: every file is byte for byte as planned; {verified.markers_left} with markers, {syntax}")
+    _say_imports(context, verified.imports)
     for path in verified.wrong:
         click.echo(f"guardctl: {printable(path)}: changed again right after the restore", err=True)
     for one in verified.commands:
         say(context, f"verify: {one.command}: {f'exit {one.exit}' if one.exit else 'passed'}", fg="red" if one.exit else "green")
         for line in one.output.splitlines()[-_SHOWN:] if one.exit else ():
             say(context, f"    {printable(line)}")
+
+
+def _say_imports(context: Context, imports: ImportCounts | None) -> None:
+    if imports is None:
+        say(context, "imports: not checked in time")
+        return
+    where = "in the whole tree" if imports.whole_tree else "in these files (the rest was not checked in time)"
+    say(context, f"imports that lead nowhere {where}: {imports.before} before, {imports.after} now")
+    for path, what in imports.new[:_SHOWN]:
+        say(context, f"    {printable(path)}: {printable(what)}", fg="red")
+    if len(imports.new) > _SHOWN:
+        say(context, f"    and {len(imports.new) - _SHOWN} more that led somewhere before")
 
 
 def _sources(plan: Plan | None) -> dict[str, object]:
@@ -264,7 +283,17 @@ def _document(report: Report, verified: Verified | None, *, dry_run: bool) -> di
             "hash_ok": verified.hash_ok if verified else None,
             "markers_left": verified.markers_left if verified else None,
             "syntax_errors": verified.syntax_errors if verified else None,
+            **_import_keys(verified.imports if verified else None),
             "commands": [asdict(one) for one in verified.commands] if verified else [],
         },
         "seconds": round(report.seconds, 3),
+    }
+
+
+def _import_keys(imports: ImportCounts | None) -> dict[str, object]:
+    return {
+        "imports_before": imports.before if imports else None,
+        "imports_after": imports.after if imports else None,
+        "imports_new": [{"path": path, "message": what} for path, what in imports.new] if imports else [],
+        "imports_in": None if imports is None else "tree" if imports.whole_tree else "restored",
     }

@@ -13,7 +13,7 @@ from guardd.analysis.sources import Facts
 from guardd.checking.check import Conditions
 from guardd.checking.facts import TreeFacts
 from guardd.checking.resolution import Resolution
-from guardd.checking.trees import CompiledModules, LogTree
+from guardd.checking.trees import LogTree
 from guardd.detection.change import Change
 from guardd.detection.rules.imports import Imports
 from guardd.errors import GuardError
@@ -21,6 +21,7 @@ from guardd.model import FileState, Kind, RepoPath
 from guardd.recovery.best import Candidate, Choice, Judged, Source, choose, newest_first
 from guardd.recovery.health import PYTHON, ailment, damage_pattern, is_hollow, is_hollowed, unresolved
 from guardd.recovery.history import GitHistory, Walked, readable
+from guardd.recovery.overlay import Overlay
 from guardd.recovery.plan import Action, Item, Plan, Verdict, Wanted, plan_states
 from guardd.store.codec import Encoded, decode, digest, encode
 from guardd.store.repos import Repo
@@ -58,27 +59,6 @@ class _Contents:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """The tree as it will be: the heads, and the versions that were chosen in the place of some."""
-
-    all_blobs: Mapping[RepoPath, bytes]
-    content_of: Callable[[bytes], bytes]
-    compiled: CompiledModules
-
-    def blobs(self) -> Mapping[RepoPath, bytes]:
-        """Path -> hash."""
-        return self.all_blobs
-
-    def read(self, path: RepoPath) -> bytes:
-        """A content, from the store or from git."""
-        return self.content_of(self.all_blobs[path])
-
-    def is_compiled(self, folder: RepoPath, name: str) -> bool:
-        """Whether a folder on disk holds an extension module of this name."""
-        return self.compiled.has(folder, name)
-
-
 class Rescue:
     """One rescue of one repo, captured right before. `chosen`: which paths it is about; `named`: those given by their names."""
 
@@ -102,7 +82,6 @@ class Rescue:
         self._pattern = damage_pattern(how.markers)
         self._heads = LogTree(store, repo.id, repo.path)
         self._now = self._heads.blobs()
-        self._compiled = CompiledModules(repo.path)
         self._installed = cache(lambda: installed_names(how.root, how.python))
         self._known_damage = store.incidents.known_damage(repo.id)
         self._adopted = {path for path in store.adopted.paths(repo.id) if chosen(path)}
@@ -282,8 +261,7 @@ class Rescue:
     # -- trees and contents ---------------------------------------------------------------------------------------
 
     def _resolution(self, choices: Mapping[RepoPath, Choice]) -> Resolution:
-        blobs = {**self._now, **_contents_of(choices)}
-        tree = _Planned(blobs, self._content_or_raise, self._compiled)
+        tree = Overlay(self._heads, _contents_of(choices), self._content_or_raise)
         return Resolution(tree, self._how.source_roots, self._facts, self._installed)
 
     def _learned(self, path: RepoPath, hash_: bytes, content: bytes) -> Facts | None:
