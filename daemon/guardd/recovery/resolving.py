@@ -19,11 +19,11 @@ from guardd.store.repos import Repo
 from guardd.store.store import Store
 
 _MOST_S = 10.0
-_FOR_THE_REST_S = 0.3
+_FOR_THE_REST_S = 0.2
 _FOR_EACH_S = 0.02
 """A restore of one file must not wait for the parsing of thousands; of a thousand, it may take as long as those did."""
 
-_AT_ONCE = 100
+_AT_ONCE = 50
 
 
 def count_imports(store: Store, repo: Repo, how: Conditions, replaced: Mapping[RepoPath, FileState]) -> ImportCounts | None:
