@@ -41,7 +41,7 @@ def count_imports(store: Store, repo: Repo, how: Conditions, replaced: Mapping[R
             return None
         others = [path for path in now.blobs() if path.endswith(PYTHON) and path not in replaced]
         patience_s = min(_MOST_S, _FOR_THE_REST_S + _FOR_EACH_S * len(replaced))
-        whole_tree = _learn(facts, now, others, started + patience_s)
+        whole_tree = _learn(facts, now, others, time.monotonic() + patience_s)
         installed = cache(lambda: installed_names(how.root, how.python))
         looked_at = {*replaced, *(others if whole_tree else ())}
         lost_then = _lost(Resolution(then, how.source_roots, facts, installed), looked_at)
