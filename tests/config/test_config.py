@@ -39,7 +39,7 @@ def test_every_error_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         ":9: repo[1].path = 'relative': must be an absolute path, or one that begins with ~",
         ':11: repo[1].max_file_size = 5: must be a size in quotes, as "512KiB", "16MiB" or "1GiB"',
         ":10: repo[1].exlude: unknown key; did you mean exclude? [repo] has path, include, exclude, respect_gitignore, verify, "
-        "protected, python, source_roots, max_file_size",
+        "protected, python, source_roots, critical_modules, import_timeout, import_memory, max_file_size",
         ":14: detection.markers = ['re:(']: 're:(' is no regular expression (as RE2 has them, without look-around and "
         "back-references): missing ): (",
         ":16: retention.keep_all = 'forever': must be a duration, as 90s, 10m, 2h30m, 3d, 1w",
@@ -64,6 +64,10 @@ def test_every_error_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         ("[detection]\nthresholds = { damaged = 0 }\n", "detection.thresholds.damaged = 0: must be greater than"),
         ('[response]\nauto_restore = "some"\n', ":2: response.auto_restore = 'some': must be 'off', 'protected' or 'all'"),
         ('[[repo]]\npath = "/a"\nsource_roots = ["../b"]\n', "must be a folder inside of the repo"),
+        ('[[repo]]\npath = "/a"\ncritical_modules = ["a.class"]\n', "'a.class' must be the name of a module, as pkg.core"),
+        ('[[repo]]\npath = "/a"\ncritical_modules = ["a..b"]\n', "'a..b' must be the name of a module, as pkg.core"),
+        ('[[repo]]\npath = "/a"\nimport_timeout = "0s"\n', ":3: repo[0].import_timeout = '0s': must be at least 0.1s"),
+        ('[[repo]]\npath = "/a"\nimport_memory = "1MiB"\n', ":3: repo[0].import_memory = '1MiB': must be at least 64MiB"),
         ('[daemon\n', "not valid TOML"),
         ("a = 1\na = 2\n", "not valid TOML"),
         (b"\xff\xfe", ":1: not UTF-8"),

@@ -108,6 +108,8 @@ DAMAGE = {
     "question marks": (ACCENTS, ACCENTS.decode().encode("ascii", "replace"), {"encoding"}),
     "doubled line ends": (GOOD, GOOD.replace(b"\n", b"\r\r\n"), {"encoding"}),
     "a coding that there is none of": (GOOD, b"# coding: utf-ssot\n" + GOOD, {"syntax"}),
+    "a coding that is none of text": (GOOD, b"# coding: hex\n" + GOOD, {"syntax"}),
+    "a coding that decodes nothing": (GOOD, b"# coding: undefined\n" + GOOD, {"syntax"}),
     "newer syntax broken": (NEWER, NEWER.replace(b"(x: T)", b"(x: T"), {"syntax"}),
 }
 

@@ -25,6 +25,15 @@ _CATCHES_IMPORT_ERROR = {"ImportError", "ModuleNotFoundError", "Exception", "Bas
 _BINDS_ANYTHING = {"exec", "eval", "vars", "locals", "setattr", "_convert_"}
 _READS_GLOBALS = {"items", "keys", "values", "get", "copy"}
 _FORWARDS = {"getattr", "import_module", "__import__", "globals"}
+_CATCHES_NAME_ERROR = {"NameError", "Exception", "BaseException"}
+_DEPENDS = re.compile(r"version_info|\bPY\d|\bpy\d|platform|TYPE_CHECKING|globals|locals|builtins|False|hasattr")
+"""Of a condition: whether it asks which Python this is, or whether a name is there."""
+
+_ENDS = {"exit", "_exit", "quit", "abort", "skip", "fail"}
+_MOST_USES = 50
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_CO_OPTIMIZED = 1  # of a code object: a function's, not a class body's
 _MEMORY = 2 * 2**30
 
 
@@ -66,6 +75,8 @@ def facts(source: bytes) -> dict[str, Any]:
     names: set[str] = set()
     _digest(code, shape.update, names)
     exports, is_dynamic = _bound(tree, code)
+    unbound = set[str]() if is_dynamic else _unbound(code)
+    is_sure = not is_dynamic and "global_enum" not in names and not any(names == ["*"] for _, _, _, names, _ in outline.imports)
     return {
         "parses": True,
         "definitions": outline.definitions,
@@ -73,7 +84,9 @@ def facts(source: bytes) -> dict[str, Any]:
         "imports": outline.imports,
         "exports": sorted({*exports, *outline.made_global}),
         "dynamic": is_dynamic,
-        "unbound": [] if is_dynamic else sorted(_unbound(code)),
+        "unbound": sorted(unbound),
+        "undefined": _uses(tree, unbound - set(_texts(code))) if unbound and is_sure else [],
+        "early": _early(tree, _perhaps_early(code) - {*outline.made_global}) if is_sure else [],
         "names": sorted(names),
         "shape": shape.hexdigest(),
         "skeleton": outline.skeleton.hexdigest(),
@@ -210,9 +223,13 @@ def _unbound(code: CodeType) -> set[str]:
 
 
 def _named_by(code: CodeType, operations: Sequence[int], shift: int = 0) -> set[str]:
-    """The names that these operations of a code object work on (dis: name index, LOAD_GLOBAL's shifted by one)."""
+    """The names that these operations of a code object work on."""
+    return {name for name, _ in _operands(code, operations, shift)}
+
+
+def _operands(code: CodeType, operations: Sequence[int], shift: int = 0) -> Iterator[tuple[str, int]]:
+    """(name, place) of these operations of a code object (dis: name index, LOAD_GLOBAL's shifted by one)."""
     opcodes, arguments = code.co_code[0::2], code.co_code[1::2]
-    found = set()
     for operation in operations:
         at = opcodes.find(operation)
         while at >= 0:
@@ -220,9 +237,156 @@ def _named_by(code: CodeType, operations: Sequence[int], shift: int = 0) -> set[
             while before >= 0 and opcodes[before] == _EXTENDED:
                 argument |= arguments[before] << scale
                 before, scale = before - 1, scale + 8
-            found.add(code.co_names[argument >> shift])
+            yield code.co_names[argument >> shift], at
             at = opcodes.find(operation, at + 1)
-    return found
+
+
+def _uses(tree: ast.Module, names: set[str]) -> list[tuple[str, int]]:
+    """(name, line) of the uses of these names that must fail once they are reached.
+
+    Not in a branch for other Pythons, nor where NameError is expected, nor in a class body that a metaclass may have filled,
+    nor in functions inside of functions, which tests make to look at, and not to call.
+    """
+    found: set[tuple[str, int]] = set()
+    todo: list[tuple[ast.AST, int, bool]] = [(tree, 0, False)] if names else []
+    while todo:
+        node, depth, is_filled = todo.pop()
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()) if name in names and not is_filled:
+                found.add((name, node.lineno))
+            case ast.AnnAssign():  # an annotation need not be evaluated
+                todo += [(node.value, depth, is_filled)] if node.value else []
+                continue
+            case _ if _expects_name_error(node) or (depth and isinstance(node, _FUNCTIONS)):
+                continue
+        body: Sequence[ast.AST] = ()
+        if isinstance(node, _FUNCTIONS):
+            body = node.body if isinstance(node.body, list) else [node.body]
+            todo += [(one, depth + 1, False) for one in body]
+        elif isinstance(node, ast.ClassDef):
+            body = node.body
+            todo += [(one, depth, bool(node.bases or node.keywords)) for one in body]
+        elif isinstance(node, (ast.Try, ast.TryStar)) and any(map(_catches_name_error, node.handlers)):
+            body = node.body
+        known = set(map(id, body))
+        todo += [(one, depth, is_filled) for one in ast.iter_child_nodes(node) if id(one) not in known]
+    return sorted(found)[:_MOST_USES]
+
+
+def _expects_name_error(node: ast.AST) -> bool:
+    """Whether a use in this is meant to fail, or is not reached where it would: a statement that is but a name is, too."""
+    match node:
+        case ast.If(test=test):
+            return _DEPENDS.search(ast.unparse(test)) is not None
+        case ast.With(items=items):
+            return any("NameError" in ast.unparse(one) for one in items)
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Name)
+
+
+def _perhaps_early(code: CodeType) -> set[str]:
+    """The names that a module, or a class in it, loads somewhere before the module stores them; cheap, as most have none."""
+    stored: dict[str, int] = {}
+    for name, at in _operands(code, _STORES[:1]):
+        stored[name] = min(at, stored.get(name, at))
+    found = {name for name, at in _operands(code, _LOADS[:1]) if stored.get(name, -1) > at}
+    for one in code.co_consts:
+        if isinstance(one, CodeType) and not one.co_flags & _CO_OPTIMIZED:
+            found |= _named_by(one, _LOADS) & stored.keys()
+    return found - _GIVEN
+
+
+def _early(tree: ast.Module, names: set[str]) -> list[tuple[str, int]]:
+    """(name, line) of the loads that the import of the module certainly carries out before the statement that binds the name."""
+    bound = {name: -1 for statement in tree.body for name in _binds(statement)} if names else {}
+    for at, statement in reversed(list(enumerate(tree.body)) if names else []):
+        for name in _binds(statement):
+            plain = isinstance(statement, (*_DEFINITIONS, ast.Assign, ast.AnnAssign, ast.Import, ast.ImportFrom))
+            bound[name] = at if plain else -1
+    found = set[tuple[str, int]]()
+    for at, statement in enumerate(tree.body if names and "*" not in bound else ()):
+        if _ends(statement):
+            break
+        found.update(use for use in _loads(statement) if use[0] in names and bound.get(use[0], -1) >= at)
+    return sorted(found)[:_MOST_USES]
+
+
+def _binds(statement: ast.AST) -> Iterator[str]:
+    """The names that a statement of a module binds in it, with those of comprehensions, which makes one too many at most."""
+    todo = [statement]
+    while todo:
+        node = todo.pop()
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield node.name
+                todo += node.decorator_list
+                continue
+            case ast.Lambda():
+                continue
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                yield name
+            case ast.alias():
+                yield node.asname or node.name.partition(".")[0]
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield name
+            case ast.MatchMapping(rest=str(name)):
+                yield name
+        todo += ast.iter_child_nodes(node)
+
+
+def _loads(statement: ast.stmt) -> Iterator[tuple[str, int]]:
+    """(name, line) of what a statement certainly loads when it is reached."""
+    if isinstance(statement, ast.ClassDef) and not statement.bases and not statement.keywords:
+        own = {name for one in statement.body for name in _binds(one)}
+        yield from (use for one in statement.body for use in _loads(one) if use[0] not in own)
+    todo = list(_evaluated(statement))
+    while todo:
+        node = todo.pop()
+        match node:
+            case ast.Name(ctx=ast.Load()):
+                yield node.id, node.lineno
+            case ast.Lambda():
+                todo += [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                todo.append(node.generators[0].iter)
+            case ast.BoolOp():
+                todo.append(node.values[0])
+            case ast.IfExp():
+                todo.append(node.test)
+            case ast.Compare():
+                todo += [node.left, node.comparators[0]]
+            case _:
+                todo += ast.iter_child_nodes(node)
+
+
+def _evaluated(statement: ast.stmt) -> Sequence[ast.AST]:
+    """The expressions that a statement evaluates at once. No annotations: from Python 3.14 on they wait."""
+    match statement:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            return [*statement.decorator_list, *statement.args.defaults, *filter(None, statement.args.kw_defaults)]
+        case ast.ClassDef() if not getattr(statement, "type_params", None):
+            return [*statement.decorator_list, *statement.bases, *(one.value for one in statement.keywords)]
+        case ast.Expr(value=first) | ast.Assign(value=first) | ast.AnnAssign(value=ast.expr() as first):
+            return [first]
+        case ast.If(test=first) | ast.While(test=first) | ast.Assert(test=first) | ast.For(iter=first) | ast.Match(subject=first):
+            return [first]
+        case ast.With(items=[ast.withitem(context_expr=first), *_]):
+            return [first]
+    return []
+
+
+def _ends(statement: ast.stmt) -> bool:
+    """Whether no statement after this one may be reached."""
+    match statement:
+        case ast.Raise():
+            return True
+        case ast.Expr(value=ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name))):
+            return name in _ENDS
+    return False
+
+
+def _catches_name_error(handler: ast.ExceptHandler) -> bool:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(kind is None or getattr(kind, "id", "") in _CATCHES_NAME_ERROR for kind in kinds)
 
 
 def _writes_globals(tree: ast.Module) -> bool:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-VERSION = 2
+VERSION = 3
 """Of the facts: raise it when the worker finds other ones, so that stored ones are computed anew."""
 
 _LENGTH = struct.Struct("<Q")
@@ -24,7 +24,10 @@ _FEW = 100
 
 _SECOND_OPINION_S = 5.0
 _SECOND_OPINION_SIZE = 256 * 1024
-_BEYOND_ANY_PARSER = ("unknown encoding", "encoding problem", "MemoryError", "too many", "null bytes", "recursion", "too complex")
+_BEYOND_ANY_PARSER = (
+    "unknown encoding", "encoding problem", "not a text encoding", "codec failed",
+    "MemoryError", "too many", "null bytes", "recursion", "too complex",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,9 @@ class Facts:
     `parses` is None where no parser could tell (time limit, memory), and with an `error` where ours is too old to. `shape` is
     equal for equal code whatever its layout and the order of its imports; `skeleton` for the same statements and definitions,
     whatever their expressions and imports. `exports` holds every name that the module can bind, unless `dynamic`; `unbound`
-    those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses.
+    those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses. `undefined`
+    has (name, line) of uses of unbound ones that must fail once they are reached; `early` of those of names that the module
+    uses while it is imported and binds only later.
     """
 
     parses: bool | None
@@ -63,6 +68,8 @@ class Facts:
     names: frozenset[str] = frozenset()
     shape: str = ""
     skeleton: str = ""
+    undefined: frozenset[tuple[str, int]] = frozenset()
+    early: frozenset[tuple[str, int]] = frozenset()
 
     @property
     def is_valid(self) -> bool:
@@ -72,10 +79,15 @@ class Facts:
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """The facts that a worker wrote."""
-        raw: dict[str, Any] = json.loads(text)
+        return cls.from_raw(json.loads(text))
+
+    @classmethod
+    def from_raw(cls, raw: dict[str, Any]) -> Self:
+        """The facts out of a worker's document, which is used up."""
         imports = (Import(line, level, module, tuple(names) if names is not None else None, guarded)
                    for line, level, module, names, guarded in raw.pop("imports", ()))  # fmt: skip
         raw.update((key, frozenset(raw.get(key, ()))) for key in ("exports", "names", "unbound"))
+        raw.update((key, frozenset(map(tuple, raw.get(key, ())))) for key in ("undefined", "early"))
         definitions = tuple(raw.pop("definitions", ()))
         return cls(definitions=definitions, imports=tuple(imports), **raw)
 
@@ -203,7 +215,7 @@ def accepted_by_ruff(sources: Sequence[bytes]) -> list[bool]:
 
     One process for all. `--isolated`: no config of the tree is read. Bytes that are no UTF-8 are not ruff's to judge.
     """
-    program = _ruff()
+    program = ruff_program()
     if program is None:
         return [False] * len(sources)
     with tempfile.TemporaryDirectory(prefix="guard-syntax-") as folder:
@@ -220,7 +232,7 @@ def accepted_by_ruff(sources: Sequence[bytes]) -> list[bool]:
             "F407,F701,F702,F704,F706",
             "--ignore-noqa",
         ]
-        command += ["--output-format", "json", "--target-version", _newest_target(program), folder]
+        command += ["--output-format", "json", "--target-version", newest_target(program), folder]
         try:
             done = subprocess.run(command, capture_output=True, timeout=_SECOND_OPINION_S, check=False, cwd=folder)
             problems = json.loads(done.stdout)
@@ -234,12 +246,14 @@ def _may_be_newer_syntax(answer: str) -> bool:
     return answer.startswith('{"parses": false') and not any(text in answer[:200] for text in _BEYOND_ANY_PARSER)
 
 
-def _ruff() -> str | None:
+def ruff_program() -> str | None:
+    """Where ruff is; None where there is none."""
     beside = os.path.join(os.path.dirname(sys.executable), "ruff")
     return beside if os.access(beside, os.X_OK) else shutil.which("ruff")
 
 
-def _newest_target(program: str) -> str:
+def newest_target(program: str) -> str:
+    """The newest Python that this ruff knows, as its --target-version has it."""
     try:
         text = subprocess.run([program, "check", "--help"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (subprocess.TimeoutExpired, OSError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from guardd.analysis.environment import installed_names
 from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
-from guardd.analysis.sources import Facts
+from guardd.checking.content import UNDEFINED_NAME
 from guardd.checking.facts import TreeFacts
 from guardd.checking.marked import marked
 from guardd.checking.origins import origins
@@ -21,12 +21,10 @@ from guardd.detection.rules.code_loss import FEWEST_COMMENTED, CodeLoss, danglin
 from guardd.detection.rules.imports import Imports
 from guardd.detection.rules.marker import Marker
 from guardd.errors import GuardError
-from guardd.model import Finding, RepoPath
+from guardd.model import RepoPath
 
 if TYPE_CHECKING:
     from guardd.config.settings import DetectionSettings, RepoSettings
-
-_EMPTY = Facts(parses=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +69,7 @@ def problems(
 class _Check:
     def __init__(self, before: Tree | None, after: Tree, how: Conditions, facts: TreeFacts) -> None:
         self._facts = facts
+        self._facts.judge_by(how.markers)
         installed = cache(lambda: installed_names(how.root, how.python))
         self._now = Resolution(after, how.source_roots, facts, installed)
         self._then = Resolution(before, how.source_roots, facts, installed) if before is not None else None
@@ -84,60 +83,81 @@ class _Check:
     def problems(self) -> Iterator[Problem]:
         """All of them, some perhaps twice."""
         changed = [path for path, blob in self._blobs.items() if blob != self._blob_then(path)]
-        self._learn(changed)
-        yield from self._of_changes(changed)
+        born = [path for path in changed if path not in self._origins]
+        self._facts.learn(self._now.tree, born)
+        for path in born:
+            yield from self._troubles(path)
+        if self._then is not None:
+            yield from self._of_changes(self._then, [path for path in changed if path in self._origins], born)
         for path, missing in newly_missing(self._then, self._now, self._origins, changed):
             yield Problem(path, missing.line, "import", missing.what)
 
     def _blob_then(self, path: RepoPath) -> bytes | None:
         return self._blobs_then.get(self._origins.get(path, path))
 
-    def _learn(self, changed: list[RepoPath]) -> None:
-        self._facts.learn(self._now.tree, changed)
-        if self._then is not None:
-            self._facts.learn(self._then.tree, (self._origins[path] for path in changed if path in self._origins))
+    def _troubles(self, path: RepoPath) -> Iterator[Problem]:
+        for line, rule, message in self._facts.troubles(self._now.tree, path):
+            if not (rule == UNDEFINED_NAME and path.endswith(".pyi")):  # a stub may name what comes later
+                yield Problem(path, line, rule, message)
 
-    def _of_changes(self, changed: list[RepoPath]) -> Iterator[Problem]:
+    def _of_changes(self, then: Resolution, changed: list[RepoPath], born: list[RepoPath]) -> Iterator[Problem]:
         """What the rules say of each change, but for code that only moved."""
+        self._facts.learn_whole(self._now.tree, changed)
+        self._facts.learn_whole(then.tree, (self._origins[path] for path in changed))
         lost: dict[RepoPath, list[str]] = {}
         gained: Counter[str] = Counter()
-        losses: list[tuple[RepoPath, Finding]] = []
+        losses: list[Problem] = []
         for path in changed:
-            change = self._change(path)
+            change = self._change(then, path)
             if change is None:
                 continue
-            yield from (Problem(path, line, rule, text) for line, rule, text in marked(change, self._pattern))
             if change.facts_before is not None and change.facts_after is not None:
                 gained += Counter(change.facts_after.definitions) - Counter(change.facts_before.definitions)
-            for rule in self._rules:
-                if isinstance(rule, Imports) and change.facts_before and not change.facts_before.parses:
-                    continue  # what it imported before is not known
-                for finding in rule.look(change):
-                    if isinstance(rule, CodeLoss) and _may_have_moved(change):
-                        lost[path] = lost_definitions(change)
-                        losses.append((path, finding))
-                    elif finding.damage:
-                        yield self._problem(path, finding)
+            for problem in self._of_change(then, change):
+                if problem.rule == CodeLoss.name and _may_have_moved(change):
+                    lost[path] = lost_definitions(change)
+                    losses.append(problem)
+                else:
+                    yield problem
+        if lost:
+            self._facts.learn_whole(self._now.tree, born)
+            for facts in filter(None, (self._facts.whole(self._now.tree, path) for path in born)):
+                gained += Counter(facts.definitions)
         moved = without_moved_code(lost, gained)
-        yield from (self._problem(path, finding) for path, finding in losses if path not in moved)
+        yield from (problem for problem in losses if problem.path not in moved)
 
-    def _change(self, path: RepoPath) -> Change | None:
-        """What became of a file: since it was at its earlier place, or since there was nothing."""
-        origin = self._origins.get(path)
+    def _change(self, then: Resolution, path: RepoPath) -> Change | None:
+        """What became of a file since it was at its earlier place."""
+        origin = self._origins[path]
         try:
-            after = self._now.tree.read(path)
-            before = self._then.tree.read(origin) if self._then is not None and origin is not None else b""
+            change = Change(path, then.tree.read(origin), self._now.tree.read(path))
         except GuardError:  # gone meanwhile, or only its hash is known: there is nothing to be judged
             return None
-        change = Change(path, before, after)
-        change.facts_after = self._now.facts_of(path)
-        if change.facts_after is not None:
-            change.facts_before = self._then.facts_of(origin) if self._then is not None and origin is not None else _EMPTY
+        change.facts_after = self._facts.whole(self._now.tree, path)
+        change.facts_before = self._facts.whole(then.tree, origin)
         return change
 
-    def _problem(self, path: RepoPath, finding: Finding) -> Problem:
-        message = finding.message if path in self._origins else finding.message.replace(" any more", "", 1)
-        return Problem(path, finding.line, finding.rule, message)
+    def _of_change(self, then: Resolution, change: Change) -> Iterator[Problem]:
+        path = change.path
+        yield from (Problem(path, line, rule, message) for line, rule, message in marked(change, self._pattern))
+        undefined = self._newly_undefined(then, change)
+        yield from undefined
+        was_broken = change.facts_before is not None and not change.facts_before.parses
+        for rule in self._rules:
+            if isinstance(rule, Imports) and was_broken:
+                continue  # what it imported before is not known
+            for finding in rule.look(change):
+                is_told = isinstance(rule, Imports) and not finding.line and undefined  # where the names are used
+                if finding.damage and not is_told:
+                    yield Problem(path, finding.line, finding.rule, finding.message)
+
+    def _newly_undefined(self, then: Resolution, change: Change) -> list[Problem]:
+        if change.facts_before is None or not change.facts_before.parses:
+            return []
+        known = {message for _, _, message in self._facts.troubles(then.tree, self._origins[change.path])}
+        return [
+            one for one in self._troubles(change.path) if one.rule == UNDEFINED_NAME and one.message not in known
+        ]  # fmt: skip
 
 
 def _may_have_moved(change: Change) -> bool:

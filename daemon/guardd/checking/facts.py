@@ -1,9 +1,12 @@
-"""The facts of the contents of trees, by hash: from memory, from a store, or from the parsing processes."""
+"""What is known of the files of trees, by the hash of their contents: from memory, from a store, or by a look at them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
+from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
 from guardd.analysis.sources import UNKNOWN, VERSION, Facts, Parsers
+from guardd.analysis.undefined import undefined_names
+from guardd.checking.content import Content, Trouble, to_json, troubles_of, version_of
 from guardd.checking.trees import Tree
 from guardd.errors import GuardError, StoreError
 from guardd.model import RepoPath
@@ -12,9 +15,11 @@ from guardd.store.store import Store
 _AT_ONCE = 400
 """Contents that are in memory at one time while they are parsed."""
 
+_PYTHON = (".py", ".pyi")
+
 
 class TreeFacts:
-    """The facts of the files of trees. Without a store, or with one that cannot be written, nothing is remembered for later.
+    """What is known of the files of trees. Without a store, or with one that cannot be written, nothing is kept for later.
 
     `deadline` (time.monotonic): what was not parsed by then has unknown facts, and `in_time` turns false.
     """
@@ -23,53 +28,115 @@ class TreeFacts:
         self._parsers = parsers
         self._store = store
         self._deadline = deadline
-        self._known: dict[bytes, Facts] = {}
+        self._known: dict[bytes, Content] = {}
+        self._whole: dict[bytes, Facts] = {}
         self.in_time = True
+        self.judge_by(DEFAULT_MARKERS)
+
+    def judge_by(self, markers: Sequence[str]) -> None:
+        """Take these markers from now on; the default ones are taken without."""
+        self._markers = marker_pattern(markers)
+        self._known = {}
+        self._version = version_of(markers)
 
     def learn(self, tree: Tree, paths: Iterable[RepoPath]) -> None:
-        """Find the facts of these files of a tree, many at once: one by one they take much longer."""
-        blobs = tree.blobs()
-        wanted = {blobs[path]: path for path in paths if path in blobs and path.endswith((".py", ".pyi"))}
-        unknown = iter([(hash_, path) for hash_, path in wanted.items() if not self._recall(hash_)])
-        while batch := list(islice(unknown, _AT_ONCE)):
-            self._parse(tree, batch)
+        """Look at these files of a tree, many at once: one by one they take much longer."""
+        unknown = {hash_: path for hash_, path in _python(tree, paths).items() if hash_ not in self._known}
+        if not unknown:
+            return
+        for hash_, text in self._kept(unknown).items():
+            self._known[hash_] = Content.from_json(text)
+            del unknown[hash_]
+        self._look_at(tree, unknown)
+
+    def learn_whole(self, tree: Tree, paths: Iterable[RepoPath]) -> None:
+        """Look at these files so closely that they can be compared with others."""
+        self._look_at(tree, {hash_: path for hash_, path in _python(tree, paths).items() if hash_ not in self._whole}, whole=True)
 
     def of(self, tree: Tree, path: RepoPath) -> Facts | None:
-        """The facts of one file of a tree; None where it is none of Python's, or cannot be read."""
-        hash_ = tree.blobs().get(path)
-        if hash_ is None:
-            return None
+        """The facts of one file, without those that a comparison needs; None where it is no Python, or cannot be read."""
+        content = self._content(tree, path)
+        return content.facts if content is not None else None
+
+    def whole(self, tree: Tree, path: RepoPath) -> Facts | None:
+        """All facts of one file; None as in `of`."""
+        hash_ = tree.blobs().get(path, b"")
+        if hash_ not in self._whole:
+            self.learn_whole(tree, [path])
+        return self._whole.get(hash_)
+
+    def troubles(self, tree: Tree, path: RepoPath) -> tuple[Trouble, ...]:
+        """What is wrong with the content of one file by itself."""
+        if path.endswith(_PYTHON):
+            content = self._content(tree, path)
+            return content.troubles if content is not None else ()
+        try:
+            return tuple(troubles_of(tree.read(path), None, self._markers))
+        except GuardError:
+            return ()
+
+    def _content(self, tree: Tree, path: RepoPath) -> Content | None:
+        hash_ = tree.blobs().get(path, b"")
         if hash_ not in self._known:
             self.learn(tree, [path])
         return self._known.get(hash_)
 
-    def _recall(self, hash_: bytes) -> bool:
-        if hash_ not in self._known and self._store is not None:
-            text = self._store.facts.get(hash_, VERSION)
-            if text is not None:
-                self._known[hash_] = Facts.from_json(text)
-        return hash_ in self._known
+    def _kept(self, hashes: Iterable[bytes]) -> dict[bytes, bytes]:
+        return self._store.checked.get(hashes, self._version) if self._store is not None else {}
 
-    def _parse(self, tree: Tree, batch: Sequence[tuple[bytes, RepoPath]]) -> None:
-        contents: dict[bytes, bytes] = {}
-        for hash_, path in batch:
-            try:
-                contents[hash_] = tree.read(path)
-            except GuardError:  # gone, or damaged in the store, which fsck tells of
-                continue
-        answers = self._parsers.ask(list(contents.values()), self._deadline) if contents else []
-        found = dict(zip(contents, answers, strict=True))
-        self._known.update((hash_, Facts.from_json(text)) for hash_, text in found.items())
-        if self._deadline is not None and UNKNOWN in answers:  # it may be for want of time: ask again some other day
-            self.in_time = False
-            found = {hash_: text for hash_, text in found.items() if text != UNKNOWN}
-        self._keep(found)
+    def _look_at(self, tree: Tree, wanted: Mapping[bytes, RepoPath], *, whole: bool = False) -> None:
+        left = iter(wanted.items())
+        while batch := list(islice(left, _AT_ONCE)):
+            contents: dict[bytes, bytes] = {}
+            for hash_, path in batch:
+                try:
+                    contents[hash_] = tree.read(path)
+                except GuardError:  # gone, too large, or damaged in the store, which fsck tells of
+                    continue
+            self._take(contents, self._facts_of(contents), whole=whole)
 
-    def _keep(self, found: dict[bytes, str]) -> None:
+    def _facts_of(self, contents: Mapping[bytes, bytes]) -> dict[bytes, str]:
+        """The facts of contents as JSON: those that detection has kept, and those that have to be parsed for."""
+        found = {}
+        if self._store is not None:
+            found = {
+                hash_: text.decode() for hash_ in contents if (text := self._store.facts.get(hash_, VERSION)) is not None
+            }  # fmt: skip
+        unparsed = {hash_: content for hash_, content in contents.items() if hash_ not in found}
+        if unparsed:
+            answers = self._parsers.ask(list(unparsed.values()), self._deadline)
+            found |= dict(zip(unparsed, answers, strict=True))
+        return found
+
+    def _take(self, contents: Mapping[bytes, bytes], texts: Mapping[bytes, str], *, whole: bool) -> None:
+        all_facts = {hash_: Facts.from_json(text) for hash_, text in texts.items()}
+        undefined = undefined_names({hash_: (contents[hash_], facts) for hash_, facts in all_facts.items()})
+        told: dict[bytes, str] = {}
+        for hash_, facts in all_facts.items():
+            troubles = tuple(troubles_of(contents[hash_], facts, self._markers, undefined.get(hash_, ())))
+            told[hash_] = to_json(texts[hash_], troubles)
+            self._known[hash_] = Content.from_json(told[hash_])
+            if whole:
+                self._whole[hash_] = facts
+        if self._deadline is not None:  # what is not known may be for want of time: to be asked again some other day
+            late = {hash_ for hash_, text in texts.items() if text == UNKNOWN}
+            self.in_time = self.in_time and not late
+            told = {hash_: text for hash_, text in told.items() if hash_ not in late}
+        self._keep(told, {hash_: texts[hash_] for hash_ in told})
+
+    def _keep(self, told: Mapping[bytes, str], texts: Mapping[bytes, str]) -> None:
+        """Whole facts are kept of what the store holds, so that they go with it."""
         if self._store is None:
             return
         try:
+            self._store.checked.put(told, self._version)
             with self._store.db.transaction():
-                self._store.facts.put(found, VERSION)
-        except StoreError:
+                held = {hash_: text for hash_, text in texts.items() if self._store.blobs.holds(hash_)}
+                self._store.facts.put(held, VERSION)
+        except StoreError:  # full, read-only, or in use by others for long: it is but a cache
             self._store = None
+
+
+def _python(tree: Tree, paths: Iterable[RepoPath]) -> dict[bytes, RepoPath]:
+    blobs = tree.blobs()
+    return {blobs[path]: path for path in paths if path in blobs and path.endswith(_PYTHON)}

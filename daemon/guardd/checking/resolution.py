@@ -22,7 +22,7 @@ class Resolution:
         self.tree = tree
         self.facts = facts
         self.installed = installed
-        self.modules = Modules(tree.blobs(), source_roots, self.facts_of, tree.is_compiled, installed)
+        self.modules = Modules(tree.blobs(), source_roots, self.facts_of, tree.outside.has, installed)
 
     def facts_of(self, path: RepoPath) -> Facts | None:
         """The facts of a file of this tree."""
@@ -30,10 +30,22 @@ class Resolution:
 
     def missing(self, path: RepoPath) -> Iterator[tuple[Missing, Import]]:
         """What the imports of a file ask for and do not get."""
-        known = self.facts_of(path)
+        yield from self.missing_to(path, self.facts_of(path))
+
+    def missing_to(self, path: RepoPath, known: Facts | None) -> Iterator[tuple[Missing, Import]]:
+        """The same for a file of these facts, whatever is at its place in the tree."""
         for one in known.imports if known is not None and known.parses else ():
             for missing in self.modules.missing(path, one):
-                yield missing, one
+                if not self._may_be_generated(path, one):
+                    yield missing, one
+
+    def _may_be_generated(self, path: RepoPath, one: Import) -> bool:
+        """Whether git ignores a file that this import may be waiting for: then it is made some time, and not kept."""
+        folders = path.split("/")[:-1]
+        roots = ["/".join(folders[: len(folders) + 1 - one.level])] if one.level else ["", "src"]
+        parts = one.module.split(".") if one.module else []
+        ends = [parts[: at + 1] for at in range(len(parts))] + [[*parts, name] for name in one.names or () if name != "*"]
+        return any(self.tree.outside.is_ignored("/".join([*filter(None, [root]), *end])) for root in roots for end in ends)
 
 
 def newly_missing(

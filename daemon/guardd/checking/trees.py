@@ -1,29 +1,39 @@
 """Trees: the files of a repo at one moment, wherever they are kept."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Protocol
 
-from guardd.model import RepoPath
-from guardd.selection import is_canary
+from guardd.beneath import Root
+from guardd.capture.reading import Seen, read
+from guardd.capture.scanning import scan
+from guardd.checking.outside import Outside
+from guardd.errors import GuardError, UsageError
+from guardd.escaping import printable
+from guardd.model import Kind, RepoPath
+from guardd.selection import Selection, SelectionRules, is_canary
+from guardd.store.codec import digest
+from guardd.store.repos import Repo
 from guardd.store.store import Store
 from guardd.store.trees import blobs_at
-
-_COMPILED = (".so", ".pyd", ".pyc", ".pyx")
 
 
 class Tree(Protocol):
     """The files of a repo at one moment."""
 
+    @property
+    def outside(self) -> Outside:
+        """What imports can find besides."""
+
     def blobs(self) -> Mapping[RepoPath, bytes]:
-        """Every regular selected file, and the hash of its content."""
+        """Every regular selected file, and what its content is addressed by: BLAKE3, or git's object id.
+
+        Two trees that are held against each other address alike.
+        """
 
     def read(self, path: RepoPath) -> bytes:
         """The content of one of them. Raises GuardError where it cannot be had (any more)."""
-
-    def is_compiled(self, folder: RepoPath, name: str) -> bool:
-        """Whether a folder holds an extension module of this name."""
 
 
 class LogTree:
@@ -33,7 +43,8 @@ class LogTree:
         self._store = store
         self._repo_id = repo_id
         self._place = place
-        self._compiled = CompiledModules(root)
+        repo = store.repos.find(root)
+        self.outside = Outside(root, Selection(root, repo.rules if repo is not None else SelectionRules()))
 
     def blobs(self) -> Mapping[RepoPath, bytes]:
         """Every regular file that the log has, and the hash of its content; the canary's aside."""
@@ -48,27 +59,74 @@ class LogTree:
         """A file's content, from the store."""
         return self._store.blobs.read(self._blobs[path])
 
-    def is_compiled(self, folder: RepoPath, name: str) -> bool:
-        """Whether a folder on disk holds an extension module of this name: guard keeps none of them."""
-        return self._compiled.has(folder, name)
 
+class DiskTree:
+    """The tree on disk, read when first asked for. `unread` tells what could not be, and why.
 
-class CompiledModules:
-    """The extension modules in the folders of a tree on disk; each folder is listed once."""
+    `guarded` is its repo in a store: files that have not changed since they were captured need not be read.
+    """
 
-    def __init__(self, root: str) -> None:
+    def __init__(
+        self,
+        root: str,
+        selection: Selection,
+        guarded: tuple[Store, Repo] | None = None,
+        address: Callable[[bytes], bytes] = digest,
+    ) -> None:
         self._root = root
-        self._known: dict[RepoPath, frozenset[str]] = {}
+        self._selection = selection
+        self._guarded = guarded if address is digest else None
+        self._address = address
+        self.unread: dict[RepoPath, str] = {}
+        self.outside = Outside(root, selection)
 
-    def has(self, folder: RepoPath, name: str) -> bool:
-        """Whether a folder holds one of this name."""
-        if folder not in self._known:
-            self._known[folder] = self._names(folder)
-        return name in self._known[folder]
+    def blobs(self) -> Mapping[RepoPath, bytes]:
+        """Every regular selected file, and the address of its content."""
+        return self._blobs
 
-    def _names(self, folder: RepoPath) -> frozenset[str]:
+    @cached_property
+    def _blobs(self) -> dict[RepoPath, bytes]:
+        keys: dict[RepoPath, bytes | None] = {}
+        heads: dict[RepoPath, bytes] = {}
+        if self._guarded is not None:
+            store, repo = self._guarded
+            heads = blobs_at(store, repo.id)
+            keys = {path: key for path, key in store.log.keys(repo.id).items() if path in heads}
+        found = scan(self._root, self._selection, keys)
+        self.unread |= found.unreadable
+        changed = {one.path for one in found.differing}
+        gone = {one.path for one in found.missing}
+        blobs = {
+            path: heads[path] for path in keys if path not in changed and path not in gone and self._selection.wants(path)
+        }  # fmt: skip
+        with self._open() as root:
+            for path in changed:
+                content = self._look(root, path)
+                if content is not None:
+                    blobs[path] = self._address(content)
+        return {path: blobs[path] for path in sorted(blobs) if not is_canary(path)}
+
+    def read(self, path: RepoPath) -> bytes:
+        """A file's content, from the disk. Raises GuardError where it is not what it was."""
+        with self._open() as root:
+            content = self._look(root, path)
+        if content is None or self._address(content) != self._blobs[path]:
+            raise GuardError(f"{printable(path)} changed while it was checked; run the check again")
+        return content
+
+    def _look(self, root: Root, path: RepoPath) -> bytes | None:
+        """A regular file's content; None for what is no such file, or cannot be read, which `unread` tells then."""
+        limit = self._selection.rules.max_file_size
+        seen = read(root, path, limit)
+        if not isinstance(seen, Seen):
+            self.unread[path] = seen.value
+            return None
+        if seen.state.kind is Kind.FILE and seen.content is None:
+            self.unread[path] = f"larger than max_file_size ({limit} bytes)"
+        return seen.content if seen.state.kind is Kind.FILE else None
+
+    def _open(self) -> Root:
         try:
-            entries = os.listdir(os.path.join(self._root, folder))
-        except (OSError, ValueError):
-            return frozenset()
-        return frozenset(entry.partition(".")[0] for entry in entries if entry.endswith(_COMPILED))
+            return Root(os.path.realpath(self._root))
+        except OSError as error:
+            raise UsageError(f"{printable(self._root)}: {error.strerror}; name a directory that can be read") from error

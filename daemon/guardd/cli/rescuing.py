@@ -25,7 +25,9 @@ def plan_best(context: Context, paths: Sequence[str]) -> tuple[Plan, list[Encode
     about = next((one for one in settings.repo if one.path == repo.path), None)
     how = Conditions.of(repo.path, settings.detection, about)
     with Parsers() as parsers, GitHistory(repo.path) as history:
-        rescue = Rescue(store, repo, how, TreeFacts(parsers, store), history, chooser(context, paths), named)
+        facts = TreeFacts(parsers, store)
+        facts.judge_by(how.markers)
+        rescue = Rescue(store, repo, how, facts, history, chooser(context, paths), named)
         plan, contents = rescue.plan(when)
     if not plan.items:
         raise NothingMatched("no file is damaged: each parses, none has a marker, and the imports of the tree resolve")

@@ -28,7 +28,8 @@ _TABLES: dict[str, type[BaseModel]] = {
     "retention": RetentionSettings, "alert": AlertSettings,
 }  # fmt: skip
 _LEAST = {"scan_interval": "10s", "quota": "1MiB", "max_file_size": "1B", "window": "1s", "slow_window": "1s", "settle": "0.1s",
-          "verify_timeout": "1s", "update_every": "1s", "repeat_after": "1s", "dead_after": "1s", "timeout": "0.1s"}  # fmt: skip
+          "verify_timeout": "1s", "update_every": "1s", "repeat_after": "1s", "dead_after": "1s", "timeout": "0.1s",
+          "import_timeout": "0.1s", "import_memory": "64MiB"}  # fmt: skip
 
 
 def load(path: str, *, named: bool) -> Settings:

@@ -1,5 +1,6 @@
 """The settings: every key, its type, its default, what is allowed. The one place where a key is defined."""
 
+import keyword
 import os
 import re
 import shlex
@@ -78,6 +79,18 @@ def _interpreter(value: str | None) -> str | None:
     return value if value is None else os.path.expanduser(value)
 
 
+def is_module_name(text: str) -> bool:
+    """Whether an import statement could name it: identifiers with dots between them."""
+    return all(part.isidentifier() and not keyword.iskeyword(part) for part in text.split("."))
+
+
+def _modules(value: tuple[str, ...]) -> tuple[str, ...]:
+    for module in value:
+        if not is_module_name(module):
+            raise ValueError(f"{module!r} must be the name of a module, as pkg.core")
+    return value
+
+
 def _inside(value: tuple[str, ...]) -> tuple[str, ...]:
     for folder in value:
         if not folder or os.path.isabs(folder) or ".." in folder.split("/"):
@@ -126,6 +139,11 @@ class RepoSettings(_Table):
     source_roots: Annotated[Strings, AfterValidator(_inside)] = Field(
         (), description="Where imports start from, besides the top and src."
     )
+    critical_modules: Annotated[Strings, AfterValidator(_modules)] = Field(
+        (), description="Modules that check and run really import, each in a process of its own."
+    )
+    import_timeout: Duration = Field(10 * _SECOND_NS, ge=_SECOND_NS // 10, description="How long the import of one may take.")
+    import_memory: Size = Field(2 * 2**30, ge=64 * 2**20, description="The most memory that the import of one may take.")
     max_file_size: Size = Field(16 * 2**20, gt=0, description="Of larger files only the hash is kept.")
 
     @model_validator(mode="after")

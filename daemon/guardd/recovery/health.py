@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guardd.analysis.imports import Modules
 from guardd.analysis.markers import DEFAULT_MARKERS, Pattern, marker_pattern
 from guardd.analysis.sources import Facts, Parsers
+from guardd.checking.resolution import Resolution
 from guardd.detection.change import Change
 from guardd.detection.rules.code_loss import FEWEST_COMMENTED
 from guardd.model import RepoPath
@@ -83,14 +83,10 @@ def is_hollowed(change: Change) -> str | None:
     return None
 
 
-def unresolved(modules: Modules, path: RepoPath, facts: Facts | None) -> tuple[str, ...]:
+def unresolved(resolution: Resolution, path: RepoPath, facts: Facts | None) -> tuple[str, ...]:
     """What the imports of a file ask of the tree itself and do not get; what may be a third party's is not counted."""
-    if facts is None or not facts.parses:
-        return ()
     return tuple(
         missing.what
-        for one in facts.imports
-        if modules.is_ours(path, one.level, one.module)
-        for missing in modules.missing(path, one)
-        if missing.sure
+        for missing, one in resolution.missing_to(path, facts)
+        if missing.sure and resolution.modules.is_ours(path, one.level, one.module)
     )

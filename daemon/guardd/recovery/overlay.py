@@ -10,9 +10,9 @@ class Overlay:
     """The heads, with other contents (None: no file) at some paths. `read_blob` gives a content by its hash."""
 
     def __init__(self, heads: LogTree, other: Mapping[RepoPath, bytes | None], read_blob: Callable[[bytes], bytes]) -> None:
-        self._heads = heads
         self._blobs = {path: blob for path, blob in {**heads.blobs(), **other}.items() if blob is not None}
         self._read_blob = read_blob
+        self.outside = heads.outside
 
     def blobs(self) -> Mapping[RepoPath, bytes]:
         """Every regular file, and the hash of its content."""
@@ -21,7 +21,3 @@ class Overlay:
     def read(self, path: RepoPath) -> bytes:
         """A file's content."""
         return self._read_blob(self._blobs[path])
-
-    def is_compiled(self, folder: RepoPath, name: str) -> bool:
-        """Whether a folder on disk holds an extension module of this name."""
-        return self._heads.is_compiled(folder, name)

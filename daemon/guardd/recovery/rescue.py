@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from guardd.analysis.environment import installed_names
-from guardd.analysis.imports import Modules
 from guardd.analysis.sources import Facts
 from guardd.checking.check import Conditions
 from guardd.checking.facts import TreeFacts
+from guardd.checking.outside import Outside
 from guardd.checking.resolution import Resolution
 from guardd.checking.trees import LogTree
 from guardd.detection.change import Change
@@ -45,6 +45,7 @@ class _Contents:
     """Some contents as a tree, for the parsers."""
 
     contents: Mapping[RepoPath, tuple[bytes, bytes]]
+    outside: Outside
 
     def blobs(self) -> dict[RepoPath, bytes]:
         """Path -> hash."""
@@ -53,10 +54,6 @@ class _Contents:
     def read(self, path: RepoPath) -> bytes:
         """A content."""
         return self.contents[path][1]
-
-    def is_compiled(self, folder: RepoPath, name: str) -> bool:
-        """None of them is an extension module."""
-        return False
 
 
 class Rescue:
@@ -100,7 +97,7 @@ class Rescue:
             resolution = self._resolution(choices)
             self._imports = dict(self._broken_imports(resolution))
             self._open_options(self._imports)
-            before, choices = choices, self._choose(resolution.modules)
+            before, choices = choices, self._choose(resolution)
             if _contents_of(before) == _contents_of(choices):
                 break
         return self._as_plan(choices, when), [self._contents[blob] for blob in self._contents]
@@ -168,18 +165,19 @@ class Rescue:
             if path in self._damage or not path.endswith(PYTHON) or not self._chosen(path):
                 continue
             facts = self._facts.of(self._heads, path)
-            if lost := unresolved(resolution.modules, path, facts):
+            if lost := unresolved(resolution, path, facts):
                 yield path, lost[0]
-            elif path in self._adopted and (lost_since := self._lost_since_backup(rule, path, facts)):
+            elif path in self._adopted and (lost_since := self._lost_since_backup(rule, path)):
                 yield path, lost_since
 
-    def _lost_since_backup(self, rule: Imports, path: RepoPath, facts: Facts | None) -> str | None:
+    def _lost_since_backup(self, rule: Imports, path: RepoPath) -> str | None:
         """An import that may be a third party's, had it not been one of the tree's in the backup."""
         before, now = self._reference(path), self._content(self._now[path])
         if before is None or now is None:
             return None
         change = Change(path, before, now)
-        change.facts_before, change.facts_after = self._learned(path, digest(before), before), facts
+        change.facts_before = self._learned(path, digest(before), before)
+        change.facts_after = self._facts.whole(self._heads, path)
         return next((finding.message for finding in rule.look(change)), None)
 
     # -- what may go back -----------------------------------------------------------------------------------------
@@ -200,14 +198,14 @@ class Rescue:
         for each in walked.contents.get(path, ()):
             yield Candidate(path, each.time_ns, Source.GIT, each.commit[:12], each.object_id, _state_in_git(each.mode))
 
-    def _choose(self, modules: Modules | None) -> dict[RepoPath, Choice]:
-        """The choice for each damaged file, reading candidates as far back as needed; without `modules` imports do not count."""
+    def _choose(self, resolution: Resolution | None) -> dict[RepoPath, Choice]:
+        """The choice for each damaged file, reading candidates as far back as needed; at first imports do not count."""
         choices: dict[RepoPath, Choice] = {}
         undecided = set(self._damage) | set(self._imports)
         while undecided:
             for path in sorted(undecided):
                 options = self._options[path]
-                judged = [self._with_imports(modules, one) for one in options.judged]
+                judged = [self._with_imports(resolution, one) for one in options.judged]
                 choice = choose(judged, is_all=not options.waiting, last_resort=path in self._damage)
                 if choice is not None:
                     choices[path] = choice
@@ -216,19 +214,19 @@ class Rescue:
             self._read_next(undecided)
         return choices
 
-    def _with_imports(self, modules: Modules | None, one: Judged) -> Judged:
+    def _with_imports(self, resolution: Resolution | None, one: Judged) -> Judged:
         state = one.candidate.state
-        if modules is None or state is None or one.ailment is not None:
+        if resolution is None or state is None or one.ailment is not None:
             return replace(one, unresolved=())
-        return replace(one, unresolved=unresolved(modules, one.candidate.path, self._facts_of.get(state.blob)))
+        return replace(one, unresolved=unresolved(resolution, one.candidate.path, self._facts_of.get(state.blob)))
 
     def _read_next(self, paths: Collection[RepoPath]) -> None:
         """Read and judge the next candidate of each of these; they are parsed at once."""
         batch = {path: found for path in paths if (found := self._next(self._options[path], path)) is not None}
-        contents = _Contents({path: (digest(content), content) for path, (_, content) in batch.items()})
-        self._facts.learn(contents, batch)
+        contents = _Contents({path: (digest(content), content) for path, (_, content) in batch.items()}, self._heads.outside)
+        self._facts.learn_whole(contents, batch)
         for path, (one, content) in batch.items():
-            hash_, facts = contents.contents[path][0], self._facts.of(contents, path)
+            hash_, facts = contents.contents[path][0], self._facts.whole(contents, path)
             self._facts_of[hash_] = facts
             state = FileState(Kind.FILE, hash_, len(content), one.state.mode if one.state else 0o644)
             candidate = replace(one, state=state)
@@ -265,8 +263,7 @@ class Rescue:
         return Resolution(tree, self._how.source_roots, self._facts, self._installed)
 
     def _learned(self, path: RepoPath, hash_: bytes, content: bytes) -> Facts | None:
-        contents = _Contents({path: (hash_, content)})
-        return self._facts.of(contents, path)
+        return self._facts.whole(_Contents({path: (hash_, content)}, self._heads.outside), path)
 
     def _content(self, blob: bytes) -> bytes | None:
         try:

@@ -35,6 +35,7 @@ def count_imports(store: Store, repo: Repo, how: Conditions, replaced: Mapping[R
     )
     with Parsers() as parsers:
         facts = TreeFacts(parsers, store, started + _MOST_S)
+        facts.judge_by(how.markers)
         for tree in (then, now):
             facts.learn(tree, replaced)
         if not facts.in_time:

@@ -219,6 +219,12 @@ CREATE TABLE adopted (                       -- versions out of backup files; no
 );
 CREATE INDEX adopted_by_time ON adopted (repo_id, time_ns, seq);
 CREATE INDEX adopted_by_blob ON adopted (blob_id);
+CREATE TABLE checked (                       -- what a check found in a content, wherever that lies; can be computed anew
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    hash    BLOB NOT NULL UNIQUE,            -- BLAKE3, or git's object id
+    version INTEGER NOT NULL,                -- of the rules, the markers included
+    data    BLOB NOT NULL                    -- zstd of JSON
+);
 """
 
 _MIGRATIONS = (_V1, _V2, _V3, _V4)

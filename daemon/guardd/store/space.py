@@ -92,6 +92,9 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
     versions = _drop_versions(store, list(expired(_aged(store), policy, now_ns, pinned)))
     versions += _drop_versions(store, list(expired_adopted(_taken(store), policy, now_ns)))
     blobs = _drop_orphans(store)
+    store.checked.prune()
+    if over_quota_by(store, policy):  # before any version goes
+        store.checked.clear()
     for _ in range(_QUOTA_ROUNDS):
         excess = over_quota_by(store, policy)
         gone = _drop_versions(store, list(over_quota(_aged(store), excess, now_ns, pinned, _taken(store))))
@@ -133,6 +136,7 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
             }
         if others - set(paths):
             shared[path] = sorted(others - set(paths))
+    store.checked.clear()
     blobs = _drop_orphans(store)
     if not _give_back(store):
         raise StoreError("forgotten, but another process still reads old pages of the store; run 'guardctl gc' to overwrite them")

@@ -11,6 +11,7 @@ from guardd.errors import StoreError, StoreFull
 from guardd.store import schema
 from guardd.store.adopted import AdoptedVersions
 from guardd.store.blobs import Blobs
+from guardd.store.checked import CheckedContents
 from guardd.store.database import Database
 from guardd.store.facts import StoredFacts
 from guardd.store.incidents import Incidents
@@ -65,6 +66,7 @@ class Store:
         self.labels = Labels(self.db)
         self.adopted = AdoptedVersions(self.db, self.blobs)
         self.facts = StoredFacts(self.db)
+        self.checked = CheckedContents(self.db)
 
     def size(self) -> StoreSize:
         """How much the store holds."""

@@ -64,6 +64,8 @@ def _undecodable(content: bytes) -> UnicodeDecodeError | None:
         content.decode(_declared(content))
     except UnicodeDecodeError as error:
         return error
+    except (LookupError, ValueError):  # "hex", "undefined": declared, and no encoding of text; the parser says what it thinks
+        return None
     return None
 
 

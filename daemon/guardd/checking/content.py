@@ -1,0 +1,77 @@
+"""What can be said of a content by itself, whatever tree it lies in. Pure."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+from blake3 import blake3
+
+from guardd.analysis import sources
+from guardd.analysis.markers import Pattern
+from guardd.analysis.sources import Facts
+from guardd.checking.marked import marked
+from guardd.detection.change import Change
+from guardd.detection.rules.encoding import Encoding
+from guardd.detection.rules.null_bytes import NullBytes
+from guardd.detection.rules.syntax import Syntax
+
+UNDEFINED_NAME = "undefined-name"
+
+_VERSION = 1
+"""Raise it when other things are said of a content."""
+
+_RULES = (NullBytes(), Encoding(), Syntax())
+_ONLY_FOR_CHANGES = ("names", "definitions", "statements", "shape", "skeleton", "unbound", "undefined", "early")
+_EMPTY = Facts(parses=True)
+
+
+class Trouble(NamedTuple):
+    """Something that is wrong with a content; `line` is 1-based, 0 where none can be named."""
+
+    line: int
+    rule: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A content: its facts, without those that only a comparison of two needs, and what is wrong with it."""
+
+    facts: Facts
+    troubles: tuple[Trouble, ...]
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Self:
+        """What `to_json` wrote."""
+        raw: dict[str, Any] = json.loads(text)
+        return cls(Facts.from_raw(raw["facts"]), tuple(Trouble(*one) for one in raw["troubles"]))
+
+
+def to_json(facts: str, troubles: Sequence[Trouble]) -> str:
+    """A content as it is kept, out of the facts that a worker wrote."""
+    raw: dict[str, Any] = json.loads(facts)
+    for key in _ONLY_FOR_CHANGES:
+        raw.pop(key, None)
+    return json.dumps({"facts": raw, "troubles": troubles}, separators=(",", ":"))
+
+
+def version_of(markers: Iterable[str]) -> int:
+    """Of what is said of contents where these are the markers: another number for every other set of rules."""
+    told = repr((sources.VERSION, _VERSION, tuple(markers)))
+    return int.from_bytes(blake3(told.encode()).digest(8)) >> 1
+
+
+def troubles_of(
+    content: bytes, facts: Facts | None, markers: Pattern, undefined: Iterable[tuple[int, str]] = ()
+) -> Iterator[Trouble]:
+    """What is wrong with a content by itself; without facts, one that is no Python: marked lines only."""
+    change = Change("", b"", content, _EMPTY, facts)
+    yield from (Trouble(*one) for one in marked(change, markers))
+    if facts is None:
+        return
+    for rule in _RULES:
+        for finding in rule.look(change):
+            if finding.damage:
+                yield Trouble(finding.line, finding.rule, finding.message.replace(" any more", "", 1))
+    yield from (Trouble(line, UNDEFINED_NAME, message) for line, message in undefined)

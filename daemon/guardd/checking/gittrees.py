@@ -1,0 +1,164 @@
+"""Trees in git: the index, and revisions. Addressed by object id, so that what is equal need not be read."""
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from guardd.checking.outside import Outside
+from guardd.errors import GuardError, UsageError
+from guardd.escaping import printable
+from guardd.gitcommand import HARMLESS, ask, environment, run
+from guardd.model import RepoPath
+from guardd.selection import ENVIRONMENT_MARKS, Selection, is_canary
+
+_REGULAR = ("100644", "100755", "100664")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    mode: str
+    object_id: str
+    stage: int
+    path: RepoPath
+
+
+class GitTree:
+    """The regular selected files of an index or a revision; contents are git's own (no line-ending conversion)."""
+
+    def __init__(self, git: "Git", entries: Iterable[_Entry], unmerged: Iterable[RepoPath] = ()) -> None:
+        self._git = git
+        self.unmerged = sorted(path for path in unmerged if git.selection.wants(path))
+        entries = list(entries)
+        environments = tuple(folder for folder in {_environment(one.path) for one in entries} if folder)
+        wanted = git.selection.wants
+        self._blobs = {
+            one.path: bytes.fromhex(one.object_id)
+            for one in entries
+            if one.mode in _REGULAR and wanted(one.path) and not one.path.startswith(environments) and not is_canary(one.path)
+        }
+        self.outside = Outside(git.root, git.selection, [one.path for one in entries if one.mode not in _REGULAR])
+
+    def blobs(self) -> Mapping[RepoPath, bytes]:
+        """Every file, and the id of its object."""
+        return self._blobs
+
+    def read(self, path: RepoPath) -> bytes:
+        """A file's content, from git's objects."""
+        return self._git.read(path, self._blobs[path].hex())
+
+
+class Git:
+    """The git repo around a root, asked with plumbing commands alone. Raises UsageError where there is none.
+
+    `cwd` is where the command was given: git's own variables (GIT_DIR, and GIT_INDEX_FILE, as hooks get it) are honoured.
+    """
+
+    def __init__(self, root: str, selection: Selection, cwd: str) -> None:
+        self.root = root
+        self.selection = selection
+        self._env = environment(cwd)
+        self._process: subprocess.Popen[bytes] | None = None
+        said = ask(
+            root,
+            ["rev-parse", "--show-object-format"],
+            f"{printable(root)} is in no git repo; leave out what needs one",
+            self._env,
+        )
+        self._hash = hashlib.sha256 if said.strip() == b"sha256" else hashlib.sha1
+
+    def address(self, content: bytes) -> bytes:
+        """The object id that git gives to a content (gitformat-pack(5): the header is part of what is hashed)."""
+        return self._hash(b"blob %d\0" % len(content) + content, usedforsecurity=False).digest()
+
+    def index(self) -> GitTree:
+        """What is staged. Of what a merge left open, ours is taken; what was only announced (`git add -N`) is not there."""
+        entries = list(_staged(ask(self.root, ["ls-files", "-s", "-z"], "git cannot list its index", self._env)))
+        announced = self._announced(entries)
+        open_ = {one.path: one for one in reversed(entries) if one.stage}  # the lowest stage last: base, ours, theirs
+        ours = {one.path: one for one in entries if one.stage == 2}
+        merged = [one for one in entries if not one.stage and one.path not in announced]
+        return GitTree(self, [*merged, *(open_ | ours).values()], open_)
+
+    def revision(self, rev: str) -> GitTree:
+        """What a revision holds. Raises UsageError for what names none."""
+        if rev.startswith("-"):
+            raise UsageError(f"{rev} is no revision; try HEAD")
+        words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{tree}}"]
+        tree = os.fsdecode(ask(self.root, words, f"git has no revision {rev!r} here; see 'git log'", self._env)).strip()
+        return GitTree(self, _listed(ask(self.root, ["ls-tree", "-r", "-z", tree], f"git cannot list {rev!r}", self._env)))
+
+    def head(self) -> GitTree:
+        """What HEAD holds: nothing before the first commit."""
+        if run(self.root, ["rev-parse", "--verify", "--quiet", "HEAD^{tree}"], self._env).returncode:
+            return GitTree(self, [])
+        return self.revision("HEAD")
+
+    def read(self, path: RepoPath, object_id: str) -> bytes:
+        """The content of an object. Raises GuardError where git does not have it."""
+        process = self._batch()
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("git was started with pipes")
+        process.stdin.write(object_id.encode() + b"\n")
+        process.stdin.flush()
+        header = process.stdout.readline().split()
+        if len(header) != 3:
+            raise GuardError(f"git does not have the content of {printable(path)}; run 'git fsck', or fetch it")
+        content = process.stdout.read(int(header[2]))
+        process.stdout.read(1)
+        return content
+
+    def close(self) -> None:
+        """End the process that reads objects."""
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _batch(self) -> "subprocess.Popen[bytes]":
+        if self._process is None:
+            self._process = subprocess.Popen(
+                ["git", *HARMLESS, "cat-file", "--batch"],
+                cwd=self.root, env=self._env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            )  # fmt: skip
+        return self._process
+
+    def _announced(self, entries: Iterable[_Entry]) -> set[RepoPath]:
+        """The files that `git add -N` announced: in the index they are empty, and on disk git sees them as added."""
+        empty = self.address(b"").hex()
+        if not any(one.object_id == empty for one in entries):
+            return set()
+        words = ["diff-files", "--name-only", "--diff-filter=A", "--relative", "-z"]
+        listing = ask(self.root, words, "git cannot compare its index with the disk", self._env)
+        return {os.fsdecode(name) for name in listing.split(b"\0") if name}
+
+
+def _staged(listing: bytes) -> Iterator[_Entry]:
+    """`ls-files -s -z`: mode, object, stage, then the path after a tab."""
+    for record in filter(None, listing.split(b"\0")):
+        about, _, name = record.partition(b"\t")
+        mode, object_id, stage = about.decode().split()
+        yield _Entry(mode, object_id, int(stage), os.fsdecode(name))
+
+
+def _listed(listing: bytes) -> Iterator[_Entry]:
+    """`ls-tree -r -z`: mode, type, object, then the path after a tab."""
+    for record in filter(None, listing.split(b"\0")):
+        about, _, name = record.partition(b"\t")
+        mode, _, object_id = about.decode().split()
+        yield _Entry(mode, object_id, 0, os.fsdecode(name))
+
+
+def _environment(path: RepoPath) -> str:
+    """The folder, with a slash, that this path makes an environment of; empty where it does not."""
+    parts = path.split("/")
+    at = next((at for at, part in enumerate(parts) if part in ENVIRONMENT_MARKS), 0)
+    return "/".join(parts[:at]) + "/" if at else ""

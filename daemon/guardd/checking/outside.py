@@ -1,0 +1,58 @@
+"""What imports can find although no tree holds it: compiled modules, links, and files that guard was told to leave out."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+from guardd.model import RepoPath
+from guardd.selection import Selection
+
+_COMPILED = (".so", ".pyd", ".pyc", ".pyx")
+_SOURCES = (".py", ".pyi")
+
+
+class Outside:
+    """The importable things in the folders of a tree on disk that are not selected; each folder is listed once.
+
+    `links` are further ones that are known, as git's links and submodules.
+    """
+
+    def __init__(self, root: str, selection: Selection, links: Iterable[RepoPath] = ()) -> None:
+        self._root = root
+        self._selection = selection
+        self._known: dict[RepoPath, frozenset[str]] = {}
+        self._links = {_stem(path) for path in links}
+        self._ignoring: Selection | None = None
+
+    def has(self, folder: RepoPath, name: str) -> bool:
+        """Whether a folder holds one of this name."""
+        if folder not in self._known:
+            self._known[folder] = self._names(folder)
+        return name in self._known[folder] or (f"{folder}/{name}" if folder else name) in self._links
+
+    def is_ignored(self, module: RepoPath) -> bool:
+        """Whether git would ignore the file of this module (a path without suffix): it may be generated, some time."""
+        if self._ignoring is None:
+            self._ignoring = Selection(self._root, replace(self._selection.rules, respect_gitignore=True))
+        return not self._ignoring.wants(f"{module}.py") or not self._ignoring.wants_dir(module)
+
+    def _names(self, folder: RepoPath) -> frozenset[str]:
+        try:
+            with os.scandir(os.path.join(self._root, folder)) as entries:
+                return frozenset(entry.name.partition(".")[0] for entry in entries if self._is_importable(folder, entry))
+        except (OSError, ValueError):
+            return frozenset()
+
+    def _is_importable(self, folder: RepoPath, entry: os.DirEntry[str]) -> bool:
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.name.endswith(_COMPILED):
+            return True
+        if entry.is_symlink():
+            return entry.name.endswith(_SOURCES) or entry.is_dir()
+        if entry.is_dir(follow_symlinks=False):
+            return not self._selection.wants_dir(path)
+        return entry.name.endswith(_SOURCES) and not self._selection.wants(path)
+
+
+def _stem(path: RepoPath) -> RepoPath:
+    return path.removesuffix(".py").removesuffix(".pyi")
