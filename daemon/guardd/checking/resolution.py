@@ -36,7 +36,10 @@ class Resolution:
 
     def missing(self, path: RepoPath) -> Iterator[tuple[Missing, Import]]:
         """What the imports of a file ask for and do not get."""
-        known = self.facts_of(path)
+        yield from self.missing_to(path, self.facts_of(path))
+
+    def missing_to(self, path: RepoPath, known: Facts | None) -> Iterator[tuple[Missing, Import]]:
+        """The same for a file of these facts, whatever is at its place in the tree."""
         for one in known.imports if known is not None and known.parses else ():
             for missing in self.modules.missing(path, one):
                 if not self._may_be_generated(path, one):

@@ -45,7 +45,7 @@ def command(context: Context, directory: str, at: str | None, incident: int | No
     if os.listdir(target):
         raise UsageError(f"{directory} is not empty; name an empty directory or a new one")
     with bar(context, "exporting") as progress:
-        written, failed = export(context.store, context.repo, then.seq, target, progress)
+        written, failed = export(context.store, context.repo, then.seq, then.time_ns, target, progress)
     if context.json:
         emit(context, {
             "directory": target, "at": iso(then.time_ns), "files": written,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from guardd.model import Version
+from guardd.model import Origin, Version
 from guardd.store.labels import Label
 
 
@@ -23,6 +23,9 @@ def interleave(versions: Iterable[Version], labels: Iterable[Label], *, to_the_e
     waiting = iter(labels)
     ahead = next(waiting, None)
     for version in versions:
+        if version.origin is Origin.ADOPT:  # it has no place in the log to be before or after
+            yield version
+            continue
         newest, more = ahead, -1
         while ahead is not None and ahead.seq >= version.seq:
             more += 1

@@ -1,6 +1,6 @@
 """guardctl log: the versions that were kept, newest first."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
@@ -8,13 +8,14 @@ from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.labelling import Between, interleave
-from guardd.cli.moments import before_incident, moment, place
+from guardd.cli.moments import Place, before_incident, moment, place
 from guardd.cli.output import emit, iso, page, say, size, when
 from guardd.cli.paths import choose
 from guardd.cli.ran import tell_of_interrupted
 from guardd.errors import Exit
 from guardd.escaping import printable
-from guardd.model import Version
+from guardd.model import Origin, Version
+from guardd.recovery.past import known_paths
 from guardd.store.log import Change
 from guardd.store.runs import RunFinder
 
@@ -55,12 +56,13 @@ def command(
     after = place(context, begin) if begin else None
     upto = place(context, end) if end else None
     repo, log = context.repo, context.store.log
-    chosen = set(choose(context, paths, log.paths(repo.id))) if paths else None
+    chosen = set(choose(context, paths, known_paths(context.store, repo))) if paths else None
     if incident is not None:
         after = after or before_incident(context, incident)
+    adopted = _adopted(context, after, upto) if incident is None else []
     found = (
         version
-        for version in log.versions(repo.id, after.seq if after else 0, upto.seq if upto else None)
+        for version in _by_time(log.versions(repo.id, after.seq if after else 0, upto.seq if upto else None), adopted)
         if (chosen is None or version.path in chosen)
         and (incident is None or context.store.incidents.of_version(repo.id, version.path, version.seq) == incident)
     )
@@ -79,6 +81,23 @@ def command(
     return Exit.DONE
 
 
+def _adopted(context: Context, after: Place | None, upto: Place | None) -> list[Version]:
+    """The adopted versions between two moments, latest first: by their time, as they have no place in the log."""
+    begin, end = after.time_ns if after else 0, upto.time_ns if upto else 1 << 62
+    of_repo = context.store.adopted.of_repo(context.repo.id)
+    return [one.version for one in of_repo if begin < one.version.time_ns <= end]
+
+
+def _by_time(logged: Iterable[Version], adopted: Sequence[Version]) -> Iterator[Version]:
+    """Both, newest first: the order of the log is kept, an adopted version comes before what was seen earlier."""
+    waiting = list(reversed(adopted))
+    for version in logged:
+        while waiting and waiting[-1].time_ns > version.time_ns:
+            yield waiting.pop()
+        yield version
+    yield from reversed(waiting)
+
+
 def _document(context: Context, version: Version, runs: RunFinder) -> dict[str, object]:
     run = runs.of(version.path, version.seq)
     return {
@@ -86,10 +105,12 @@ def _document(context: Context, version: Version, runs: RunFinder) -> dict[str, 
         "path": version.path,
         "time": iso(version.time_ns),
         "origin": version.origin,
-        "kind": context.store.log.change_of(version),
+        "kind": _change_of(context, version),
         "size": version.state.size,
         "blob": version.state.blob.hex() or None,
-        "incident": context.store.incidents.of_version(context.repo.id, version.path, version.seq),
+        "incident": None
+        if version.origin is Origin.ADOPT
+        else context.store.incidents.of_version(context.repo.id, version.path, version.seq),
         "run": run.id if run else None,
     }
 
@@ -105,10 +126,21 @@ def _lines(context: Context, entries: Iterable[Version | Between]) -> Iterator[s
             told = run.id
             name = click.style(f"run {run.id}", fg="cyan")
             yield f"{'':>8}  {when(run.from_ns)}  {name}, {run.state}: {printable(run.command)}"
-        sign, color = _SIGNS[context.store.log.change_of(version)]
-        kept = "" if version.state.stored else "  (only its hash is kept)"
+        sign, color = _SIGNS[_change_of(context, version)]
+        kept = _source(context, version) if version.state.stored else "  (only its hash is kept)"
         path = click.style(f"{sign} {printable(version.path)}", fg=color)
         yield f"{version.seq:>8}  {when(version.time_ns)}  {version.origin:<8}  {size(version.state.size):>9}  {path}{kept}"
+
+
+def _source(context: Context, version: Version) -> str:
+    """Which backup an adopted version was taken from."""
+    adopted = context.store.adopted.get(context.repo.id, version.seq) if version.origin is Origin.ADOPT else None
+    return f"  (from {printable(adopted.source)})" if adopted is not None else ""
+
+
+def _change_of(context: Context, version: Version) -> Change:
+    """What a version did; of an adopted one that cannot be known: what was there before it was, or was not, backed up."""
+    return Change.MODIFIED if version.origin is Origin.ADOPT else context.store.log.change_of(version)
 
 
 def _snapshot_line(one: Between) -> str:

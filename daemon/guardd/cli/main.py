@@ -30,6 +30,7 @@ COMMANDS = {
     "undo": "Take a restore back.",
     "run": "A bulk command as a transaction: kept if it passes, rolled back if not.",
     "check": "Find damage, broken imports and undefined names, here or in what is staged.",
+    "adopt": "Take backup files that are there already as versions.",
     "snapshot": "Label this moment, to go back to right here.",
     "hook": "Have agents and git take a snapshot before they act.",
     "pause": "Announce bulk work: no incident meanwhile.",

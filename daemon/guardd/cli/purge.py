@@ -10,6 +10,7 @@ from guardd.cli.output import emit, files, say
 from guardd.cli.paths import choose
 from guardd.errors import Exit
 from guardd.escaping import printable
+from guardd.recovery.past import known_paths
 from guardd.store.space import purge
 
 
@@ -24,7 +25,7 @@ def command(context: Context, paths: tuple[str, ...], yes: bool) -> int:
     Take the secret out of the file first: what is on disk is kept again at the next look.
     """
     repo, store = context.repo, context.store
-    chosen = choose(context, paths, store.log.paths(repo.id))
+    chosen = choose(context, paths, known_paths(store, repo))
     for path in chosen[:10]:
         say(context, f"  {printable(path)}")
     if len(chosen) > 10:

@@ -11,13 +11,14 @@ from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.incidents import choose_incident
-from guardd.cli.moments import moment, place
+from guardd.cli.moments import Place, moment, place
 from guardd.cli.output import files, say, when
 from guardd.cli.paths import choose, chooser, relative
 from guardd.cli.settling import Choices, check_choices, settle, settling_options
 from guardd.errors import NothingMatched, UsageError
 from guardd.escaping import printable
 from guardd.model import Incident, RepoPath
+from guardd.recovery.past import head, known_paths, numbered, passages_since
 from guardd.recovery.plan import Plan, plan_return, plan_version
 from guardd.recovery.restore import plan_git, plan_incident, plan_merged, plan_resume
 from guardd.selection import Selection
@@ -46,6 +47,9 @@ from guardd.store.codec import Encoded
 @click.option(
     "--incident", metavar="ID|last", shell_complete=completing.incidents, help="Take back what this incident did to its files."
 )
+@click.option(
+    "--best", is_flag=True, help="Each damaged file to its newest healthy version: of the log, adopted backups, or git."
+)
 @click.option("--only-damaged", is_flag=True, help="With --incident: only files that a rule found damaged.")
 @click.option("--resume", is_flag=True, help="Finish a restore that was interrupted.")
 @click.option("--merge", is_flag=True, help="Keep edits made after the damage: three-way merge; conflicts are left alone.")
@@ -55,14 +59,14 @@ from guardd.store.codec import Encoded
 @pass_context
 def command(
     context: Context, paths: tuple[str, ...], since: str | None, at: str | None, number: int | None, source: str | None,
-    incident: str | None, only_damaged: bool, resume: bool, merge: bool, keep_new: bool, choices: Choices,
+    incident: str | None, best: bool, only_damaged: bool, resume: bool, merge: bool, keep_new: bool, choices: Choices,
 ) -> int:  # fmt: skip
     """Put PATHS (files, directories, globs; all by default) back as they were.
 
     What is overwritten or removed is stored first: 'guardctl undo' takes a restore back.
     """
-    if sum(1 for one in (since, at, number, source, incident, resume) if one) != 1:
-        choice = "--since 10m, --at 14:30, --incident last, --version N, --from git:HEAD, --resume"
+    if sum(1 for one in (since, at, number, source, incident, best, resume) if one) != 1:
+        choice = "--since 10m, --at 14:30, --incident last, --version N, --from git:HEAD, --best, --resume"
         raise UsageError(f"say what to go back to: one of {choice}")
     if only_damaged and incident is None:
         raise UsageError("--only-damaged needs to know of which incident: add --incident ID, or --incident last")
@@ -77,7 +81,7 @@ def command(
     if spec is not None:
         then = place(context, spec)
         then_ns = then.time_ns
-        plan, title = _plan_place(context, paths, then.seq, keep_new=keep_new), f"back to {when(then.time_ns)}"
+        plan, title = _plan_place(context, paths, then, keep_new=keep_new), f"back to {when(then.time_ns)}"
     elif number is not None:
         plan, title = _plan_number(context, paths, number)
     elif meant is not None:
@@ -85,6 +89,10 @@ def command(
     elif source is not None:
         plan, contents = _plan_git(context, paths, source)
         title = f"from {source}"
+    elif best:
+        from guardd.cli.rescuing import plan_best
+
+        (plan, contents), title = plan_best(context, paths), "each damaged file to its newest healthy version"
     else:
         plan, title = _plan_interrupted(context), "finish the interrupted restore"
     if merge:
@@ -103,11 +111,11 @@ def command(
     )
 
 
-def _plan_place(context: Context, paths: Sequence[str], seq: int, *, keep_new: bool) -> Plan:
-    log, repo = context.store.log, context.repo
-    passages = log.passages(repo.id, seq)
+def _plan_place(context: Context, paths: Sequence[str], then: Place, *, keep_new: bool) -> Plan:
+    store, repo = context.store, context.repo
+    passages = passages_since(store, repo, then.seq, then.time_ns)
     if paths:
-        chosen = set(choose(context, paths, log.paths(repo.id)))
+        chosen = set(choose(context, paths, known_paths(store, repo)))
         passages = [passage for passage in passages if passage.path in chosen]
     return plan_return(passages, keep_new=keep_new)
 
@@ -130,14 +138,13 @@ def _close(context: Context, incident: Incident, restored: Container[RepoPath], 
 
 
 def _plan_number(context: Context, paths: Sequence[str], number: int) -> tuple[Plan, str]:
-    log, repo = context.store.log, context.repo
-    version = log.version(number)
-    passage = log.passage(repo.id, version.path, number) if version and log.repo_of(number) == repo.id else None
-    if version is None or passage is None:
+    store, repo = context.store, context.repo
+    version = numbered(store, repo, number)
+    if version is None:
         raise NothingMatched(f"there is no version {number} in {repo.path}; see 'guardctl log'")
     if len(paths) > 1 or (paths and relative(context, paths[0]) != version.path):
         raise UsageError(f"version {number} is one of {printable(version.path)}; name that file, or none")
-    return plan_version(version, passage.head), f"back to version {number} of {when(version.time_ns)}"
+    return plan_version(version, head(store, repo, version.path)), f"back to version {number} of {when(version.time_ns)}"
 
 
 def _plan_git(context: Context, paths: Sequence[str], source: str) -> tuple[Plan, list[Encoded]]:

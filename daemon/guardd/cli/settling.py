@@ -3,7 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,7 @@ from guardd.recovery.patches import Contents, patch
 from guardd.recovery.plan import Action, Item, Plan
 from guardd.recovery.restore import Report, carry_out
 from guardd.recovery.sources import git_operation
-from guardd.recovery.verify import Verified, verify
+from guardd.recovery.verify import ImportCounts, Verified, verify
 from guardd.store.blobs import Blobs
 from guardd.store.codec import Encoded, decode
 
@@ -101,7 +101,7 @@ def settle(
     """
     _show(context, plan, title, choices, _Foreseen(context.store.blobs, {blob.hash: blob for blob in blobs}))
     if choices.dry_run:
-        _report(context, _foreseen(plan), None, then_ns, dry_run=True)
+        _report(context, _foreseen(plan), None, then_ns, dry_run=True, plan=plan)
         return Exit.DONE if plan.items else Exit.NOTHING
     if plan.items and not plan.work:
         say(context, "nothing to do")
@@ -122,7 +122,7 @@ def settle(
             blobs=blobs,
             on_progress=lambda done: progress(done, total),
         )
-    verified = _verify(context, report) if choices.check and report.restore_id is not None else None
+    verified = _verify(context, plan, report) if choices.check and report.restore_id is not None else None
     _report(context, report, verified, then_ns, dry_run=False)
     if not plan.items:
         return Exit.NOTHING
@@ -132,17 +132,23 @@ def settle(
     return Exit.PARTIAL if troubled else Exit.DONE
 
 
-def _verify(context: Context, report: Report) -> Verified:
+def _verify(context: Context, plan: Plan, report: Report) -> Verified:
     from guardd.beneath import Root
+    from guardd.checking.check import Conditions
+    from guardd.recovery.resolving import count_imports
 
     repo = context.repo
     settings = context.settings
-    commands = next((one.verify for one in settings.repo if one.path == repo.path), ())
+    about = next((one for one in settings.repo if one.path == repo.path), None)
+    written = {*report.restored, *report.removed}
+    replaced = {item.path: item.current for item in plan.work if item.path in written}
+    imports = count_imports(context.store, repo, Conditions.of(repo.path, settings.detection, about), replaced)
     with Root(repo.path) as root:
-        return verify(
-            root, report.written, settings.detection.markers, commands, repo.rules.max_file_size,
+        verified = verify(
+            root, report.written, settings.detection.markers, about.verify if about else (), repo.rules.max_file_size,
             settings.response.verify_timeout / 1e9,
         )  # fmt: skip
+    return replace(verified, imports=imports)
 
 
 def _foreseen(plan: Plan) -> Report:
@@ -202,9 +208,12 @@ def _show_item(context: Context, item: Item) -> None:
     say(context, f"    {click.style(f'{sign} {printable(item.path)}', fg=color)}  ({'; '.join(map(printable, about))})")
 
 
-def _report(context: Context, report: Report, verified: Verified | None, then_ns: int | None, *, dry_run: bool) -> None:
+def _report(
+    context: Context, report: Report, verified: Verified | None, then_ns: int | None, *, dry_run: bool, plan: Plan | None = None
+) -> None:
     if context.json:
-        emit(context, {**_document(report, verified, dry_run=dry_run), "at": iso(then_ns) if then_ns is not None else None})
+        document = {**_document(report, verified, dry_run=dry_run), "at": iso(then_ns) if then_ns is not None else None}
+        emit(context, {**document, **_sources(plan)})
         return
     for path, reason in report.failed:
         click.echo(f"guardctl: {printable(path)}: {reason}", err=True)
@@ -233,12 +242,35 @@ def _say_verified(context: Context, verified: Verified) -> None:
             "syntax not checked in time" if verified.syntax_errors is None else f"{verified.syntax_errors} with syntax errors"
         )
         say(context, f"verified: every file is byte for byte as planned; {verified.markers_left} with markers, {syntax}")
+    _say_imports(context, verified.imports)
     for path in verified.wrong:
         click.echo(f"guardctl: {printable(path)}: changed again right after the restore", err=True)
     for one in verified.commands:
         say(context, f"verify: {one.command}: {f'exit {one.exit}' if one.exit else 'passed'}", fg="red" if one.exit else "green")
         for line in one.output.splitlines()[-_SHOWN:] if one.exit else ():
             say(context, f"    {printable(line)}")
+
+
+def _say_imports(context: Context, imports: ImportCounts | None) -> None:
+    if imports is None:
+        say(context, "imports: not checked in time")
+        return
+    where = "in the whole tree" if imports.whole_tree else "in these files (the rest was not checked in time)"
+    say(context, f"imports that lead nowhere {where}: {imports.before} before, {imports.after} now")
+    for path, what in imports.new[:_SHOWN]:
+        say(context, f"    {printable(path)}: {printable(what)}", fg="red")
+    if len(imports.new) > _SHOWN:
+        say(context, f"    and {len(imports.new) - _SHOWN} more that led somewhere before")
+
+
+def _sources(plan: Plan | None) -> dict[str, object]:
+    """Where the content of each file is from, if not all are from the same place."""
+    items = [item for item in plan.items if item.action is not Action.LEAVE] if plan is not None else []
+    if not any(item.source for item in items):
+        return {}
+    return {
+        "plan": [{"path": i.path, "action": i.action, "source": i.source or None, "why": i.reason} for i in items],
+    }
 
 
 def _document(report: Report, verified: Verified | None, *, dry_run: bool) -> dict[str, object]:
@@ -254,7 +286,17 @@ def _document(report: Report, verified: Verified | None, *, dry_run: bool) -> di
             "hash_ok": verified.hash_ok if verified else None,
             "markers_left": verified.markers_left if verified else None,
             "syntax_errors": verified.syntax_errors if verified else None,
+            **_import_keys(verified.imports if verified else None),
             "commands": [asdict(one) for one in verified.commands] if verified else [],
         },
         "seconds": round(report.seconds, 3),
+    }
+
+
+def _import_keys(imports: ImportCounts | None) -> dict[str, object]:
+    return {
+        "imports_before": imports.before if imports else None,
+        "imports_after": imports.after if imports else None,
+        "imports_new": [{"path": path, "message": what} for path, what in imports.new] if imports else [],
+        "imports_in": None if imports is None else "tree" if imports.whole_tree else "restored",
     }

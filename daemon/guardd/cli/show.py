@@ -13,6 +13,7 @@ from guardd.cli.paths import relative
 from guardd.errors import Exit, NothingMatched, UsageError
 from guardd.escaping import printable
 from guardd.model import Version
+from guardd.recovery.past import numbered, passage_since
 from guardd.store.log import Knowledge
 
 
@@ -59,8 +60,8 @@ def command(context: Context, path: str, at: str | None, number: int | None) -> 
 
 
 def _numbered(context: Context, name: str, number: int) -> Version:
-    version = context.store.log.version(number)
-    if version is None or version.path != name or context.store.log.repo_of(number) != context.repo.id:
+    version = numbered(context.store, context.repo, number)
+    if version is None or version.path != name:
         raise NothingMatched(f"{printable(name)} has no version {number}; see 'guardctl log {printable(name)}'")
     if not version.state.present:
         raise NothingMatched(f"version {number} of {printable(name)} is its deletion; show an earlier one")
@@ -71,7 +72,11 @@ def _at(context: Context, name: str, at: str | None) -> Version:
     spec = moment(context, at) if at else None
     capture(context, [name], must_be_there=False)
     then = place(context, spec) if spec else None
-    passage = context.store.log.passage(context.repo.id, name, then.seq if then else context.store.log.last_seq())
+    log, repo = context.store.log, context.repo
+    if then is not None:
+        passage = passage_since(context.store, repo, name, then.seq, then.time_ns)
+    else:
+        passage = log.passage(repo.id, name, log.last_seq())
     if passage is None:
         raise NothingMatched(f"guard has no version of {printable(name)}; see 'guardctl log'")
     if passage.knowledge is Knowledge.FORGOTTEN:

@@ -5,16 +5,17 @@ from collections.abc import Callable
 from guardd.beneath import Root
 from guardd.model import RepoPath
 from guardd.recovery.apply import Step, apply
+from guardd.recovery.past import passages_since
 from guardd.store.log import Knowledge
 from guardd.store.repos import Repo
 from guardd.store.store import Store
 
 
 def export(
-    store: Store, repo: Repo, place: int, directory: str, on_progress: Callable[[int, int], None]
+    store: Store, repo: Repo, place: int, time_ns: int, directory: str, on_progress: Callable[[int, int], None]
 ) -> tuple[int, list[tuple[RepoPath, str]]]:
-    """Write what was in force at `place`; the number of files written, and what could not be, with the reason."""
-    passages = store.log.passages(repo.id, place, changed_only=False)
+    """Write what was in force at a moment (its place in the log, its time); how many files, and what could not be, and why."""
+    passages = passages_since(store, repo, place, time_ns, changed_only=False)
     there = [passage.then for passage in passages if passage.then and passage.then.state.present]
     lost = [(p.path, "retention has removed what it was then") for p in passages if p.knowledge is Knowledge.FORGOTTEN]
     steps = [Step(version.path, version.state, None) for version in there if version.state.stored]

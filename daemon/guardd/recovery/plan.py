@@ -33,6 +33,7 @@ class Item:
     """One path of a plan. `head_seq` is the head that it was made on; `base` the state right after the chosen moment.
 
     `source_ns` is the time of the version that goes back (None: nothing was there, or it is not from the log).
+    `source` names where the content is from, where each file's may be from elsewhere: log:12, adopted:x.py.bak, git:1a2b3c4d.
     """
 
     path: RepoPath
@@ -44,6 +45,7 @@ class Item:
     base: FileState = ABSENT
     source_ns: int | None = None
     reason: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """Git as a source of contents: any revision's files, and three-way merges. The repo's own config cannot run anything."""
 
+import contextlib
 import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from guardd.errors import GuardError, UsageError
 from guardd.gitdir import git_dir_of
@@ -15,7 +16,7 @@ _UNDER_WAY = {
     "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert", "BISECT_LOG": "bisect",
 }  # fmt: skip
 
-_HARMLESS = (
+HARMLESS = (
     "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never",
     "--no-optional-locks", "--no-pager", "--literal-pathspecs",
 )  # fmt: skip
@@ -29,7 +30,7 @@ def git_files(root: str, rev: str, wanted: Callable[[RepoPath], bool]) -> Iterat
     """
     if rev.startswith("-"):
         raise UsageError(f"git:{rev} is no revision; try git:HEAD")
-    resolved = _git(
+    resolved = git_output(
         root,
         "rev-parse",
         "--verify",
@@ -39,8 +40,8 @@ def git_files(root: str, rev: str, wanted: Callable[[RepoPath], bool]) -> Iterat
         error=f"git has no revision {rev!r} here",
     )
     tree = resolved.decode().strip()
-    listing = _git(root, "ls-tree", "-r", "-z", "--full-tree", tree, error=f"git cannot list {rev!r}")
-    top = os.fsdecode(_git(root, "rev-parse", "--show-prefix", error="this is no git repo")).rstrip("\n")
+    listing = git_output(root, "ls-tree", "-r", "-z", "--full-tree", tree, error=f"git cannot list {rev!r}")
+    top = os.fsdecode(git_output(root, "rev-parse", "--show-prefix", error="this is no git repo")).rstrip("\n")
     yield from _contents(root, [entry for entry in _entries(listing, top) if wanted(entry[0])])
 
 
@@ -80,32 +81,45 @@ def _entries(listing: bytes, top: str) -> Iterator[tuple[RepoPath, int, str]]:
 
 
 def _contents(root: str, entries: list[tuple[RepoPath, int, str]]) -> Iterator[tuple[RepoPath, int, bytes]]:
-    with _cat_file(root) as process:
+    with CatFile(root) as objects:
+        for path, mode, object_id in entries:
+            yield path, mode, objects.read(object_id)
+
+
+class CatFile:
+    """A git process that gives the contents of objects, one after the other."""
+
+    def __init__(self, root: str) -> None:
+        command = ["git", *HARMLESS, "cat-file", "--batch"]
+        self._process = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def read(self, object_id: str) -> bytes:
+        """The content of an object. Raises GuardError."""
+        process = self._process
         if process.stdin is None or process.stdout is None:
             raise AssertionError("git was started with pipes")
-        for path, mode, object_id in entries:
+        try:
             process.stdin.write(object_id.encode() + b"\n")
             process.stdin.flush()
-            header = process.stdout.readline().split()
-            if len(header) != 3:
-                raise GuardError(f"git cannot read {path!r}; run 'git fsck'")
-            content = process.stdout.read(int(header[2]))
-            process.stdout.read(1)
-            yield path, mode, content
+        except BrokenPipeError as error:
+            raise GuardError("git cat-file has ended; run 'git fsck'") from error
+        header = process.stdout.readline().split()
+        if len(header) != 3:
+            raise GuardError(f"git cannot read object {object_id}; run 'git fsck'")
+        content = process.stdout.read(int(header[2]))
+        process.stdout.read(1)
+        return content
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
 
 
-@contextmanager
-def _cat_file(root: str) -> Iterator["subprocess.Popen[bytes]"]:
-    command = ["git", *_HARMLESS, "cat-file", "--batch"]
-    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            if process.stdin:
-                process.stdin.close()
-
-
-def _git(root: str, *words: str, error: str) -> bytes:
+def git_output(root: str, *words: str, error: str) -> bytes:
+    """What a git command says. Raises UsageError, which begins with `error`."""
     done = _run(root, list(words))
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
@@ -115,7 +129,7 @@ def _git(root: str, *words: str, error: str) -> bytes:
 
 def _run(root: str, words: list[str]) -> "subprocess.CompletedProcess[bytes]":
     try:
-        return subprocess.run(["git", *_HARMLESS, *words], cwd=root, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        return subprocess.run(["git", *HARMLESS, *words], cwd=root, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     except FileNotFoundError as error:
         raise UsageError("git is not installed: --merge and --from git:REV need it; leave them out or install git") from error
 

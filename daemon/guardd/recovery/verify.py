@@ -30,13 +30,27 @@ class CommandRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportCounts:
+    """Imports that lead nowhere, before a restore and after it; the `new` ones with their files.
+
+    Not `whole_tree`: only those of the restored files were counted, the others were not known in time.
+    """
+
+    before: int
+    after: int
+    new: tuple[tuple[RepoPath, str], ...] = ()
+    whole_tree: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
-    """`wrong` are paths whose content is not the wanted one; the counts are of files. None: could not be counted."""
+    """`wrong` are paths whose content is not the wanted one; the counts are of files. None: could not be counted (in time)."""
 
     wrong: tuple[RepoPath, ...]
     markers_left: int
     syntax_errors: int | None
     commands: "tuple[CommandRun, ...]" = ()
+    imports: ImportCounts | None = None
 
     @property
     def hash_ok(self) -> bool:

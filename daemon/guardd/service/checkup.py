@@ -140,7 +140,7 @@ def _check_disk(store: Store) -> Check:
 
 def _check_clock(store: Store, now_ns: int) -> Check:
     """Whether the clock can be right: not before guard existed, nor before what the log has already seen."""
-    newest = store.log.version(store.log.last_seq())
+    newest = store.log.newest()
     said = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now_ns // 1_000_000_000))
     cure = "set the system's clock, and let NTP keep it"
     if newest is not None and now_ns < newest.time_ns - _CLOCK_STEP_NS:

@@ -70,6 +70,7 @@ _ADD_VERSION = """
     INSERT INTO versions (seq, path_id, kind, blob_id, mode, mtime_ns, time_ns, origin, checksum)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_NEWEST = _VERSION + "ORDER BY v.seq DESC LIMIT 1"
 _LAST_CLOCK = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq DESC LIMIT 1"
 _CLOCKS = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq DESC"
 _ADD_CLOCK = "INSERT OR REPLACE INTO clocks (first_seq, boot_id, offset_ns) VALUES (?, ?, ?)"
@@ -254,6 +255,11 @@ class Log:
     def version(self, seq: int) -> Version | None:
         """The version at this place."""
         row = self._db.row(_AT_SEQ, (seq,))
+        return _version(row) if row else None
+
+    def newest(self) -> Version | None:
+        """The version at the end of the log; `last_seq` may be the number of an adopted one, which is not in it."""
+        row = self._db.row(_NEWEST)
         return _version(row) if row else None
 
     def next_versions(self, repo_id: int, after: int, limit: int) -> list[Version]:

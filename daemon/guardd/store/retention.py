@@ -33,6 +33,16 @@ class Aged:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An adopted version as retention sees it. `last_hope`: the newest one of a path that the log has no version of."""
+
+    seq: int
+    adopted_ns: int
+    bytes: int
+    last_hope: bool
+
+
 def expired(versions: Iterable[Aged], policy: Policy, now_ns: int, pinned: Container[int] = frozenset()) -> Iterator[int]:
     """The places in the log of what may go. `versions` come path by path, in the order of the log.
 
@@ -51,13 +61,30 @@ def expired(versions: Iterable[Aged], policy: Policy, now_ns: int, pinned: Conta
                 yield version.seq
 
 
-def over_quota(versions: Iterable[Aged], excess_bytes: int, now_ns: int, pinned: Container[int] = frozenset()) -> Iterator[int]:
+def expired_adopted(adopted: Iterable[Taken], policy: Policy, now_ns: int) -> Iterator[int]:
+    """The numbers of the adopted versions that may go: adopted longer ago than daily versions stay.
+
+    Their own age says nothing: the backup file may be gone since, and they the only copy. So they count from when guard got
+    them, none is thinned before, and what the log has nothing newer than stays for good.
+    """
+    return (one.seq for one in adopted if not one.last_hope and one.adopted_ns < now_ns - policy.keep_daily_ns)
+
+
+def over_quota(
+    versions: Iterable[Aged],
+    excess_bytes: int,
+    now_ns: int,
+    pinned: Container[int] = frozenset(),
+    adopted: Iterable[Taken] = (),
+) -> Iterator[int]:
     """What goes when the store is too large by `excess_bytes`: those superseded longest ago first, never a newest one.
+
+    An adopted version counts as superseded when it was adopted.
 
     Where all of that would not be enough, what was in force in the last day stays: an undo is worth more than a quota that
     cannot be met.
     """
-    superseded: list[tuple[int, int, int]] = []
+    superseded = [(one.adopted_ns, one.seq, one.bytes) for one in adopted if not one.last_hope]
     for _, group in groupby(versions, key=lambda version: version.path_id):
         for version, successor in pairwise(group):
             if version.seq not in pinned:

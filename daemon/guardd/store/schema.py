@@ -227,6 +227,21 @@ CREATE INDEX runs_by_repo ON runs (repo_id, id);
 CREATE INDEX runs_by_end ON runs (repo_id, end_seq);
 CREATE INDEX runs_running ON runs (repo_id) WHERE state = 'running';
 CREATE INDEX runs_by_incident ON runs (incident_id) WHERE incident_id IS NOT NULL;
+CREATE TABLE adopted (                       -- versions out of backup files; not part of the log
+    seq        INTEGER PRIMARY KEY,          -- a number of the log that no version of it has
+    repo_id    INTEGER NOT NULL REFERENCES repos,
+    path       BLOB NOT NULL,                -- of the file that was backed up; guard may never have seen it
+    blob_id    INTEGER NOT NULL REFERENCES blobs,
+    mode       INTEGER NOT NULL,
+    time_ns    INTEGER NOT NULL,             -- when the backup was made
+    adopted_ns INTEGER NOT NULL,             -- when guard was told of it
+    source     BLOB NOT NULL,                -- the backup file
+    dated_by   TEXT NOT NULL,                -- name, folder, mtime
+    checksum   INTEGER NOT NULL,
+    UNIQUE (repo_id, path, time_ns, blob_id)
+);
+CREATE INDEX adopted_by_time ON adopted (repo_id, time_ns, seq);
+CREATE INDEX adopted_by_blob ON adopted (blob_id);
 CREATE TABLE checked (                       -- what a check found in a content, wherever that lies; can be computed anew
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     hash    BLOB NOT NULL UNIQUE,            -- BLAKE3, or git's object id

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from guardd.errors import GuardError, StoreDamaged
+from guardd.store.adopted import adopted_checksum
 from guardd.store.codec import Codec
 from guardd.store.log import row_checksum
 from guardd.store.store import Store
@@ -12,11 +13,19 @@ from guardd.store.store import Store
 _BLOBS = "SELECT hash FROM blobs WHERE codec <> 3"
 _VERSIONS_OF_BLOB = """
     SELECT v.seq, p.path, r.path FROM versions v JOIN paths p ON p.id = v.path_id JOIN repos r ON r.id = p.repo_id
-    JOIN blobs b ON b.id = v.blob_id WHERE b.hash = ? ORDER BY v.seq
+    JOIN blobs b ON b.id = v.blob_id WHERE b.hash = ?1
+    UNION ALL
+    SELECT a.seq, a.path, r.path FROM adopted a JOIN repos r ON r.id = a.repo_id JOIN blobs b ON b.id = a.blob_id
+    WHERE b.hash = ?1
+    ORDER BY 1
 """
 _ROWS = """
     SELECT v.seq, p.path, v.kind, b.hash, v.mode, v.mtime_ns, v.time_ns, v.origin, v.checksum
     FROM versions v LEFT JOIN paths p ON p.id = v.path_id LEFT JOIN blobs b ON b.id = v.blob_id ORDER BY v.seq
+"""
+_ADOPTED_ROWS = """
+    SELECT a.seq, a.path, b.hash, a.mode, a.time_ns, a.adopted_ns, a.source, a.dated_by, a.checksum
+    FROM adopted a LEFT JOIN blobs b ON b.id = a.blob_id ORDER BY a.seq
 """
 _WRONG_HEADS = """
     SELECT p.id, p.path, p.head_seq, m.seq FROM paths p
@@ -29,6 +38,7 @@ _LOOK_AGAIN = """
         (SELECT v.seq FROM versions v JOIN blobs b ON b.id = v.blob_id WHERE b.hash = ?)
 """
 _DROP_ROW = "DELETE FROM versions WHERE seq = ?"
+_DROP_ADOPTED = "DELETE FROM adopted WHERE seq = ?"
 _SET_HEAD = """
     UPDATE paths SET head_seq = ?, stat = NULL,
         present = coalesce((SELECT kind <> 'absent' FROM versions WHERE seq = ?), 0)
@@ -72,6 +82,10 @@ def _check_rows(store: Store) -> Iterator[Damage]:
         fields = (seq, path or b"", kind, blob or b"", mode, mtime_ns, time_ns, origin)
         if not isinstance(path, bytes) or (blob is None) != (kind == "absent") or row_checksum(*fields) != checksum:
             yield Damage(f"version {seq} of {name!r}: the row does not match its checksum", ((seq, name),))
+    for seq, path, blob, *others, checksum in store.db.each(_ADOPTED_ROWS):
+        if blob is None or adopted_checksum(seq, path, blob, *others) != checksum:
+            name = os.fsdecode(path) if isinstance(path, bytes) else "?"
+            yield Damage(f"adopted version {seq} of {name!r}: the row does not match its checksum", ((seq, name),))
     for _, path, head, newest in store.db.rows(_WRONG_HEADS):
         yield Damage(f"the head of {os.fsdecode(path)!r} is {head} instead of {newest or 0}")
 
@@ -86,5 +100,6 @@ def repair(store: Store, damages: list[Damage]) -> None:
             else:
                 for seq, _ in damage.versions:
                     store.db.run(_DROP_ROW, (seq,))
+                    store.db.run(_DROP_ADOPTED, (seq,))
         for path_id, _, _, newest in store.db.rows(_WRONG_HEADS):
             store.db.run(_SET_HEAD, (newest or 0, newest or 0, path_id))

@@ -9,7 +9,7 @@ from guardd.errors import StoreError
 from guardd.model import RepoPath
 from guardd.store.blobs import MissingBlob
 from guardd.store.codec import BrokenBlob, encode
-from guardd.store.retention import Aged, Policy, expired, over_quota
+from guardd.store.retention import Aged, Policy, Taken, expired, expired_adopted, over_quota
 from guardd.store.store import Store
 
 _STEP = 500
@@ -22,6 +22,13 @@ _AGED = """
     SELECT v.seq, v.path_id, v.time_ns, coalesce(length(b.data), 0)
     FROM versions v LEFT JOIN blobs b ON b.id = v.blob_id
     ORDER BY v.path_id, v.seq
+"""
+_TAKEN = """
+    SELECT a.seq, a.adopted_ns, coalesce(length(b.data), 0),
+        NOT EXISTS (SELECT 1 FROM paths p WHERE p.repo_id = a.repo_id AND p.path = a.path AND p.head_seq > 0)
+        AND NOT EXISTS (SELECT 1 FROM adopted n WHERE n.repo_id = a.repo_id AND n.path = a.path
+                        AND (n.time_ns, n.seq) > (a.time_ns, a.seq))
+    FROM adopted a JOIN blobs b ON b.id = a.blob_id
 """
 _PINNED = """
     SELECT i.safety_seq, i.target_seq FROM restore_items i JOIN restores r ON r.id = i.restore_id
@@ -39,8 +46,15 @@ _PINNED = """
 _DROP_VERSION = """
     DELETE FROM versions WHERE seq = ? AND seq <> (SELECT head_seq FROM paths WHERE paths.id = versions.path_id)
 """
-_ORPHANS = "SELECT id FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM versions WHERE blob_id = b.id)"
-_IS_ORPHAN = "SELECT base_id FROM blobs b WHERE id = ? AND NOT EXISTS (SELECT 1 FROM versions WHERE blob_id = b.id)"
+_DROP_ADOPTED = "DELETE FROM adopted WHERE seq = ?"
+_ORPHANS = """
+    SELECT id FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM versions WHERE blob_id = b.id)
+        AND NOT EXISTS (SELECT 1 FROM adopted WHERE blob_id = b.id)
+"""
+_IS_ORPHAN = """
+    SELECT base_id FROM blobs b WHERE id = ? AND NOT EXISTS (SELECT 1 FROM versions WHERE blob_id = b.id)
+        AND NOT EXISTS (SELECT 1 FROM adopted WHERE blob_id = b.id)
+"""
 _DEPENDENTS = "SELECT hash FROM blobs WHERE base_id = ?"
 _KEEP_WHOLE = "UPDATE blobs SET codec = ?, depth = 0, base_id = NULL, data = ? WHERE hash = ?"
 _DROP_BLOB = "DELETE FROM blobs WHERE id = ?"
@@ -51,11 +65,18 @@ _PURGE_ITEMS = "DELETE FROM restore_items WHERE path_id = ?"
 _PURGE_MEMBERS = "DELETE FROM members WHERE path_id = ?"
 _PURGE_SUSPECTS = "DELETE FROM suspects WHERE path_id = ?"
 _PURGE_VERSIONS = "DELETE FROM versions WHERE path_id = ?"
+_PURGE_ADOPTED = "DELETE FROM adopted WHERE repo_id = ? AND path = ?"
 _PURGE_HEAD = "UPDATE paths SET head_seq = 0, present = 0, stat = NULL WHERE id = ?"
-_BLOBS_OF = "SELECT DISTINCT blob_id FROM versions WHERE path_id = ? AND blob_id IS NOT NULL"
+_BLOBS_OF = """
+    SELECT blob_id FROM versions WHERE path_id = ? AND blob_id IS NOT NULL
+    UNION
+    SELECT blob_id FROM adopted WHERE repo_id = ? AND path = ?
+"""
 _ALSO_IN = """
     SELECT DISTINCT p.repo_id, r.path, p.path FROM versions v JOIN paths p ON p.id = v.path_id JOIN repos r ON r.id = p.repo_id
-    WHERE v.blob_id = ?
+    WHERE v.blob_id = ?1
+    UNION
+    SELECT a.repo_id, r.path, a.path FROM adopted a JOIN repos r ON r.id = a.repo_id WHERE a.blob_id = ?1
 """
 
 
@@ -73,12 +94,14 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
     before = _file_bytes(store)
     pinned = frozenset(seq for pair in store.db.each(_PINNED) for seq in pair)
     versions = _drop_versions(store, list(expired(_aged(store), policy, now_ns, pinned)))
+    versions += _drop_versions(store, list(expired_adopted(_taken(store), policy, now_ns)))
     blobs = _drop_orphans(store)
     store.checked.prune()
     if over_quota_by(store, policy):  # before any version goes
         store.checked.clear()
     for _ in range(_QUOTA_ROUNDS):
-        gone = _drop_versions(store, list(over_quota(_aged(store), over_quota_by(store, policy), now_ns, pinned)))
+        excess = over_quota_by(store, policy)
+        gone = _drop_versions(store, list(over_quota(_aged(store), excess, now_ns, pinned, _taken(store))))
         if not gone:
             break
         versions += gone
@@ -105,10 +128,11 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
     for path in paths:
         with store.db.transaction():
             path_id, _ = store.log.head_row(repo_id, path)
-            blob_ids = [row[0] for row in store.db.rows(_BLOBS_OF, (path_id,))]
+            whole_name = (repo_id, os.fsencode(path))
+            blob_ids = [row[0] for row in store.db.rows(_BLOBS_OF, (path_id, *whole_name))]
             for statement in (_PURGE_ITEMS, _PURGE_MEMBERS, _PURGE_SUSPECTS):
                 store.db.run(statement, (path_id,))
-            versions += store.db.run(_PURGE_VERSIONS, (path_id,))
+            versions += store.db.run(_PURGE_VERSIONS, (path_id,)) + store.db.run(_PURGE_ADOPTED, whole_name)
             store.db.run(_PURGE_HEAD, (path_id,))
             others = {
                 os.fsdecode(other if id_ == repo_id else os.path.join(root, other))
@@ -128,12 +152,16 @@ def _aged(store: Store) -> Iterator[Aged]:
     return (Aged(*row) for row in store.db.each(_AGED))
 
 
+def _taken(store: Store) -> list[Taken]:
+    return [Taken(seq, adopted_ns, size, bool(last_hope)) for seq, adopted_ns, size, last_hope in store.db.rows(_TAKEN)]
+
+
 def _drop_versions(store: Store, seqs: list[int]) -> int:
     """Takes a list: an unfinished query would hold an old snapshot, from which SQLite refuses to write (BUSY_SNAPSHOT)."""
     dropped = 0
     for batch in _batches(seqs):
         with store.db.transaction():
-            dropped += sum(store.db.run(_DROP_VERSION, (seq,)) for seq in batch)
+            dropped += sum(store.db.run(_DROP_VERSION, (seq,)) or store.db.run(_DROP_ADOPTED, (seq,)) for seq in batch)
     return dropped
 
 

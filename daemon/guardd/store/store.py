@@ -9,6 +9,7 @@ from typing import Self
 
 from guardd.errors import StoreError, StoreFull
 from guardd.store import schema
+from guardd.store.adopted import AdoptedVersions
 from guardd.store.blobs import Blobs
 from guardd.store.checked import CheckedContents
 from guardd.store.database import Database
@@ -65,6 +66,7 @@ class Store:
         self.incidents = Incidents(self.db, self.outbox)
         self.runs = Runs(self.db, self.incidents, state_dir)
         self.labels = Labels(self.db)
+        self.adopted = AdoptedVersions(self.db, self.blobs)
         self.facts = StoredFacts(self.db)
         self.checked = CheckedContents(self.db)
 
