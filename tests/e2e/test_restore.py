@@ -56,7 +56,10 @@ def test_since_brings_back_changed_and_deleted_files_and_takes_born_ones_away(gu
     assert sorted(report["restored"]) == ["a.py", "sub/b.py"]
     assert report["removed"] == ["born/new.py"]
     assert not (guarded.root / "born").exists()
-    assert report["verify"] == {"hash_ok": True, "markers_left": 0, "syntax_errors": 0, "commands": []}
+    assert report["verify"] == {
+        "hash_ok": True, "markers_left": 0, "syntax_errors": 0, "commands": [],
+        "imports_before": 0, "imports_after": 0, "imports_new": [], "imports_in": "tree",
+    }  # fmt: skip
     assert report["dry_run"] is False
     assert isinstance(report["restore_id"], int)
     assert report["seconds"] >= 0
@@ -302,6 +305,7 @@ def test_verify_counts_markers_and_syntax_errors_that_came_back(world: World) ->
         world.write(path, b"fine = 1\n")
     assert world.json("restore", "--since", "10m", "--yes")["verify"] == {
         "hash_ok": True, "markers_left": 1, "syntax_errors": 1, "commands": [],
+        "imports_before": 0, "imports_after": 0, "imports_new": [], "imports_in": "tree",
     }  # fmt: skip
 
 
