@@ -112,7 +112,7 @@ def test_completing_a_command_imports_no_other(guarded: World) -> None:
     done = subprocess.run(
         [PROGRAMS / "python", "-c", script], env=env, cwd=guarded.root, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == ["plain,restore", "plain,resume", "plain,replay"]
+    assert done.stdout.splitlines() == ["plain,restore", "plain,run", "plain,resume", "plain,replay"]
     loaded = done.stderr
     assert not any(f"guardd.cli.{name}'" in loaded for name in COMMANDS), loaded
     assert "pydantic" not in loaded
