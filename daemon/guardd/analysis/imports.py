@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 from guardd.analysis.layout import Layout
 from guardd.analysis.sources import Facts, Import
@@ -11,7 +12,16 @@ from guardd.model import RepoPath
 
 _SUFFIXES = (".py", ".pyi")
 _INITS = ("/__init__.py", "/__init__.pyi")
-_NAMESPACE_OF_ALL = ("__main__", "__mp_main__")
+_ALWAYS_THERE = ("__main__", "__mp_main__")
+_OF_ALL_MODULES = {
+    *dir(ModuleType),
+    "__file__",
+    "__path__",
+    "__cached__",
+    "__builtins__",
+    "__annotations__",
+    "__conditional_annotations__",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +206,7 @@ class Modules:
     def _find_absolute(self, importer: RepoPath, parts: list[str]) -> _Found:
         """Where an absolute import may lead: Python takes the first root that has its first part."""
         top = parts[0]
-        if top in _NAMESPACE_OF_ALL or top in self._laid_out.renamed:
+        if top in _ALWAYS_THERE or top in self._laid_out.renamed:
             return _ANYWHERE
         holders = self._parents.get(top, ())
         if not holders and self._is_elsewhere_for_sure(top):
@@ -211,7 +221,7 @@ class Modules:
     def _find_below(self, strong: list[RepoPath], weak: list[RepoPath], parts: list[str]) -> _Found:
         if not strong and not weak:
             return self._find_top(parts)
-        if not self._is_first(strong, parts) and self._is_elsewhere(parts[0]):
+        if not self._is_first(strong, parts) and self._is_elsewhere(parts):
             return _ANYWHERE
         return self._walk([*strong, *weak], parts)
 
@@ -236,9 +246,16 @@ class Modules:
                 return False
         return False
 
-    def _is_elsewhere(self, top: str) -> bool:
-        installed = self._environment
-        return top in STDLIB or installed is None or top in installed or top.lower() in self._laid_out.required
+    def _is_elsewhere(self, parts: list[str]) -> bool:
+        """Whether a module may be another's, for all that is known; of namespaces in the environment we know what they hold."""
+        installed, dotted = self._environment, parts[0]
+        if installed is None or dotted in STDLIB or dotted.lower() in self._laid_out.required:
+            return True
+        for part in parts[1:]:
+            if f"{dotted}.*" in installed or f"{dotted}." not in installed:
+                break
+            dotted = f"{dotted}.{part}"
+        return dotted in installed
 
     def _find_top(self, parts: list[str]) -> _Found:
         """A module that none of the importer's roots has: another's, or one of a root that we do not know of."""
@@ -344,7 +361,7 @@ class Modules:
 
     def _binds(self, module: RepoPath, name: str, asked: set[RepoPath]) -> bool:
         """Whether a module (a file, or a folder) binds this name; `asked` are those that asked it for their own stars."""
-        if name == "*" or (name.startswith("__") and name.endswith("__")) or self._has(module, name):
+        if name == "*" or name in _OF_ALL_MODULES or self._has(module, name):
             return True
         if module in asked:
             return False
@@ -366,10 +383,11 @@ class Modules:
             return True
         if any(self._star_binds(path, one, name, asked) for one in facts.imports if one.names == ("*",)):
             return True
-        return any(self._imports_injector(path, one) for one in facts.imports if one.names)
+        is_derived = any(name.startswith(own) for own in facts.definitions)
+        return is_derived and any(self._imports_injector(path, one) for one in facts.imports if one.names)
 
     def _imports_injector(self, importer: RepoPath, one: Import) -> bool:
-        """Whether a module takes from another one what may bind names in it (zope.interface's `_use_c_impl`)."""
+        """Whether a module takes from another one what may bind names in it, derived from its own (zope's `_use_c_impl`)."""
         places = self._find(importer, one.level, one.module).places if one.module or one.level else ()
         facts = [self._facts_at(path) for place in places for path in self._files_of(place)]
         return any(known is not None and known.injects for known in facts)
