@@ -27,10 +27,13 @@ _BASIC = {
 }
 _IMPORTABLE = (".py", ".so", ".pyd", ".pyc", ".pyx", ".c", ".cc", ".cpp", ".cxx", ".f90")
 _TICK_NS = 100_000_000
+_DEEPEST_NAMESPACE = 3
 
 
 def installed_names(root: str, python: str | None) -> frozenset[str] | None:
     """The top-level modules that are installed for the tree at `root`; None where its environment is not known.
+
+    Of a namespace package also the modules in it ("zope", "zope.interface"), and the name with a dot ("zope."): these are all.
 
     `python` is the interpreter that the config names (relative to the root), else environments in the root are looked for, and
     what they have between them counts. One that nothing was installed into says nothing.
@@ -161,7 +164,32 @@ def _names(folder: str, *, depth: int = 0) -> Iterator[str]:
         elif not entry.endswith((".dist-info", ".egg-info")):
             yield entry.partition(".")[0]
             if entry.startswith("_") and "editable" in entry and entry.endswith(".py"):
-                yield from _EDITABLE.findall(_text(os.path.join(folder, entry)))
+                yield from _names_of_code(_text(os.path.join(folder, entry)))
+            elif entry.isidentifier():
+                yield from _names_below(os.path.join(folder, entry), entry)
+
+
+def _names_below(folder: str, package: str) -> Iterator[str]:
+    """The dotted names of what a namespace package holds, and its own with a dot: that all is known of it."""
+    try:
+        entries = os.listdir(folder)
+    except OSError:  # a file
+        return
+    if package.count(".") > _DEEPEST_NAMESPACE or any(entry.startswith("__init__.") for entry in entries):
+        return
+    yield package + "."
+    for entry in entries:
+        name = f"{package}.{entry.partition('.')[0]}"
+        yield name
+        if entry.isidentifier():
+            yield from _names_below(os.path.join(folder, entry), name)
+
+
+def _names_of_code(text: str) -> Iterator[str]:
+    """The packages that a finder of an editable install names; what else they hold is not known."""
+    for name in _EDITABLE.findall(text):
+        yield name
+        yield name + ".*"
 
 
 def _names_of_pth(path: str) -> Iterator[str]:
@@ -170,7 +198,7 @@ def _names_of_pth(path: str) -> Iterator[str]:
         if line.strip() and not line.startswith(("import ", "import\t", "#")):
             yield from _names(os.path.join(os.path.dirname(path), line.strip()), depth=1)
         else:
-            yield from _EDITABLE.findall(line)
+            yield from _names_of_code(line)
 
 
 def _mtime_ns(path: str) -> int:

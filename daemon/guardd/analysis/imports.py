@@ -1,17 +1,26 @@
 """Imports, statically: which of them name a module, or a name in it, that is not there. Not sure means: it is there."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 from guardd.analysis.layout import Layout
+from guardd.analysis.module_files import ModuleFiles, above, folders_of, joined
 from guardd.analysis.sources import Facts, Import
 from guardd.analysis.stdlib import STDLIB
 from guardd.model import RepoPath
 
-_SUFFIXES = (".py", ".pyi")
-_INITS = ("/__init__.py", "/__init__.pyi")
-_NAMESPACE_OF_ALL = ("__main__", "__mp_main__")
+_ALWAYS_THERE = ("__main__", "__mp_main__")
+_OF_ALL_MODULES = {
+    *dir(ModuleType("")),
+    *dir(ModuleType),
+    "__file__",
+    "__path__",
+    "__cached__",
+    "__builtins__",
+    "__annotations__",
+    "__conditional_annotations__",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +66,13 @@ class Modules:
         installed: Callable[[], frozenset[str] | None],
         layout: Callable[[], Layout] = Layout,
     ) -> None:
-        self._files: set[RepoPath] = set()
-        self._folders: Counter[RepoPath] = Counter()
-        self._parents: defaultdict[str, Counter[RepoPath]] = defaultdict(Counter)
+        self._files = ModuleFiles(paths)
         self._configured = tuple(_tidy(root) for root in source_roots)
         self._facts_of = facts_of
         self._is_compiled = is_compiled
         self._installed = installed
         self._read_layout = layout
         self.refresh()
-        for path in paths:
-            if path.endswith(_SUFFIXES) and path not in self._files:
-                self._files.add(path)
-                self._count(path, 1)
 
     def refresh(self) -> None:
         """Ask anew what files hold, what is compiled or installed, and how the tree is laid out."""
@@ -86,42 +89,15 @@ class Modules:
 
     def add(self, path: RepoPath) -> None:
         """A file is there now, or has a new content."""
-        if not path.endswith(_SUFFIXES):
-            return
         self._facts.pop(path, None)
-        if path not in self._files:
-            self._files.add(path)
-            self._count(path, 1)
+        self._files.add(path)
         self._forget()
 
     def remove(self, path: RepoPath) -> None:
         """A file is there no more."""
-        if path in self._files:
-            self._facts.pop(path, None)
-            self._files.discard(path)
-            self._count(path, -1)
-            self._forget()
-
-    def _count(self, path: RepoPath, change: int) -> None:
-        """Keep what folders there are, and which folders hold a file or a folder of a name."""
-        folder, _, name = path.rpartition("/")
-        self._hold(folder, name.partition(".")[0], change)
-        for one in _folders_of(path):
-            before = self._folders[one]
-            self._folders[one] += change
-            if not before or not self._folders[one]:
-                above, _, name = one.rpartition("/")
-                self._hold(above, name, change)
-            if not self._folders[one]:
-                del self._folders[one]
-
-    def _hold(self, folder: RepoPath, name: str, change: int) -> None:
-        holders = self._parents[name]
-        holders[folder] += change
-        if not holders[folder]:
-            del holders[folder]
-        if not holders:
-            del self._parents[name]
+        self._facts.pop(path, None)
+        self._files.remove(path)
+        self._forget()
 
     @property
     def _roots(self) -> tuple[RepoPath, ...]:
@@ -188,17 +164,17 @@ class Modules:
         return found
 
     def _find_relative(self, importer: RepoPath, level: int, parts: list[str]) -> _Found:
-        base = _above(importer, level)
+        base = above(importer, level)
         if base is None:  # above the top, which may itself be a package, unless a package begins below it
-            return _BROKEN if self._is_package(importer.partition("/")[0]) and not self._is_package("") else _ANYWHERE
+            return _BROKEN if self._files.is_package(importer.partition("/")[0]) and not self._files.is_package("") else _ANYWHERE
         return self._walk([base], parts)
 
     def _find_absolute(self, importer: RepoPath, parts: list[str]) -> _Found:
         """Where an absolute import may lead: Python takes the first root that has its first part."""
         top = parts[0]
-        if top in _NAMESPACE_OF_ALL or top in self._laid_out.renamed:
+        if top in _ALWAYS_THERE or top in self._laid_out.renamed:
             return _ANYWHERE
-        holders = self._parents.get(top, ())
+        holders = self._files.holders(top)
         if not holders and self._is_elsewhere_for_sure(top):
             return _ANYWHERE
         strong, weak = ([root for root in roots if root in holders] for roots in self._candidates(importer))
@@ -211,7 +187,7 @@ class Modules:
     def _find_below(self, strong: list[RepoPath], weak: list[RepoPath], parts: list[str]) -> _Found:
         if not strong and not weak:
             return self._find_top(parts)
-        if not self._is_first(strong, parts) and self._is_elsewhere(parts[0]):
+        if not self._is_first(strong, parts) and self._is_elsewhere(parts):
             return _ANYWHERE
         return self._walk([*strong, *weak], parts)
 
@@ -231,23 +207,30 @@ class Modules:
         for part in parts:
             if self._is_regular(place, part):
                 return True
-            place = _join(place, part)
-            if place not in self._folders:
+            place = joined(place, part)
+            if not self._files.is_folder(place):
                 return False
         return False
 
-    def _is_elsewhere(self, top: str) -> bool:
-        installed = self._environment
-        return top in STDLIB or installed is None or top in installed or top.lower() in self._laid_out.required
+    def _is_elsewhere(self, parts: list[str]) -> bool:
+        """Whether a module may be another's, for all that is known; of namespaces in the environment we know what they hold."""
+        installed, dotted = self._environment, parts[0]
+        if installed is None or dotted in STDLIB or dotted.lower() in self._laid_out.required:
+            return True
+        for part in parts[1:]:
+            if f"{dotted}.*" in installed or f"{dotted}." not in installed:
+                break
+            dotted = f"{dotted}.{part}"
+        return dotted in installed
 
     def _find_top(self, parts: list[str]) -> _Found:
         """A module that none of the importer's roots has: another's, or one of a root that we do not know of."""
         top = parts[0]
         installed = self._environment
-        if self._is_elsewhere_for_sure(top) or self._is_package(""):
+        if self._is_elsewhere_for_sure(top) or self._files.is_package(""):
             return _ANYWHERE
         is_sure = installed is not None and top.lower() not in self._laid_out.required
-        roots = sorted(self._parents.get(top, ()))
+        roots = sorted(self._files.holders(top))
         if roots:
             return self._walk(roots, parts) if is_sure else _ANYWHERE
         return _Found(is_broken=True, sure=is_sure)
@@ -269,7 +252,7 @@ class Modules:
                     if self._may_be_made(place, part):
                         return _ANYWHERE
                     break
-                place = _join(place, part)
+                place = joined(place, part)
             else:
                 places.append(place)
         return _Found(tuple(places)) if places else _BROKEN
@@ -280,7 +263,7 @@ class Modules:
             return True
         package = place
         while package:
-            if any(self._reopens(path) for path in self._files_of(package)) or self._is_opaque(package):
+            if any(self._reopens(path) for path in self._files.of(package)) or self._is_opaque(package):
                 return True
             package = package.rpartition("/")[0]
         return False
@@ -291,25 +274,21 @@ class Modules:
 
     def _is_opaque(self, place: RepoPath) -> bool:
         """Whether this is an extension module, of which nothing is known."""
-        folder, _, name = place.rpartition("/")
-        return not self._files_of(place) and self._folders[place] <= 0 and self._compiled_at(folder, name)
+        return not self._files.of(place) and not self._files.is_folder(place) and self._compiled_at(*_split(place))
 
     def _candidates(self, importer: RepoPath) -> tuple[tuple[RepoPath, ...], tuple[RepoPath, ...]]:
         """The roots of a file's imports; and the packages around it, which are roots only if it is run as a program."""
         folder = importer.rpartition("/")[0]
         known = self._roots_of.get(folder)
         if known is None:
-            around = [*_folders_of(importer)]
-            weak = tuple(one for one in around if self._is_package(one))
+            around = [*folders_of(importer)]
+            weak = tuple(one for one in around if self._files.is_package(one))
             strong = dict.fromkeys((*self._roots, *(one for one in around if one not in weak), *(f"{one}/src" for one in around)))
             known = self._roots_of[folder] = (tuple(strong), tuple(one for one in weak if one not in strong))
         return known
 
     def _has(self, place: RepoPath, name: str) -> bool:
-        path = _join(place, name)
-        return (
-            path + ".py" in self._files or path in self._folders or path + ".pyi" in self._files or self._compiled_at(place, name)
-        )
+        return self._files.has(place, name) or self._compiled_at(place, name)
 
     def _compiled_at(self, place: RepoPath, name: str) -> bool:
         key = (place, name)
@@ -318,17 +297,8 @@ class Modules:
             known = self._compiled[key] = self._is_compiled(place, name)
         return known
 
-    def _is_package(self, folder: RepoPath) -> bool:
-        return any(_join(folder, init[1:]) in self._files for init in _INITS)
-
     def _is_regular(self, place: RepoPath, name: str) -> bool:
-        return bool(self._files_of(_join(place, name))) or self._is_opaque(_join(place, name))
-
-    def _files_of(self, module: RepoPath) -> list[RepoPath]:
-        """The files that say what a module binds: a stub or the source, either may."""
-        ends = (*_SUFFIXES, *_INITS) if module else ()
-        found = [module + end for end in ends if module + end in self._files]
-        return found if module else [init[1:] for init in _INITS if init[1:] in self._files]
+        return bool(self._files.of(joined(place, name))) or self._is_opaque(joined(place, name))
 
     def _facts_at(self, path: RepoPath) -> Facts | None:
         if path not in self._facts:
@@ -344,18 +314,20 @@ class Modules:
 
     def _binds(self, module: RepoPath, name: str, asked: set[RepoPath]) -> bool:
         """Whether a module (a file, or a folder) binds this name; `asked` are those that asked it for their own stars."""
-        if name == "*" or (name.startswith("__") and name.endswith("__")) or self._has(module, name):
+        if name == "*" or name in _OF_ALL_MODULES or self._has(module, name):
             return True
         if module in asked:
             return False
         asked.add(module)
-        files = self._files_of(module)
+        files = self._files.of(module)
+        if all(path.endswith(".pyi") for path in files) and self._compiled_at(*_split(module)):
+            return True  # a stub beside an extension module need not name all
         if not files:
-            return self._folders[module] <= 0 and bool(module)
+            return not self._files.is_folder(module) and bool(module)
         return any(self._file_binds(path, name, asked) for path in files) or self._may_be_made_in(module, name)
 
     def _may_be_made_in(self, module: RepoPath, name: str) -> bool:
-        return any(map(self._is_package_file, self._files_of(module))) and self._may_be_made(module, name)
+        return any(map(self._is_package_file, self._files.of(module))) and self._may_be_made(module, name)
 
     def _is_package_file(self, path: RepoPath) -> bool:
         return path.rpartition("/")[2].startswith("__init__.")
@@ -366,12 +338,13 @@ class Modules:
             return True
         if any(self._star_binds(path, one, name, asked) for one in facts.imports if one.names == ("*",)):
             return True
-        return any(self._imports_injector(path, one) for one in facts.imports if one.names)
+        is_derived = any(name.startswith(own) for own in facts.definitions)
+        return is_derived and any(self._imports_injector(path, one) for one in facts.imports if one.names)
 
     def _imports_injector(self, importer: RepoPath, one: Import) -> bool:
-        """Whether a module takes from another one what may bind names in it (zope.interface's `_use_c_impl`)."""
+        """Whether a module takes from another one what may bind names in it, derived from its own (zope's `_use_c_impl`)."""
         places = self._find(importer, one.level, one.module).places if one.module or one.level else ()
-        facts = [self._facts_at(path) for place in places for path in self._files_of(place)]
+        facts = [self._facts_at(path) for place in places for path in self._files.of(place)]
         return any(known is not None and known.injects for known in facts)
 
     def _star_binds(self, importer: RepoPath, one: Import, name: str, asked: set[RepoPath]) -> bool:
@@ -383,7 +356,7 @@ class Modules:
 
     def _gives(self, module: RepoPath, name: str, asked: set[RepoPath]) -> bool:
         """Whether a module gives a name to those who import all it has (language reference, 7.11)."""
-        facts = [self._facts_at(path) for path in self._files_of(module)]
+        facts = [self._facts_at(path) for path in self._files.of(module)]
         is_listed = [one.listed is not None and name in one.listed for one in facts if one is not None]
         is_open = not facts or any(one is None or not one.parses or one.listed is None for one in facts)
         if not any(is_listed) and not (is_open and not self._is_hidden(name, facts)):
@@ -406,18 +379,6 @@ def _tidy(root: str) -> RepoPath:
     return root.strip("/").removeprefix("./").removeprefix(".")
 
 
-def _above(importer: RepoPath, level: int) -> RepoPath | None:
-    """The folder that a relative import of this level starts from; None above the top."""
-    parts = importer.split("/")[:-1]
-    return "/".join(parts[: len(parts) - level + 1]) if level - 1 <= len(parts) else None
-
-
-def _folders_of(path: RepoPath) -> Iterator[RepoPath]:
-    folder = path.rpartition("/")[0]
-    while folder:
-        yield folder
-        folder = folder.rpartition("/")[0]
-
-
-def _join(folder: RepoPath, name: str) -> RepoPath:
-    return f"{folder}/{name}" if folder else name
+def _split(place: RepoPath) -> tuple[RepoPath, str]:
+    folder, _, name = place.rpartition("/")
+    return folder, name
