@@ -13,8 +13,12 @@ from guardd.cli.main import run
 
 PAGE = Path(__file__).parents[2] / "docs" / "scripting.md"
 
-ELSEWHERE = {"since", "target", "reason", "path", "from", "until", "exit", "output", "command", "what", "versions", "seq"}
-"""Keys that are there only when a target is dead, a file left out, a repo paused, a verify command set, the store damaged."""
+OF_A_RUN = {"run", "command_exit", "changed", "reasons", "concurrent", "restore_id"}
+ELSEWHERE = OF_A_RUN | {
+    "since", "target", "reason", "path", "from", "until", "exit", "output", "command", "what", "versions", "seq", "run",
+    "id", "pid", "message", "source", "action", "why", "plan",
+}  # fmt: skip
+"""Keys that are there only when a target is dead, a file left out, a repo paused, a verify command set, the store damaged, a command run."""
 
 _SOURCE = (
     "def work_{0}(value):\n    first = value + {0}\n    second = first * 2\n    return second\n\n\nTOTAL_{0} = work_{0}(1)\n"
@@ -102,5 +106,17 @@ def test_the_documented_keys_are_those_of_the_documents(damaged: World, ask: Cal
         found = ask(*command)
         assert found - wanted == set(), f"{command}: not in docs/scripting.md"
         assert wanted - found - ELSEWHERE == set(), f"{command}: in docs/scripting.md only"
+    damaged.write("pkg/part4.py.bak", "x = 1\n")
+    damaged.write("pkg/part4.py_backup", "x = 1\n")
+    (damaged.root / "pkg" / "link.py.bak").symlink_to("part4.py")
+    assert ask("adopt") | {"unchanged"} == promised["adopt"]
+    assert ask("adopt", "--dry-run") >= {"unchanged"}
+    damaged.write("pkg/part3.py", "<<<<<<< ours\nx = 1\n=======\nx = 2\n>>>>>>> theirs\n")
+    assert ask("check", exit_code=1) == promised["check"]
+    assert ask("restore", "--best", "--dry-run") - promised["restore"] == set()
+    bulk = ("run", "--verify", "true", "--json", "--", "sh", "-c", "echo 'x = (' > pkg/part1.py")
+    kept = set(keys_of(json.loads(damaged.ctl(*bulk, check=1).stdout)))
+    assert kept | {"exit", "output", "command"} == promised["run"]
+    assert ask("incidents", "show", "last") >= OF_A_RUN
     assert ask("doctor", exit_code=None) == promised["doctor"]
     assert ask("alerts", "test", exit_code=1) == promised["alerts test"]

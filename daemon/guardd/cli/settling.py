@@ -179,7 +179,7 @@ def _show(context: Context, plan: Plan, title: str, choices: Choices, contents: 
         return
     say(context, f"{title}:", bold=True)
     counts = Counter(item.action for item in plan.items)
-    verdicts = Counter(item.verdict for item in plan.work)
+    verdicts = Counter(item.verdict for item in plan.work if not item.source)  # no moment is gone back to: there is no since
     say(
         context,
         f"  {files(counts[Action.WRITE])} to write, {counts[Action.REMOVE]} to remove, {counts[Action.SKIP]} to skip, "
@@ -200,7 +200,7 @@ def _show(context: Context, plan: Plan, title: str, choices: Choices, contents: 
 
 def _show_item(context: Context, item: Item) -> None:
     sign, color = _SIGNS[item.action]
-    about = [item.verdict.value]
+    about = [] if item.source else [item.verdict.value]
     if item.action is Action.WRITE and item.source_ns is not None:
         about.append(f"version of {when(item.source_ns)}")
     if item.reason:
