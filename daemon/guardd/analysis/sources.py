@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 VERSION = 4
 """Of the facts: raise it when the worker finds other ones, so that stored ones are computed anew."""
@@ -30,8 +30,7 @@ _BEYOND_ANY_PARSER = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
+class Import(NamedTuple):
     """One import statement: `names` are those after `from module import`, None for a plain `import module`.
 
     `guarded`: it may fail (try/except ImportError), or where it runs decides (TYPE_CHECKING, sys.platform).
@@ -90,13 +89,20 @@ class Facts:
     @classmethod
     def from_raw(cls, raw: dict[str, Any]) -> Self:
         """The facts out of a worker's document, which is used up."""
-        imports = (Import(line, level, module, tuple(names) if names is not None else None, guarded)
-                   for line, level, module, names, guarded in raw.pop("imports", ()))  # fmt: skip
-        raw.update((key, frozenset(raw.get(key, ()))) for key in ("exports", "names", "unbound"))
-        raw.update((key, frozenset(map(tuple, raw.get(key, ())))) for key in ("undefined", "early"))
-        listed = raw.pop("listed", None)
-        definitions = tuple(raw.pop("definitions", ()))
-        return cls(definitions=definitions, imports=tuple(imports), listed=None if listed is None else frozenset(listed), **raw)
+        raw["imports"] = tuple(
+            [
+                Import(line, level, module, None if names is None else tuple(names), guarded)
+                for line, level, module, names, guarded in raw.get("imports", ())
+            ]
+        )
+        for key in ("exports", "names", "unbound", "listed"):
+            if (found := raw.get(key)) is not None:
+                raw[key] = frozenset(found)
+        for key in ("undefined", "early"):
+            if (uses := raw.get(key)) is not None:
+                raw[key] = frozenset([(name, line) for name, line in uses])
+        raw["definitions"] = tuple(raw.get("definitions", ()))
+        return cls(**raw)
 
 
 UNKNOWN = '{"parses": null}'

@@ -18,7 +18,7 @@ from guardd.detection.rules.syntax import Syntax
 
 UNDEFINED_NAME = "undefined-name"
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when other things are said of a content."""
 
 _RULES = (NullBytes(), Encoding(), Syntax())
@@ -50,11 +50,14 @@ class Content:
 
 
 def to_json(facts: str, troubles: Sequence[Trouble]) -> str:
-    """A content as it is kept, out of the facts that a worker wrote."""
+    """A content as it is kept, out of the facts that a worker wrote: what is false or empty goes without saying."""
     raw: dict[str, Any] = json.loads(facts)
     for key in _ONLY_FOR_CHANGES:
         raw.pop(key, None)
+    if "imports" in raw:  # of one that may fail, only the names that a star may bind count
+        raw["imports"] = [one for one in raw["imports"] if not one[4] or one[3] == ["*"]]
     raw["names"] = sorted(_NAMES_THAT_IMPORTS_NEED.intersection(raw.get("names", ())))
+    raw = {key: value for key, value in raw.items() if value or key in ("parses", "listed")}
     return json.dumps({"facts": raw, "troubles": troubles}, separators=(",", ":"))
 
 

@@ -1,6 +1,7 @@
 """Resolution: which imports of a tree lead nowhere, and did lead somewhere before."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from guardd.analysis.imports import Missing, Modules
 from guardd.analysis.layout import Layout
@@ -28,6 +29,7 @@ class Resolution:
         self.tree = tree
         self.facts = facts
         self.installed = installed
+        self._missing: dict[tuple[RepoPath, int, str, tuple[str, ...] | None, bool], list[Missing]] = {}
         self.modules = Modules(tree.blobs(), source_roots, self.facts_of, tree.outside.has, installed, layout)
 
     def facts_of(self, path: RepoPath) -> Facts | None:
@@ -40,10 +42,19 @@ class Resolution:
 
     def missing_to(self, path: RepoPath, known: Facts | None) -> Iterator[tuple[Missing, Import]]:
         """The same for a file of these facts, whatever is at its place in the tree."""
+        folder = path.rpartition("/")[0]
         for one in known.imports if known is not None and known.parses else ():
-            for missing in self.modules.missing(path, one):
-                if not self._may_be_generated(path, one):
-                    yield missing, one
+            if one.guarded:
+                continue
+            key = (folder, one.level, one.module, one.names, known is not None and known.repathed)
+            missing = self._missing.get(key)  # neighbours import alike, and their folder decides where an import leads
+            if missing is None:
+                missing = self.modules.missing(path, one)
+                if missing and self._may_be_generated(path, one):
+                    missing = []
+                self._missing[key] = missing
+            for each in missing:
+                yield (each if each.line == one.line else replace(each, line=one.line)), one
 
     def _may_be_generated(self, path: RepoPath, one: Import) -> bool:
         """Whether git ignores a file that this import may be waiting for: then it is made some time, and not kept."""
