@@ -12,6 +12,7 @@ from sarif_kit.validate import validation_errors
 
 from guardd.cli.main import run
 from guardd.errors import Exit
+from guardd.selection import SelectionRules
 from guardd.store.store import Store
 
 CORE = "def good():\n    return 1\n\n\ndef other():\n    return 2\n"
@@ -267,3 +268,24 @@ def test_what_is_remembered_is_bounded_and_forgotten_on_demand(here: Here) -> No
         assert store.db.value("SELECT count(*) FROM checked") == 2
         store.checked.clear()
     assert here.found() == [("a.py", 1, "marker")]
+
+
+def test_a_guarded_tree_is_checked_as_it_is_on_disk_and_as_its_config_says(here: Here, tmp_path: Path) -> None:
+    here.put("a.py", "x = 1\n")
+    here.write({"b.py": "from left.out import thing\n", "left/out.py": MARKED, "c.py": "FIXME = 1\n"})
+    config = tmp_path / "config/guard/config.toml"
+    config.parent.mkdir(parents=True)
+    repo = f'[[repo]]\npath = "{here.root}"\nexclude = ["/left/"]\n'
+    config.write_text(f'[detection]\nmarkers = ["FIXME", "re:^GONE"]\n{repo}')
+    with Store(str(here.state), create=True) as store:
+        store.repos.add(str(here.root), SelectionRules(exclude=("/left/",)))
+    assert run(["log", "--json"]) == Exit.DONE  # captures
+    here._capsys.readouterr()
+
+    assert here.found() == [("c.py", 1, "marker")]
+    here.put("a.py", "GONE = 1\n")
+    here.put("new.py", "def half(:\n")
+    (here.root / "c.py").unlink()
+    assert here.found() == [("a.py", 1, "marker"), ("new.py", 1, "syntax")]
+    config.write_text("[detection]\nmarkers = 1\n")
+    assert "markers" in here.run(code=4)[1]
