@@ -38,9 +38,8 @@ class Resolution:
 
     def missing(self, path: RepoPath) -> Iterator[tuple[Missing, Import]]:
         """What the imports of a file ask for and do not get."""
-        known = self.facts_of(path)
         folder = path.rpartition("/")[0]
-        for one in known.imports if known is not None and known.parses else ():
+        for one in self.facts.imports(self.tree, path):
             if one.guarded:
                 continue
             key = (folder, one.level, one.module, one.names)
