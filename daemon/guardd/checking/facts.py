@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
-from guardd.analysis.sources import UNKNOWN, VERSION, Facts, Parsers
+from guardd.analysis.sources import UNKNOWN, VERSION, Facts, Import, Parsers
 from guardd.analysis.undefined import undefined_names
 from guardd.checking.content import Content, Trouble, to_json, troubles_of, version_of
 from guardd.checking.trees import Tree
@@ -44,8 +44,9 @@ class TreeFacts:
         unknown = {hash_: path for hash_, path in _python(tree, paths).items() if hash_ not in self._known}
         if not unknown:
             return
-        for hash_, text in self._kept(unknown).items():
-            self._known[hash_] = Content.from_json(text)
+        kept = self._kept(unknown)
+        for hash_, content in zip(kept, Content.all_from_json(kept.values()), strict=True):
+            self._known[hash_] = content
             del unknown[hash_]
         self._look_at(tree, unknown)
 
@@ -57,6 +58,16 @@ class TreeFacts:
         """The facts of one file, without those that a comparison needs; None where it is no Python, or cannot be read."""
         content = self._content(tree, path)
         return content.facts if content is not None else None
+
+    def imports(self, tree: Tree, path: RepoPath) -> tuple[Import, ...]:
+        """The imports of one file, without those that may fail; none of one that does not parse."""
+        content = self._content(tree, path)
+        return content.imports if content is not None else ()
+
+    def is_repathed(self, tree: Tree, path: RepoPath) -> bool:
+        """Whether one file changes where its imports start from."""
+        content = self._content(tree, path)
+        return content is not None and content.repathed
 
     def whole(self, tree: Tree, path: RepoPath) -> Facts | None:
         """All facts of one file; None as in `of`."""
