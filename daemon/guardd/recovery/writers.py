@@ -171,7 +171,16 @@ def begun_since(root: str, time_ns: int) -> list[str]:
     """Processes at work in the repo that began after a time: of a run that lost its guardctl, the command may be among them."""
     boot_s = time.clock_gettime(time.CLOCK_BOOTTIME) - (time.time_ns() - time_ns) / 1e9
     first = int(boot_s * os.sysconf("SC_CLK_TCK"))
-    return [f"{name} (pid {pid})" for (pid, started), (name, _) in strangers(root).items() if started >= first]
+    found = strangers(root).items()
+    return [f"{name} (pid {pid})" for (pid, started), (name, _) in found if started >= first and not _is_beside_us(pid)]
+
+
+def _is_beside_us(pid: int) -> bool:
+    """Whether a process is of our own pipeline (`guardctl ... | less`); a run's command never is."""
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except ProcessLookupError:
+        return True
 
 
 def _above() -> Iterator[int]:
