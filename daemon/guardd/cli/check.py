@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.output import colors, emit, files, say, warn
+from guardd.cli.output import colors, emit, files, say, warn, whoever_reads
 from guardd.cli.paths import choose
 from guardd.cli.progress import bar
 from guardd.errors import Exit, GuardError, StoreError, UsageError
@@ -77,9 +77,11 @@ def command(
             found += _imported(context, repo, about, modules, critical=chosen is None)
         found = sorted((one for one in found if one.rule not in ignore), key=lambda one: (one.path, one.line, one.rule))
         missed = _unread(context, after, chosen)
-        _show(context, form, found, after)
+        with whoever_reads():
+            _show(context, form, found, after)
     count = len(after.blobs() if chosen is None else chosen)
-    _sum_up(context, found, count, time.monotonic() - begun)
+    with whoever_reads():
+        _sum_up(context, found, count, time.monotonic() - begun)
     return Exit.PARTIAL if found or missed else Exit.DONE
 
 
