@@ -253,10 +253,11 @@ def _say_verified(context: Context, verified: Verified) -> None:
 
 def _say_imports(context: Context, imports: ImportCounts | None) -> None:
     if imports is None:
-        say(context, "imports: not checked in time")
+        say(context, "imports: not checked in time; 'guardctl check' takes its time")
         return
     where = "in the whole tree" if imports.whole_tree else "in these files (the rest was not checked in time)"
-    say(context, f"imports that lead nowhere {where}: {imports.before} before, {imports.after} now")
+    before = "unknown" if imports.before is None else imports.before
+    say(context, f"imports that lead nowhere {where}: {before} before, {imports.after} now")
     for path, what in imports.new[:_SHOWN]:
         say(context, f"    {printable(path)}: {printable(what)}", fg="red")
     if len(imports.new) > _SHOWN:
