@@ -146,12 +146,17 @@ class Parsers:
         with ThreadPoolExecutor(share, thread_name_prefix="guard-parse") as threads:
             list(threads.map(work, range(share)))
         self._used = time.monotonic()
-        return self._reconsidered(sources, found)
+        return self._reconsidered(sources, found, deadline)
 
-    def _reconsidered(self, sources: Sequence[bytes], found: list[str]) -> list[str]:
+    def _reconsidered(self, sources: Sequence[bytes], found: list[str], deadline: float | None) -> list[str]:
         """Our interpreter refuses syntax that is newer than it: what it refuses is asked of ruff, where there is one."""
         refused = [at for at, text in enumerate(found) if _may_be_newer_syntax(text) and len(sources[at]) <= _SECOND_OPINION_SIZE]
-        valid = accepted_by_ruff([sources[at] for at in refused]) if refused else []
+        left = _SECOND_OPINION_S if deadline is None else min(_SECOND_OPINION_S, deadline - time.monotonic())
+        if refused and left <= 0:
+            for at in refused:
+                found[at] = UNKNOWN
+            return found
+        valid = accepted_by_ruff([sources[at] for at in refused], left) if refused else []
         for at, is_valid in zip(refused, valid, strict=False):
             if is_valid:
                 found[at] = NEWER
@@ -228,7 +233,7 @@ def _read_line(descriptor: int, timeout_s: float) -> bytes:
     return line
 
 
-def accepted_by_ruff(sources: Sequence[bytes]) -> list[bool]:
+def accepted_by_ruff(sources: Sequence[bytes], timeout_s: float = _SECOND_OPINION_S) -> list[bool]:
     """Which of these sources ruff, as of the newest Python it knows, finds valid; none of them where there is no ruff.
 
     One process for all. `--isolated`: no config of the tree is read. Bytes that are no UTF-8 are not ruff's to judge.
@@ -252,7 +257,7 @@ def accepted_by_ruff(sources: Sequence[bytes]) -> list[bool]:
         ]
         command += ["--output-format", "json", "--target-version", newest_target(program), folder]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=_SECOND_OPINION_S, check=False, cwd=folder)
+            done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, cwd=folder)
             problems = json.loads(done.stdout)
         except (subprocess.TimeoutExpired, OSError, ValueError):
             return [False] * len(sources)

@@ -121,14 +121,18 @@ class _ToldToStop(KeyboardInterrupt):
     """A SIGTERM or SIGHUP while no command was there to hand it on to."""
 
 
+class _NothingRun(UsageError):
+    """The command could not be started: there is nothing to decide."""
+
+
 def _transact(context: Context, transaction: "Transaction", words: Sequence[str], *, leave_running: bool) -> Told:
     begun = time.monotonic()
     with _stoppable(), transaction.begun():
         try:
             told = _carry_through(context, transaction, words, leave_running=leave_running)
+        except _NothingRun:
+            raise
         except (GuardError, OSError) as error:
-            if isinstance(error, UsageError):
-                raise
             raise _undecided(transaction, error) from error
     told.seconds = time.monotonic() - begun
     return told
@@ -169,7 +173,7 @@ def _run_command(context: Context, transaction: "Transaction", words: Sequence[s
         )
     except NotStarted as error:
         transaction.forget()
-        raise UsageError(f"{words[0]}: {error.strerror} (126); nothing was run") from error
+        raise _NothingRun(f"{words[0]}: {error.strerror} (126); nothing was run") from error
 
 
 def _wants_back(context: Context, count: int) -> bool:
@@ -188,7 +192,7 @@ def _undecided(transaction: "Transaction", error: Exception) -> GuardError:
         f"run {transaction.run.id} is neither kept nor rolled back: 'guardctl run --rollback {transaction.run.id}' takes it back"
     )
     found = GuardError(f"{message}; {way_out}")
-    found.exit_code = error.exit_code if isinstance(error, GuardError) else Exit.PARTIAL
+    found.exit_code = error.exit_code if isinstance(error, GuardError) and error.exit_code != Exit.USAGE else Exit.PARTIAL
     return found
 
 

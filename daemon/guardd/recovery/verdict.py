@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from signal import Signals
 
 from guardd.checking.check import Problem
+from guardd.escaping import one_line
 from guardd.model import RepoPath
 from guardd.recovery.command import Ended
 from guardd.recovery.verify import CommandRun
@@ -74,7 +75,7 @@ def objections(
         files = len({one.path for one in found})
         reasons.append(f"new damage in {files:,} file{'' if files == 1 else 's'}: {counted}")
     reasons += [f"verify: {one.command}: exit {one.exit}" for one in verified if one.exit]
-    return tuple(reasons)
+    return tuple(map(one_line, reasons))  # they are written down, and a path or a command may be in no encoding
 
 
 def how_it_ended(code: int) -> str:
