@@ -129,7 +129,7 @@ class TreeFacts:
         if self.deadline is not None:
             late = {hash_ for hash_, text in texts.items() if text == UNKNOWN}
             self.in_time = self.in_time and not late
-            self._known |= {hash_: Content(facts, ()) for hash_, facts in found.items()}
+            self._known |= {hash_: Content.from_json(to_json(text, ())) for hash_, text in texts.items()}
             self._keep({}, {hash_: text for hash_, text in texts.items() if hash_ not in late})  # to be asked again some day
             return
         undefined = undefined_names({hash_: (contents[hash_], facts) for hash_, facts in found.items()})
