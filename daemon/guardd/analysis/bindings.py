@@ -25,9 +25,11 @@ _READS_WHOLE = {
     "importName",
 }
 _READS_PATH = {"iter_modules", "walk_packages", "list", "len", "print", "next", "iter", "join", "dirname", "Path"}
-_HOOKS = {"meta_path", "path_hooks", "extend_path", "declare_namespace"}
+_PLACERS = {"modules", "meta_path", "path_hooks"}
+_HOOKS = {"extend_path", "declare_namespace"}
 _ASKS_FOR_ITSELF = re.compile(rb"modules\s*\[\s*__name__|(?:import_module|__import__|modules\.\w+)\(\s*__name__")
 _PUTS_MODULES = re.compile(
+    rb"(?:meta_path|path_hooks)(?:\.(?:insert|append|extend)\(|\[[^\]\n]*\]\s*=(?!=)|\s*\+?=(?!=))|"
     rb"modules\s*\[(?!\s*[\"'][\w.]+[\"']\s*\])[^\]\n]*\]+\s*=(?!=)|sys\.modules\.(?:update|setdefault|__setitem__)\("
 )
 _PLACES_MODULE = re.compile(rb"modules\s*\[\s*[\"']([\w.]+)[\"']\s*\]\s*=(?!=)", re.ASCII)
@@ -75,7 +77,7 @@ def bound(source: bytes, tree: ast.Module, code: CodeType, stored: set[str], mad
         names |= {word for word in texts(code) if word.isidentifier()}
     names |= {one.target.id for one in tree.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)}
     reopened = asks_for_itself or bool(_HOOKS & used) or ("__path__" in used and _moves_path(tree))
-    reopened = reopened or ("modules" in used and _PUTS_MODULES.search(source) is not None)
+    reopened = reopened or (bool(_PLACERS & used) and _PUTS_MODULES.search(source) is not None)
     placed = frozenset(name.decode() for name in _PLACES_MODULE.findall(source)) if "modules" in used else frozenset[str]()
     repathed = bool({"path", "addsitedir"} & used) and _CHANGES_SYS_PATH.search(source) is not None
     injects = "f_globals" in used and _is_written(ast.walk(tree), {"f_globals"})
