@@ -51,10 +51,10 @@ BINDS = {
     "exec": "exec('x = 1')",
     "setattr on itself": "import sys\nsetattr(sys.modules[__name__], 'x', 1)",
     "__getattr__": "def __getattr__(name):\n    if name == 'x': return 1\n    raise AttributeError(name)",
-    "__getattr__ by a table": "T = {'x': 1}\ndef __getattr__(name):\n    if name in T: return T[name]\n    raise AttributeError(name)",
+    "__getattr__ by a table": "T = {'x': 1}\ndef __getattr__(n):\n    if n in T: return T[n]\n    raise AttributeError(n)",
     "__getattr__ for everything": "def __getattr__(name): return name",
-    "__getattr__ by prefix": "def __getattr__(name):\n    if name.startswith('x'): return 1\n    raise AttributeError(name)",
-    "__getattr__ that hands on": "def f(name): return 1\ndef __getattr__(name):\n    if f(name): return 1\n    raise AttributeError",
+    "__getattr__ by prefix": "def __getattr__(n):\n    if n.startswith('x'): return 1\n    raise AttributeError(n)",
+    "__getattr__ that hands on": "def f(n): return 1\ndef __getattr__(n):\n    if f(n): return 1\n    raise AttributeError",
     "del, then bound again": "x = 1\ndel x\nx = 2",
     "conditional del": "x = 1\nif not x: del x",
     "enum": "import enum\n@enum.global_enum\nclass E(enum.IntEnum):\n    x = 1",
@@ -73,7 +73,7 @@ DOES_NOT = {
     "the exception of a handler": "try: 1 / 0\nexcept ZeroDivisionError as x: pass",
     "a lambda's argument": "f = lambda x: x",
     "globals() that is read": "y = globals().get('x'), 'x' in globals(), eval('1', globals())",
-    "__getattr__ that knows others": "def __getattr__(name):\n    if name == 'y': return open\n    raise AttributeError(f'no {name}')",
+    "__getattr__ that knows others": "def __getattr__(n):\n    if n == 'y': return open\n    raise AttributeError(f'no {n}')",
 }
 
 
@@ -164,7 +164,7 @@ TREE = {
     "pkg/placing/__init__.py": "import sys\nsys.modules['pkg.placing.made'] = sys",
     "pkg/spread/__init__.py": "__path__ = __import__('pkgutil').extend_path(__path__, __name__)",
     "pkg/listing/__init__.py": "import pkgutil\nfor one in pkgutil.iter_modules(__path__): pass",
-    "pkg/injector.py": "import sys\ndef both(f):\n    scope = sys._getframe(1).f_globals\n    scope[f.__name__ + 'Py'] = f\n    return f",
+    "pkg/injector.py": "import sys\ndef both(f):\n    at = sys._getframe(1).f_globals\n    at[f.__name__ + 'Py'] = f\n    return f",
     "pkg/injected.py": "from .injector import both\n@both\ndef walk(): pass",
     "lib/inner/__init__.py": "",
     "lib/inner/api.py": "call = 1",
