@@ -164,7 +164,7 @@ TREE = {
     "pkg/placing/__init__.py": "import sys\nsys.modules['pkg.placing.made'] = sys",
     "pkg/spread/__init__.py": "__path__ = __import__('pkgutil').extend_path(__path__, __name__)",
     "pkg/listing/__init__.py": "import pkgutil\nfor one in pkgutil.iter_modules(__path__): pass",
-    "pkg/injector.py": "import sys\ndef both(f):\n    at = sys._getframe(1).f_globals\n    at[f.__name__ + 'Py'] = f\n    return f",
+    "pkg/injector.py": "import sys\ndef both(f):\n    g = sys._getframe(1).f_globals\n    g[f.__name__ + 'Py'] = f\n    return f",
     "pkg/injected.py": "from .injector import both\n@both\ndef walk(): pass",
     "lib/inner/__init__.py": "",
     "lib/inner/api.py": "call = 1",
