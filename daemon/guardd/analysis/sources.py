@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
-VERSION = 4
+VERSION = 5
 """Of the facts: raise it when the worker finds other ones, so that stored ones are computed anew."""
 
 _LENGTH = struct.Struct("<Q")
@@ -52,9 +52,9 @@ class Facts:
     whatever their expressions and imports. `exports` holds every name that the module can bind, unless `dynamic`; `unbound`
     those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses. `listed` is
     what its `__all__` can hold (None: there is none, or it cannot be told); `reopened`: it decides for itself which modules
-    lie below it; `repathed`: it changes where imports start from; `injects`: its functions may bind names in their callers.
-    `undefined` has (name, line) of uses of unbound ones that must fail once they are reached; `early` of those of names that
-    the module uses while it is imported and binds only later.
+    lie below it, `placed`: those that it names; `repathed`: it changes where imports start from; `injects`: its functions may
+    bind names in their callers. `undefined` has (name, line) of uses of unbound ones that must fail once they are reached;
+    `early` of those of names that the module uses while it is imported and binds only later.
     """
 
     parses: bool | None
@@ -69,6 +69,7 @@ class Facts:
     names: frozenset[str] = frozenset()
     listed: frozenset[str] | None = None
     reopened: bool = False
+    placed: frozenset[str] = frozenset()
     repathed: bool = False
     injects: bool = False
     shape: str = ""
@@ -90,7 +91,7 @@ class Facts:
     def from_raw(cls, raw: dict[str, Any]) -> Self:
         """The facts out of a worker's document, which is used up."""
         raw["imports"] = imports_from_raw(raw.get("imports", ()))
-        for key in ("exports", "names", "unbound", "listed"):
+        for key in ("exports", "names", "unbound", "placed", "listed"):
             if (found := raw.get(key)) is not None:
                 raw[key] = frozenset(found)
         for key in ("undefined", "early"):
