@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
@@ -89,12 +89,7 @@ class Facts:
     @classmethod
     def from_raw(cls, raw: dict[str, Any]) -> Self:
         """The facts out of a worker's document, which is used up."""
-        raw["imports"] = tuple(
-            [
-                Import(line, level, module, None if names is None else tuple(names), guarded)
-                for line, level, module, names, guarded in raw.get("imports", ())
-            ]
-        )
+        raw["imports"] = imports_from_raw(raw.get("imports", ()))
         for key in ("exports", "names", "unbound", "listed"):
             if (found := raw.get(key)) is not None:
                 raw[key] = frozenset(found)
@@ -103,6 +98,16 @@ class Facts:
                 raw[key] = frozenset([(name, line) for name, line in uses])
         raw["definitions"] = tuple(raw.get("definitions", ()))
         return cls(**raw)
+
+
+def imports_from_raw(raw: Iterable[Any]) -> tuple[Import, ...]:
+    """The imports out of a worker's document."""
+    return tuple(
+        [
+            Import(line, level, module, None if names is None else tuple(names), guarded)
+            for line, level, module, names, guarded in raw
+        ]
+    )
 
 
 UNKNOWN = '{"parses": null}'

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
-from guardd.analysis.sources import UNKNOWN, VERSION, Facts, Parsers
+from guardd.analysis.sources import UNKNOWN, VERSION, Facts, Import, Parsers
 from guardd.analysis.undefined import undefined_names
 from guardd.checking.content import Content, Trouble, to_json, troubles_of, version_of
 from guardd.checking.trees import Tree
@@ -47,8 +47,9 @@ class TreeFacts:
     def recall(self, tree: Tree, paths: Iterable[RepoPath]) -> dict[bytes, RepoPath]:
         """Remember what was kept of these files of a tree; the contents, each with a file, that are not known by now."""
         unknown = {hash_: path for hash_, path in _python(tree, paths).items() if hash_ not in self._known}
-        for hash_, text in self._kept(unknown).items() if unknown else ():
-            self._known[hash_] = Content.from_json(text)
+        kept = self._kept(unknown) if unknown else {}
+        for hash_, content in zip(kept, Content.all_from_json(kept.values()), strict=True):
+            self._known[hash_] = content
             del unknown[hash_]
         return unknown
 
@@ -60,6 +61,16 @@ class TreeFacts:
         """The facts of one file, without those that a comparison needs; None where it is no Python, or cannot be read."""
         content = self._content(tree, path)
         return content.facts if content is not None else None
+
+    def imports(self, tree: Tree, path: RepoPath) -> tuple[Import, ...]:
+        """The imports of one file, without those that may fail; none of one that does not parse."""
+        content = self._content(tree, path)
+        return content.imports if content is not None else ()
+
+    def is_repathed(self, tree: Tree, path: RepoPath) -> bool:
+        """Whether one file changes where its imports start from."""
+        content = self._content(tree, path)
+        return content is not None and content.repathed
 
     def whole(self, tree: Tree, path: RepoPath) -> Facts | None:
         """All facts of one file; None as in `of`."""
@@ -118,7 +129,7 @@ class TreeFacts:
         if self.deadline is not None:
             late = {hash_ for hash_, text in texts.items() if text == UNKNOWN}
             self.in_time = self.in_time and not late
-            self._known |= {hash_: Content(facts, ()) for hash_, facts in found.items()}
+            self._known |= {hash_: Content.from_json(to_json(text, ())) for hash_, text in texts.items()}
             self._keep({}, {hash_: text for hash_, text in texts.items() if hash_ not in late})  # to be asked again some day
             return
         undefined = undefined_names({hash_: (contents[hash_], facts) for hash_, facts in found.items()})
