@@ -151,3 +151,15 @@ def test_the_log_has_its_trees_as_they_were(past: Past) -> None:
     assert set(then.blobs()) == set(START)
     assert {path: then.read(path) for path in then.blobs()} == {path: text.encode() for path, text in START.items()}
     assert set(now.blobs()) == set(START) - {"old.py"} | {"new.py"}
+
+
+def test_what_a_helper_binds_in_its_callers_is_there_for_a_check_too(past: Past) -> None:
+    """zope.interface's `_use_c_impl`; what is kept of a content for checks must be enough for it."""
+    past.write(
+        {
+            "helper.py": "import sys\n\n\ndef alias(it):\n    sys._getframe(1).f_globals[it.__name__ + 'Py'] = it\n    return it\n",
+            "made.py": "from helper import alias\n\n\n@alias\ndef work():\n    return 1\n",
+            "user.py": "from made import workPy\n",
+        }
+    )
+    assert past.problems(None) == []
