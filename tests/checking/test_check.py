@@ -157,7 +157,7 @@ def test_what_a_helper_binds_in_its_callers_is_there_for_a_check_too(past: Past)
     """zope.interface's `_use_c_impl`; what is kept of a content for checks must be enough for it."""
     past.write(
         {
-            "helper.py": "import sys\n\n\ndef alias(it):\n    sys._getframe(1).f_globals[it.__name__ + 'Py'] = it\n    return it\n",
+            "helper.py": "import sys\ndef alias(it):\n    sys._getframe(1).f_globals[it.__name__ + 'Py'] = it\n    return it\n",
             "made.py": "from helper import alias\n\n\n@alias\ndef work():\n    return 1\n",
             "user.py": "from made import workPy\n",
         }
