@@ -163,3 +163,13 @@ def test_what_a_helper_binds_in_its_callers_is_there_for_a_check_too(past: Past)
         }
     )
     assert past.problems(None) == []
+
+
+def test_what_could_not_be_parsed_in_time_once_is_asked_again(past: Past, parsers: Parsers) -> None:
+    past.write({"a.py": "def (\n"})
+    tree = LogTree(past.store, past.repo.id, past.root)
+    with Parsers(timeout_s=0.0) as none_in_time:
+        facts = TreeFacts(none_in_time, past.store).of(tree, "a.py")
+    assert facts is not None
+    assert facts.parses is None
+    assert [one.rule for one in past.problems(None)] == ["syntax"]
