@@ -338,7 +338,7 @@ class Modules:
             return True
         if any(self._star_binds(path, one, name, asked) for one in facts.imports if one.names == ("*",)):
             return True
-        is_derived = any(name.startswith(own) for own in facts.definitions)
+        is_derived = any(name.startswith(own) for own in facts.exports)
         return is_derived and any(self._imports_injector(path, one) for one in facts.imports if one.names)
 
     def _imports_injector(self, importer: RepoPath, one: Import) -> bool:

@@ -127,10 +127,9 @@ class TreeFacts:
         if whole:
             self._whole |= found
         if self.deadline is not None:
-            late = {hash_ for hash_, text in texts.items() if text == UNKNOWN}
-            self.in_time = self.in_time and not late
+            self.in_time = self.in_time and UNKNOWN not in texts.values()
             self._known |= {hash_: Content.from_json(to_json(text, ())) for hash_, text in texts.items()}
-            self._keep({}, {hash_: text for hash_, text in texts.items() if hash_ not in late})  # to be asked again some day
+            self._keep({}, texts)
             return
         undefined = undefined_names({hash_: (contents[hash_], facts) for hash_, facts in found.items()})
         told: dict[bytes, str] = {}
@@ -141,11 +140,13 @@ class TreeFacts:
         self._keep(told, texts)
 
     def _keep(self, told: Mapping[bytes, str], texts: Mapping[bytes, str]) -> None:
-        """Whole facts are kept of what the store holds, so that they go with it."""
+        """Whole facts are kept of what the store holds, so that they go with it; what no parser could tell is asked again."""
         if self._store is None:
             return
+        late = {hash_ for hash_, text in texts.items() if text == UNKNOWN}  # the machine was busy, perhaps
+        texts = {hash_: text for hash_, text in texts.items() if hash_ not in late}
         try:
-            self._store.checked.put(told, self._version)
+            self._store.checked.put({hash_: text for hash_, text in told.items() if hash_ not in late}, self._version)
             with self._store.db.transaction():
                 held = {hash_: text for hash_, text in texts.items() if self._store.blobs.holds(hash_)}
                 self._store.facts.put(held, VERSION)

@@ -100,7 +100,8 @@ class Rescue:
             before, choices = choices, self._choose(resolution)
             if _contents_of(before) == _contents_of(choices):
                 break
-        return self._as_plan(choices, when), [self._contents[blob] for blob in self._contents]
+        chosen = set(_contents_of(choices).values())
+        return self._as_plan(choices, when), [content for blob, content in self._contents.items() if blob in chosen]
 
     # -- what is damaged ------------------------------------------------------------------------------------------
 

@@ -165,17 +165,23 @@ class Transaction:
         return self._finish(RunState.KEPT, None, ())
 
     def roll_back(self, on_progress: Callable[[int], None] = lambda done: None) -> tuple[Run, RolledBack]:
-        """What the command changed is put back, byte for byte. What others wrote since is theirs, and stays."""
+        """What the command changed is put back, byte for byte, and what the verify commands did to it.
+
+        What others wrote since is theirs, and stays; on top of the command's changes it keeps these, and is reported.
+        """
         self._capture(Origin.SCAN)
+        made_by_then = set(self._changed.paths)
         if self._hidden:
             self._open_up()
-        made = self._passages
+        made, mine = self._passages, made_by_then | self._changed.paths.keys()
         self._changed = self._changes()
         passages = [one for one in self._passages.values() if one.path in self._changed.paths]
         self._passages = {path: made.get(path, one) for path, one in self._passages.items()}
         self._put_back_folders()  # a directory that is read-only by now would take no file
         done = roll_back(self._store, self._repo, self.run, passages, on_progress)
         self._put_back_folders()
+        edited = sorted(self._changed.concurrent & mine)
+        done.report.skipped += [(path, "written again since the command; compare with 'guardctl diff'") for path in edited]
         state = RunState.PARTLY if done.unrestored else RunState.ROLLED_BACK
         return self._finish(state, done.report.restore_id, done.unrestored), done
 
@@ -275,9 +281,10 @@ class Transaction:
         """What is different from before, told apart as far as that can be known."""
         found = self._store.log.passages(self._repo.id, self.run.from_seq)
         self._passages = {one.path: one for one in found if not is_canary(one.path)}
-        foreign = {one.path for one in self._passages.values() if one.head.seq > self._to_seq}
-        foreign |= self._theirs & self._passages.keys()
-        foreign |= self._writers.others() & self._passages.keys()
+        foreign = self._writers.others() & self._passages.keys()
+        if not self._writers.watching:  # what came since the command may be the verify commands' work, or anyone's
+            foreign |= {one.path for one in self._passages.values() if one.head.seq > self._to_seq}
+            foreign |= self._theirs & self._passages.keys()
         paths = {}
         for one in self._passages.values():
             before = one.then.state if one.then is not None else ABSENT
