@@ -134,10 +134,10 @@ class TreeFacts:
         undefined = undefined_names({hash_: (contents[hash_], facts) for hash_, facts in found.items()})
         told: dict[bytes, str] = {}
         for hash_, facts in found.items():
-            troubles = tuple(troubles_of(contents[hash_], facts, self._markers, undefined.get(hash_, ())))
+            troubles = tuple(troubles_of(contents[hash_], facts, self._markers, (undefined or {}).get(hash_, ())))
             told[hash_] = to_json(texts[hash_], troubles)
             self._known[hash_] = Content.from_json(told[hash_])
-        self._keep(told, texts)
+        self._keep(told if undefined is not None else {}, texts)
 
     def _keep(self, told: Mapping[bytes, str], texts: Mapping[bytes, str]) -> None:
         """Whole facts are kept of what the store holds, so that they go with it; what no parser could tell is asked again."""
