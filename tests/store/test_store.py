@@ -193,6 +193,20 @@ def test_gc_thins_keeps_what_deltas_need_and_gives_the_space_back(kept: Kept) ->
     assert collect(kept.store, policy(), kept.now.wall_ns).versions == 0
 
 
+def test_gc_keeps_what_a_run_that_no_one_has_decided_on_would_go_back_to(kept: Kept) -> None:
+    for content in (b"first\n", b"before the run\n"):
+        kept.write("a.py", content)
+        kept.pass_time(60)
+    run = kept.store.runs.begin(kept.repo.id, "bulk", 1, kept.now.wall_ns)
+    kept.write("a.py", b"by the run\n")
+    kept.store.runs.interrupt(run.id)
+    kept.pass_time(300 * 86_400)
+    kept.write("a.py", b"later\n")
+    collect(kept.store, policy(), kept.now.wall_ns)
+    assert kept.store.runs.interrupted(kept.repo.id) is not None
+    assert kept.at("a.py", run.from_seq) == b"before the run\n"
+
+
 def test_the_quota_takes_the_oldest_and_never_the_newest(kept: Kept) -> None:
     chance = random.Random(3)
     last = {}
