@@ -124,17 +124,35 @@ class Transaction:
 
         Not `closely`: what is in the files is not looked at, for the run is to be rolled back anyway.
         """
-        changed = self._changed.paths
-        found = self._problems() if changed and closely else []
-        is_empty = not self._store.log.keys(self._repo.id)
-        reasons = objections(self._ended, changed, found, (), self._policy, is_empty=is_empty, hidden=sorted(self._hidden))
+        found = self._problems() if self._changed.paths and closely else []
+        reasons = self._objections(found, ())
         verified: list[CommandRun] = []
         if not reasons:
             timeout_s = self._policy.verify_timeout_s
             verified = [run_command(command, self._repo.path, timeout_s) for command in self._policy.verify]
-            reasons = objections(self._ended, changed, found, verified, self._policy)
+            if verified and self._look_again():
+                found = self._problems()
+            reasons = self._objections(found, verified)
         self._verdict = Verdict(reasons, tuple(found), tuple(verified))
         return self._verdict
+
+    def _objections(self, found: Sequence[Problem], verified: Sequence[CommandRun]) -> tuple[str, ...]:
+        is_empty, hidden = not self._store.log.keys(self._repo.id), sorted(self._hidden)
+        return objections(self._ended, self._changed.paths, found, verified, self._policy, is_empty=is_empty, hidden=hidden)
+
+    def _look_again(self) -> bool:
+        """Take what the verify commands changed for the run's, too; whether that was anything.
+
+        Where no one is told apart, only what they did to the command's own files is: else a person's edit meanwhile would go.
+        """
+        place, of_command = self._to_seq, self._changed.paths.keys()
+        self._hidden |= self._capture(Origin.RUN)
+        since = {one.path for one in self._store.log.passages(self._repo.id, place)}
+        if not self._writers.watching:
+            self._theirs |= since - of_command
+        self._to_seq = self._store.log.last_seq()
+        self._changed = self._changes()
+        return bool(since)
 
     def _problems(self) -> list[Problem]:
         """What is wrong with the tree after the command that was not before; in files that others changed, it is theirs."""
