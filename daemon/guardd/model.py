@@ -10,6 +10,9 @@ from typing import Self
 
 RepoPath = str
 
+PYTHON = (".py", ".pyi")
+"""How the names of Python's sources end."""
+
 
 class Kind(StrEnum):
     """What is at a path."""

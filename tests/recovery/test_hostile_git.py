@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from guardd.errors import GuardError
-from guardd.recovery.history import GitHistory
 from guardd.recovery.sources import git_files
+from guardd.rescue.history import GitHistory
 
 
 def git(root: Path, *words: str) -> str:

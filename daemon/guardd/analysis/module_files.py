@@ -3,9 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from guardd.model import RepoPath
+from guardd.model import PYTHON, RepoPath
 
-_SUFFIXES = (".py", ".pyi")
 _INITS = ("/__init__.py", "/__init__.pyi")
 
 
@@ -24,7 +23,7 @@ class ModuleFiles:
 
     def add(self, path: RepoPath) -> None:
         """A file is there now."""
-        if path.endswith(_SUFFIXES) and path not in self._files:
+        if path.endswith(PYTHON) and path not in self._files:
             self._files.add(path)
             self._count(path, 1)
 
@@ -55,7 +54,7 @@ class ModuleFiles:
         """The files that say what a module binds: a stub or the source, either may."""
         if not module:
             return [init[1:] for init in _INITS if init[1:] in self._files]
-        return [module + end for end in (*_SUFFIXES, *_INITS) if module + end in self._files]
+        return [module + end for end in (*PYTHON, *_INITS) if module + end in self._files]
 
     def _count(self, path: RepoPath, change: int) -> None:
         folder, _, name = path.rpartition("/")

@@ -9,13 +9,11 @@ from guardd.analysis.undefined import undefined_names
 from guardd.checking.content import Content, Trouble, to_json, troubles_of, version_of
 from guardd.checking.trees import Tree
 from guardd.errors import GuardError, StoreError
-from guardd.model import RepoPath
+from guardd.model import PYTHON, RepoPath
 from guardd.store.store import Store
 
 _AT_ONCE = 400
 """Contents that are in memory at one time while they are parsed."""
-
-_PYTHON = (".py", ".pyi")
 
 
 class TreeFacts:
@@ -81,7 +79,7 @@ class TreeFacts:
 
     def troubles(self, tree: Tree, path: RepoPath) -> tuple[Trouble, ...]:
         """What is wrong with the content of one file by itself."""
-        if path.endswith(_PYTHON):
+        if path.endswith(PYTHON):
             content = self._content(tree, path)
             return content.troubles if content is not None else ()
         try:
@@ -156,4 +154,4 @@ class TreeFacts:
 
 def _python(tree: Tree, paths: Iterable[RepoPath]) -> dict[bytes, RepoPath]:
     blobs = tree.blobs()
-    return {blobs[path]: path for path in paths if path in blobs and path.endswith(_PYTHON)}
+    return {blobs[path]: path for path in paths if path in blobs and path.endswith(PYTHON)}

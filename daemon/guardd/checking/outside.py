@@ -4,10 +4,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 
-from guardd.model import RepoPath
+from guardd.model import PYTHON, RepoPath
 from guardd.selection import Selection
 
-_SOURCES = (".py", ".pyi")
 _BUILT = (".so", ".pyd", ".pyc", ".pyx", ".c", ".cc", ".cpp", ".cxx", ".f90")
 """Compiled modules, and what they are compiled from."""
 
@@ -50,10 +49,10 @@ class Outside:
         if entry.name.endswith(_BUILT):
             return True
         if entry.is_symlink():
-            return entry.name.endswith(_SOURCES) or entry.is_dir()
+            return entry.name.endswith(PYTHON) or entry.is_dir()
         if entry.is_dir(follow_symlinks=False):
             return not self._selection.wants_dir(path) or self._is_other_package(path)
-        return entry.name.endswith(_SOURCES) and not self._selection.wants(path)
+        return entry.name.endswith(PYTHON) and not self._selection.wants(path)
 
     def _is_other_package(self, folder: RepoPath) -> bool:
         """Whether a folder has no file that a tree could hold, but is more than what is left of files that are gone."""

@@ -10,9 +10,7 @@ from guardd.analysis.stdlib import STDLIB
 from guardd.checking.facts import TreeFacts
 from guardd.checking.trees import Tree
 from guardd.errors import GuardError
-from guardd.model import RepoPath
-
-_PYTHON = (".py", ".pyi")
+from guardd.model import PYTHON, RepoPath
 
 
 class Resolution:
@@ -74,7 +72,7 @@ def newly_missing(
 ) -> Iterator[tuple[RepoPath, Missing]]:
     """What imports do not get now and did get before, in any file: in one that no one touched, if its module was."""
     paths: Iterable[RepoPath] = now.tree.blobs() if then is None or _may_break_others(then, now, origins, changed) else changed
-    python = [path for path in paths if path.endswith(_PYTHON)]
+    python = [path for path in paths if path.endswith(PYTHON)]
     now.facts.learn(now.tree, python)
     for path in python:
         missing = list(now.missing(path))
@@ -130,7 +128,7 @@ def _may_break_others(
     if then.tree.blobs().keys() - now.tree.blobs().keys():
         return True
     for path in changed:
-        if not path.endswith(_PYTHON):
+        if not path.endswith(PYTHON):
             continue
         origin = origins.get(path)
         if origin is None:

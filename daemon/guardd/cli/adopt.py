@@ -14,9 +14,9 @@ from guardd.cli.output import emit, files, iso, say, size, when
 from guardd.cli.paths import chooser, relative
 from guardd.errors import Exit, NothingMatched, UsageError
 from guardd.escaping import printable
-from guardd.recovery.adopting import BackupTree, Gathered, Read, Where, adopt, gather
-from guardd.recovery.backups import Unclear
-from guardd.recovery.health import Looks, looks_of
+from guardd.rescue.adopting import BackupTree, Gathered, Read, Where, adopt, gather
+from guardd.rescue.backups import Unclear
+from guardd.rescue.health import Looks, looks_of
 from guardd.selection import Selection
 
 _SHOWN = 20

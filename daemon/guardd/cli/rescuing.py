@@ -9,10 +9,10 @@ from guardd.cli.context import Context
 from guardd.cli.output import warn, when
 from guardd.cli.paths import choose, chooser, relative
 from guardd.errors import NothingMatched
-from guardd.recovery.history import GitHistory
 from guardd.recovery.past import known_paths
 from guardd.recovery.plan import Plan
-from guardd.recovery.rescue import Rescue
+from guardd.rescue.choosing import Rescue
+from guardd.rescue.history import GitHistory
 from guardd.store.codec import Encoded
 
 

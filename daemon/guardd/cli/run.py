@@ -22,12 +22,12 @@ from guardd.escaping import printable
 
 if TYPE_CHECKING:
     from guardd.checking.check import Conditions
-    from guardd.recovery.command import Ended
-    from guardd.recovery.critical import CriticalModules
-    from guardd.recovery.rollback import RolledBack
-    from guardd.recovery.transaction import Changed, Transaction
-    from guardd.recovery.verdict import Policy, Verdict
     from guardd.store.runs import Run
+    from guardd.transactions.command import Ended
+    from guardd.transactions.critical import CriticalModules
+    from guardd.transactions.rollback import RolledBack
+    from guardd.transactions.transaction import Changed, Transaction
+    from guardd.transactions.verdict import Policy, Verdict
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ def command(
     if keep_id is not None:
         return _keep_interrupted(context, keep_id)
     from guardd.cli.run_report import report
-    from guardd.recovery.transaction import Transaction, sole_runner
+    from guardd.transactions.transaction import Transaction, sole_runner
 
     policy, how, critical = _conditions(context, verify, allow_protected, max_files, ignore_exit=ignore_exit)
     if shutil.which(words[0]) is None:
@@ -96,8 +96,8 @@ def _conditions(
 ) -> "tuple[Policy, Conditions, CriticalModules]":
     """What the run must hold, and what its changes are checked by; a config that is broken is an error before anything ran."""
     from guardd.checking.check import Conditions
-    from guardd.recovery.critical import CriticalModules
-    from guardd.recovery.verdict import Policy
+    from guardd.transactions.critical import CriticalModules
+    from guardd.transactions.verdict import Policy
 
     for one in verify:
         try:
@@ -165,7 +165,7 @@ def _carry_through(context: Context, transaction: "Transaction", words: Sequence
 
 
 def _run_command(context: Context, transaction: "Transaction", words: Sequence[str], *, leave_running: bool) -> "Ended":
-    from guardd.recovery.command import NotStarted, carry_out_command
+    from guardd.transactions.command import NotStarted, carry_out_command
 
     try:
         return carry_out_command(
@@ -236,10 +236,10 @@ def _earlier(context: Context, run_id: int) -> "Run":
 
 def _roll_back_earlier(context: Context, run_id: int) -> int:
     from guardd.cli.run_report import report_rolled_back
-    from guardd.recovery.rollback import roll_back_run
-    from guardd.recovery.transaction import sole_runner
-    from guardd.recovery.writers import begun_since
     from guardd.store.runs import RunState
+    from guardd.transactions.rollback import roll_back_run
+    from guardd.transactions.transaction import sole_runner
+    from guardd.transactions.writers import begun_since
 
     with sole_runner(context.store, context.repo):
         _earlier(context, run_id)

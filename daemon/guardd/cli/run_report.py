@@ -9,13 +9,13 @@ import click
 from guardd.cli.context import Context
 from guardd.cli.output import colors, emit, files
 from guardd.escaping import one_line, printable
-from guardd.recovery.verdict import how_it_ended
+from guardd.transactions.verdict import how_it_ended
 
 if TYPE_CHECKING:
     from guardd.cli.run import Told
-    from guardd.recovery.rollback import RolledBack
-    from guardd.recovery.transaction import Changed
     from guardd.store.runs import Run
+    from guardd.transactions.rollback import RolledBack
+    from guardd.transactions.transaction import Changed
 
 _SHOWN = 10
 _OUTPUT_LINES = 20

@@ -16,7 +16,7 @@ from guardd.detection.facts import FactsOfBlobs
 from guardd.detection.rules import Rules
 from guardd.detection.rules.code_loss import FEWEST_COMMENTED, dangling, lost_definitions
 from guardd.errors import GuardError
-from guardd.model import Finding, Kind, Origin, RepoPath, Version
+from guardd.model import PYTHON, Finding, Kind, Origin, RepoPath, Version
 from guardd.store.repos import Repo
 from guardd.store.store import Store
 
@@ -129,7 +129,7 @@ class Judge:
     def look_closely(self, cases: Sequence[Case]) -> None:
         """Ask all rules, then whether the code is still the same; the files are parsed at once, in processes of their own."""
         self.modules.refresh()
-        parsed = [case for case in cases if case.change is not None and case.version.path.endswith((".py", ".pyi"))]
+        parsed = [case for case in cases if case.change is not None and case.version.path.endswith(PYTHON)]
         facts = self._facts.of(hash_ for case in parsed for hash_ in (case.before.state.blob, case.version.state.blob))
         for case in parsed:
             change = case.change

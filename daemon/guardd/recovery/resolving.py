@@ -11,8 +11,7 @@ from guardd.checking.check import Conditions
 from guardd.checking.facts import TreeFacts
 from guardd.checking.resolution import Resolution
 from guardd.checking.trees import LogTree
-from guardd.model import FileState, Kind, RepoPath
-from guardd.recovery.health import PYTHON
+from guardd.model import PYTHON, FileState, Kind, RepoPath
 from guardd.recovery.overlay import Overlay
 from guardd.recovery.verify import ImportCounts
 from guardd.store.repos import Repo

@@ -14,7 +14,7 @@ from guardd.analysis.markers import marker_pattern
 from guardd.analysis.sources import Facts, Parsers
 from guardd.beneath import Root
 from guardd.capture.reading import Seen, read
-from guardd.model import FileState, Kind, RepoPath
+from guardd.model import PYTHON, FileState, Kind, RepoPath
 
 _LONGEST_OUTPUT = 20_000
 _PARSING_S = 10.0
@@ -80,7 +80,7 @@ def verify(
             wrong.append(path)
         elif seen.state.kind is Kind.FILE and seen.content is not None:
             marked += pattern.search(seen.content) is not None
-            if path.endswith((".py", ".pyi")):
+            if path.endswith(PYTHON):
                 sources.append(seen.content)
     return Verified(
         tuple(wrong),

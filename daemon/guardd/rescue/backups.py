@@ -7,7 +7,7 @@ from datetime import tzinfo
 from fnmatch import fnmatchcase
 
 from guardd.model import RepoPath
-from guardd.recovery.stamps import DATE, Undatable, stamp_of
+from guardd.rescue.stamps import DATE, Undatable, stamp_of
 from guardd.selection import TEMPORARY
 
 _WORDS = (

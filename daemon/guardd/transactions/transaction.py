@@ -30,19 +30,19 @@ from guardd.model import (
     Severity,
     Suspect,
 )
-from guardd.recovery.command import Ended
-from guardd.recovery.critical import CriticalModules
-from guardd.recovery.rollback import RolledBack, roll_back
-from guardd.recovery.surroundings import Surroundings, look_around, others_changed, put_back_folders
-from guardd.recovery.verdict import Policy, Verdict, objections
 from guardd.recovery.verify import CommandRun, run_command
-from guardd.recovery.writers import Writers, strangers
 from guardd.selection import Selection, is_canary
 from guardd.store.lock import Lock, run_lock
 from guardd.store.log import Passage
 from guardd.store.repos import Repo
 from guardd.store.runs import Outcome, Run, RunState
 from guardd.store.store import Store
+from guardd.transactions.command import Ended
+from guardd.transactions.critical import CriticalModules
+from guardd.transactions.rollback import RolledBack, roll_back
+from guardd.transactions.surroundings import Surroundings, look_around, others_changed, put_back_folders
+from guardd.transactions.verdict import Policy, Verdict, objections
+from guardd.transactions.writers import Writers, strangers
 
 _TICK_NS = 20_000_000
 """The kernel's clock for files is behind by up to a tick."""

@@ -11,7 +11,7 @@ from guardd.beneath import Root
 from guardd.capture.reading import Trouble, read
 from guardd.errors import UsageError
 from guardd.model import FileState, Kind, RepoPath
-from guardd.recovery.backups import Found, Pair, Reader, Unclear, without_stamps
+from guardd.rescue.backups import Found, Pair, Reader, Unclear, without_stamps
 from guardd.selection import NEVER, Selection, marks_environment
 from guardd.store.adopted import Backup
 from guardd.store.blobs import StaleBlob

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guardd.model import FileState, RepoPath
+from guardd.model import PYTHON, FileState, RepoPath
 
 _NAMED = 2
 """Newer contents that were passed over are named, so many of them."""
@@ -69,7 +69,7 @@ class Choice:
         """The reason for people: what is wrong now, what goes back, what was not good enough."""
         one = self.judged.candidate
         good = "is only comments, as all that is left of it" if self.judged.hollow else "parses, no marker"
-        if one.path.endswith((".py", ".pyi")):
+        if one.path.endswith(PYTHON):
             missing = len(self.judged.unresolved)
             good += (
                 f", but of its imports {missing} never resolved ({self.judged.unresolved[0]})" if missing else ", imports resolve"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardd.recovery.backups import Found, Pair, Reader, Unclear, without_stamps
-from guardd.recovery.stamps import Undatable, stamp_of
+from guardd.rescue.backups import Found, Pair, Reader, Unclear, without_stamps
+from guardd.rescue.stamps import Undatable, stamp_of
 
 NOW = int(datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()) * 10**9
 THERE = {"x.py", "y.pyi", "pkg/x.py", "a.py", "a.py.bak.py", "src/m.py", "src/m.bak.py"}

@@ -8,9 +8,9 @@ from signal import Signals
 from guardd.checking.check import Problem
 from guardd.escaping import one_line
 from guardd.model import RepoPath
-from guardd.recovery.command import Ended
 from guardd.recovery.verify import CommandRun
 from guardd.selection import matcher
+from guardd.transactions.command import Ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from guardd.model import FileState, Kind
-from guardd.recovery.best import Candidate, Judged, Source, choose, newest_first
+from guardd.rescue.best import Candidate, Judged, Source, choose, newest_first
 
 
 def candidate(name: str, time_ns: int = 0, source: Source = Source.LOG) -> Candidate:

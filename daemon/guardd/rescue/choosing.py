@@ -17,12 +17,12 @@ from guardd.checking.trees import LogTree
 from guardd.detection.change import Change
 from guardd.detection.rules.imports import Imports
 from guardd.errors import GuardError
-from guardd.model import FileState, Kind, RepoPath
-from guardd.recovery.best import Candidate, Choice, Judged, Source, choose, newest_first
-from guardd.recovery.health import PYTHON, ailment, damage_pattern, is_hollow, is_hollowed, unresolved
-from guardd.recovery.history import GitHistory, Walked, readable
+from guardd.model import PYTHON, FileState, Kind, RepoPath
 from guardd.recovery.overlay import Overlay
 from guardd.recovery.plan import Action, Item, Plan, Verdict, Wanted, plan_states
+from guardd.rescue.best import Candidate, Choice, Judged, Source, choose, newest_first
+from guardd.rescue.health import ailment, damage_pattern, is_hollow, is_hollowed, unresolved
+from guardd.rescue.history import GitHistory, Walked, readable
 from guardd.store.codec import Encoded, decode, digest, encode
 from guardd.store.repos import Repo
 from guardd.store.store import Store

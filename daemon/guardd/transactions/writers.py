@@ -16,7 +16,7 @@ from typing import Self
 
 from guardd.detection.actors import at_work
 from guardd.model import RepoPath
-from guardd.recovery.command import descendants
+from guardd.transactions.command import descendants
 
 _CLOEXEC, _NONBLOCK, _UNLIMITED_QUEUE, _REPORT_DIR_AND_NAME = 0x1, 0x2, 0x10, 0xC00
 _MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100

@@ -9,9 +9,8 @@ from guardd.analysis.sources import Facts, Parsers
 from guardd.checking.resolution import Resolution
 from guardd.detection.change import Change
 from guardd.detection.rules.code_loss import FEWEST_COMMENTED
-from guardd.model import RepoPath
+from guardd.model import PYTHON, RepoPath
 
-PYTHON = (".py", ".pyi")
 _PARSING_S = 20.0
 _FEWEST_COMMENTS = 3
 

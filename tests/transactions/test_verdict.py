@@ -3,9 +3,9 @@
 import pytest
 
 from guardd.checking.check import Problem
-from guardd.recovery.command import Ended
-from guardd.recovery.verdict import Policy, how_it_ended, objections
 from guardd.recovery.verify import CommandRun
+from guardd.transactions.command import Ended
+from guardd.transactions.verdict import Policy, how_it_ended, objections
 
 _FINE = Ended(0)
 _PROBLEM = Problem("a.py", 3, "import", "b has no 'c'")
