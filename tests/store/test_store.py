@@ -291,3 +291,22 @@ def test_the_clock_reads_wall_and_boot_time_together() -> None:
     first, second = clock.now(), clock.now()
     assert first.boot_id == second.boot_id
     assert second.boot_ns >= first.boot_ns
+
+
+def test_what_checks_found_makes_room_for_versions_and_goes_with_a_secret(kept: Kept) -> None:
+    place = kept.write("a.py", b"secret = 1\n")
+    store = kept.store
+    store.checked.put({b"git's id": "{}", digest(b"secret = 1\n"): "{}"}, 1)
+    assert store.checked.get([b"git's id", b"other"], 1) == {b"git's id": b"{}"}
+    assert store.checked.get([b"git's id"], 2) == {}
+
+    collect(store, Policy(DAY_NS, DAY_NS, DAY_NS, 2**30), kept.now.wall_ns)
+    assert store.db.value("SELECT count(*) FROM checked") == 2
+
+    collect(store, Policy(DAY_NS, DAY_NS, DAY_NS, 1), kept.now.wall_ns)  # over the quota
+    assert store.db.value("SELECT count(*) FROM checked") == 0
+    assert kept.at("a.py", place) == b"secret = 1\n"
+
+    store.checked.put({digest(b"secret = 1\n"): "{}"}, 1)
+    purge(store, kept.repo.id, ["a.py"])
+    assert store.db.value("SELECT count(*) FROM checked") == 0

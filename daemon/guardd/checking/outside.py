@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 
-from guardd.analysis.environment import CompiledModules
 from guardd.model import RepoPath
 from guardd.selection import Selection
 
 _SOURCES = (".py", ".pyi")
+_BUILT = (".so", ".pyd", ".pyc", ".pyx", ".c", ".cc", ".cpp", ".cxx", ".f90")
+"""Compiled modules, and what they are compiled from."""
 
 
 class Outside:
@@ -20,7 +21,6 @@ class Outside:
     def __init__(self, root: str, selection: Selection, links: Iterable[RepoPath] = ()) -> None:
         self._root = root
         self._selection = selection
-        self._compiled = CompiledModules(root)
         self._known: dict[RepoPath, frozenset[str]] = {}
         self._links = {_stem(path) for path in links}
         self._ignoring: Selection | None = None
@@ -30,7 +30,7 @@ class Outside:
         if folder not in self._known:
             self._known[folder] = self._names(folder)
         path = f"{folder}/{name}" if folder else name
-        return name in self._known[folder] or path in self._links or self._compiled.has(folder, name)
+        return name in self._known[folder] or path in self._links
 
     def is_ignored(self, module: RepoPath) -> bool:
         """Whether git would ignore the file of this module (a path without suffix): it may be generated, some time."""
@@ -47,11 +47,21 @@ class Outside:
 
     def _is_importable(self, folder: RepoPath, entry: os.DirEntry[str]) -> bool:
         path = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.name.endswith(_BUILT):
+            return True
         if entry.is_symlink():
             return entry.name.endswith(_SOURCES) or entry.is_dir()
         if entry.is_dir(follow_symlinks=False):
-            return not self._selection.wants_dir(path)
+            return not self._selection.wants_dir(path) or self._is_other_package(path)
         return entry.name.endswith(_SOURCES) and not self._selection.wants(path)
+
+    def _is_other_package(self, folder: RepoPath) -> bool:
+        """Whether a folder has no file that a tree could hold, but is more than what is left of files that are gone."""
+        try:
+            names = set(os.listdir(os.path.join(self._root, folder))) - {"__pycache__"}
+        except OSError:
+            return False
+        return bool(names) and not any(self._selection.wants(f"{folder}/{name}") for name in names)
 
 
 def _stem(path: RepoPath) -> RepoPath:
