@@ -130,7 +130,7 @@ class Modules:
             problems = [
                 Missing(one.line, f"{shown} has no {name!r}", found.sure)
                 for name in one.names or ()
-                if not self._has_name(place, name)
+                if not self._has_name(place, name) and not self._may_be_in_stub(importer, place)
             ]
             if not problems:
                 return []
@@ -325,6 +325,10 @@ class Modules:
         if not files:
             return not self._files.is_folder(module) and bool(module)
         return any(self._file_binds(path, name, asked) for path in files) or self._may_be_made_in(module, name)
+
+    def _may_be_in_stub(self, importer: RepoPath, module: RepoPath) -> bool:
+        """Whether a stub asks a source, for names that types alone need: another stub may have them (types-requests)."""
+        return importer.endswith(".pyi") and not any(path.endswith(".pyi") for path in self._files.of(module))
 
     def _may_be_made_in(self, module: RepoPath, name: str) -> bool:
         return any(map(self._is_package_file, self._files.of(module))) and self._may_be_made(module, name)

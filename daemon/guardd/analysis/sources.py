@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
-VERSION = 4
+VERSION = 5
 """Of the facts: raise it when the worker finds other ones, so that stored ones are computed anew."""
 
 _LENGTH = struct.Struct("<Q")
@@ -52,7 +52,8 @@ class Facts:
     whatever their expressions and imports. `exports` holds every name that the module can bind, unless `dynamic`; `unbound`
     those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses. `listed` is
     what its `__all__` can hold (None: there is none, or it cannot be told); `reopened`: it decides for itself which modules
-    lie below it; `repathed`: it changes where imports start from; `injects`: its functions may bind names in their callers.
+    lie below it; `repathed`: it changes where imports start from; `injects`: its functions may bind names in their callers;
+    `gives`: the names that it puts among the built-in ones.
     `undefined` has (name, line) of uses of unbound ones that must fail once they are reached; `early` of those of names that
     the module uses while it is imported and binds only later.
     """
@@ -71,6 +72,7 @@ class Facts:
     reopened: bool = False
     repathed: bool = False
     injects: bool = False
+    gives: frozenset[str] = frozenset()
     shape: str = ""
     skeleton: str = ""
     undefined: frozenset[tuple[str, int]] = frozenset()
@@ -95,7 +97,7 @@ class Facts:
                 for line, level, module, names, guarded in raw.get("imports", ())
             ]
         )
-        for key in ("exports", "names", "unbound", "listed"):
+        for key in ("exports", "names", "unbound", "listed", "gives"):
             if (found := raw.get(key)) is not None:
                 raw[key] = frozenset(found)
         for key in ("undefined", "early"):

@@ -29,7 +29,7 @@ class Resolution:
         self.tree = tree
         self.facts = facts
         self.installed = installed
-        self._missing: dict[tuple[RepoPath, int, str, tuple[str, ...] | None, bool], list[Missing]] = {}
+        self._missing: dict[tuple[RepoPath, int, str, tuple[str, ...] | None, bool, bool], list[Missing]] = {}
         self.modules = Modules(tree.blobs(), source_roots, self.facts_of, tree.outside.has, installed, layout)
 
     def facts_of(self, path: RepoPath) -> Facts | None:
@@ -46,7 +46,7 @@ class Resolution:
         for one in known.imports if known is not None and known.parses else ():
             if one.guarded:
                 continue
-            key = (folder, one.level, one.module, one.names, known is not None and known.repathed)
+            key = (folder, one.level, one.module, one.names, known is not None and known.repathed, path.endswith(".pyi"))
             missing = self._missing.get(key)  # neighbours import alike, and their folder decides where an import leads
             if missing is None:
                 missing = self.modules.missing(path, one)
