@@ -10,14 +10,29 @@ _INJECTORS = ("apipkg", "deferredimport")
 """Modules whose functions bind names in the module that calls them."""
 
 _READS = {"items", "keys", "values", "get", "copy"}
-_READS_WHOLE = {"eval", "dict", "list", "set", "frozenset", "tuple", "sorted", "len", "deepcopy", "get_type_hints"}
+_READS_WHOLE = {
+    "eval",
+    "dict",
+    "list",
+    "set",
+    "frozenset",
+    "tuple",
+    "sorted",
+    "len",
+    "deepcopy",
+    "get_type_hints",
+    "__import__",
+    "importName",
+}
 _READS_PATH = {"iter_modules", "walk_packages", "list", "len", "print", "next", "iter", "join", "dirname", "Path"}
-_HOOKS = {"meta_path", "path_hooks", "extend_path", "declare_namespace"}
-_TELLING = {"AttributeError", "DeprecationWarning", "FutureWarning", "PendingDeprecationWarning", "warnings", "warn", "__name__"}
-"""What a module's `__getattr__` may use and still know no other names than those that stand in its module as text."""
-
+_PLACERS = {"modules", "meta_path", "path_hooks"}
+_HOOKS = {"extend_path", "declare_namespace"}
 _ASKS_FOR_ITSELF = re.compile(rb"modules\s*\[\s*__name__|(?:import_module|__import__|modules\.\w+)\(\s*__name__")
-_PUTS_MODULES = re.compile(rb"modules\s*\[[^\]\n]*\]+\s*=(?!=)|sys\.modules\.(?:update|setdefault|__setitem__)\(")
+_PUTS_MODULES = re.compile(
+    rb"(?:meta_path|path_hooks)(?:\.(?:insert|append|extend)\(|\[[^\]\n]*\]\s*=(?!=)|\s*\+?=(?!=))|"
+    rb"modules\s*\[(?!\s*[\"'][\w.]+[\"']\s*\])[^\]\n]*\]+\s*=(?!=)|sys\.modules\.(?:update|setdefault|__setitem__)\("
+)
+_PLACES_MODULE = re.compile(rb"modules\s*\[\s*[\"']([\w.]+)[\"']\s*\]\s*=(?!=)", re.ASCII)
 _CHANGES_SYS_PATH = re.compile(rb"sys\.path(?:\.(?:insert|append|extend)\(|\[[^\]\n]*\]\s*=|\s*\+?=(?!=))|addsitedir\(")
 
 _BUILT_IN = {"builtins", "__builtin__", "__builtins__"}
@@ -30,7 +45,8 @@ class Bound:
     """The names that a module can bind (`dynamic`: and others), stars aside.
 
     `listed` is what its `__all__` can hold, None where there is none or it cannot be told; `reopened`: it decides for itself
-    which modules lie below it (`__path__`, an import hook, `sys.modules`); `repathed`: it changes where imports start from;
+    which modules lie below it (`__path__`, an import hook, `sys.modules`; `placed`: those that it
+    names); `repathed`: it changes where imports start from;
     `injects`: its functions may bind names in the module that calls them.
     """
 
@@ -38,6 +54,7 @@ class Bound:
     dynamic: bool
     listed: frozenset[str] | None
     reopened: bool
+    placed: frozenset[str]
     repathed: bool
     injects: bool
 
@@ -51,7 +68,7 @@ def bound(source: bytes, tree: ast.Module, code: CodeType, stored: set[str], mad
     dynamic = (
         asks_for_itself
         or _is_dynamic(tree, used)
-        or ("__getattr__" in names and not (lazy and all(_is_closed(one, tree, code) for one in lazy)))
+        or ("__getattr__" in names and not (lazy and all(_is_closed(one, tree) for one in lazy)))
     )
     if {"_convert_", "global_enum"} & used:
         enumerated, from_elsewhere = _enumerated(tree)
@@ -61,10 +78,13 @@ def bound(source: bytes, tree: ast.Module, code: CodeType, stored: set[str], mad
         names |= {word for word in texts(code) if word.isidentifier()}
     names |= {one.target.id for one in tree.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)}
     reopened = asks_for_itself or bool(_HOOKS & used) or ("__path__" in used and _moves_path(tree))
-    reopened = reopened or ("modules" in used and _PUTS_MODULES.search(source) is not None)
+    reopened = reopened or (bool(_PLACERS & used) and _PUTS_MODULES.search(source) is not None)
+    placed = frozenset(name.decode() for name in _PLACES_MODULE.findall(source)) if "modules" in used else frozenset[str]()
     repathed = bool({"path", "addsitedir"} & used) and _CHANGES_SYS_PATH.search(source) is not None
     injects = "f_globals" in used and _is_written(ast.walk(tree), {"f_globals"})
-    return Bound(frozenset(names), dynamic, _listed(tree, code) if "__all__" in used else None, reopened, repathed, injects)
+    return Bound(
+        frozenset(names), dynamic, _listed(tree, code) if "__all__" in used else None, reopened, placed, repathed, injects
+    )
 
 
 def given_to_all(tree: ast.Module, used: set[str]) -> set[str]:
@@ -217,10 +237,17 @@ def _moves_path(tree: ast.Module) -> bool:
     return any(id(node) not in harmless for node in suspect)
 
 
-def _is_closed(lazy: ast.FunctionDef, tree: ast.Module, code: CodeType) -> bool:
-    """Whether a module's `__getattr__` (PEP 562) knows only names that stand in the module as text: it raises for all others."""
+def _is_closed(lazy: ast.FunctionDef, tree: ast.Module) -> bool:
+    """Whether a module's `__getattr__` (PEP 562) knows only names that stand in the module as text.
+
+    It compares the name that it is asked for with texts, or with containers that the module spells out, tells of it in what it
+    raises or warns of, does nothing else with it, and ends by raising.
+    """
     if not isinstance(lazy.body[-1], ast.Raise) or any(isinstance(statement, ast.Return) for statement in lazy.body):
         return False
+    if len(lazy.args.args) != 1:
+        return False
+    asked = lazy.args.args[0].arg
     plain = {
         target.id
         for one in tree.body
@@ -228,8 +255,25 @@ def _is_closed(lazy: ast.FunctionDef, tree: ast.Module, code: CodeType) -> bool:
         for target in one.targets
         if isinstance(target, ast.Name)
     }
-    codes = [one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == "__getattr__"]
-    return all(set(_names_of(one)) <= plain | _TELLING for one in codes)
+    understood: set[int] = set()
+    for node in ast.walk(lazy):
+        match node:
+            case ast.Raise():
+                understood |= {id(one) for one in ast.walk(node)}
+            case ast.Call() if _last_name(node.func) == "warn":
+                understood |= {id(one) for one in ast.walk(node)}
+            case ast.Compare() if all(_is_spelt_out(one, plain | {asked}) for one in (node.left, *node.comparators)):
+                understood |= {id(one) for one in (node.left, *node.comparators)}
+            case ast.Subscript(value=ast.Name(id=container)) if container in plain:
+                understood.add(id(node.slice))
+    return all(id(node) in understood for node in ast.walk(lazy) if isinstance(node, ast.Name) and node.id == asked)
+
+
+def _is_spelt_out(node: ast.expr, names: set[str]) -> bool:
+    """Whether a value stands in the module as text, or is one of these names."""
+    if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+        return all(_is_spelt_out(one, names) for one in node.elts)
+    return isinstance(node, ast.Constant) or (isinstance(node, ast.Name) and node.id in names)
 
 
 def _listed(tree: ast.Module, code: CodeType) -> frozenset[str] | None:

@@ -42,7 +42,7 @@ def installed_names(root: str, python: str | None) -> frozenset[str] | None:
     if folders is None:
         return None
     names = frozenset(name for folder in folders for name in _names(folder))
-    return names if names - _BASIC else None
+    return names if {name.partition(".")[0] for name in names} - _BASIC else None
 
 
 class InstalledNames:

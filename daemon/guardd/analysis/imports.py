@@ -263,14 +263,14 @@ class Modules:
             return True
         package = place
         while package:
-            if any(self._reopens(path) for path in self._files.of(package)) or self._is_opaque(package):
+            if any(self._reopens(path, part) for path in self._files.of(package)) or self._is_opaque(package):
                 return True
             package = package.rpartition("/")[0]
         return False
 
-    def _reopens(self, path: RepoPath) -> bool:
+    def _reopens(self, path: RepoPath, part: str) -> bool:
         facts = self._facts_at(path)
-        return facts is not None and facts.reopened
+        return facts is not None and (facts.reopened or any(name.rpartition(".")[2] == part for name in facts.placed))
 
     def _is_opaque(self, place: RepoPath) -> bool:
         """Whether this is an extension module, of which nothing is known."""

@@ -80,6 +80,7 @@ def facts(source: bytes) -> dict[str, Any]:
         "dynamic": bound.dynamic,
         "listed": None if bound.listed is None else sorted(bound.listed),
         "reopened": bound.reopened,
+        "placed": sorted(bound.placed),
         "repathed": bound.repathed,
         "injects": bound.injects,
         "gives": sorted(bindings.given_to_all(tree, names)),

@@ -52,8 +52,8 @@ class Facts:
     whatever their expressions and imports. `exports` holds every name that the module can bind, unless `dynamic`; `unbound`
     those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses. `listed` is
     what its `__all__` can hold (None: there is none, or it cannot be told); `reopened`: it decides for itself which modules
-    lie below it; `repathed`: it changes where imports start from; `injects`: its functions may bind names in their callers;
-    `gives`: the names that it puts among the built-in ones.
+    lie below it, `placed`: those that it names; `repathed`: it changes where imports start from; `injects`: its functions may
+    bind names in their callers; `gives`: the names that it puts among the built-in ones.
     `undefined` has (name, line) of uses of unbound ones that must fail once they are reached; `early` of those of names that
     the module uses while it is imported and binds only later.
     """
@@ -70,6 +70,7 @@ class Facts:
     names: frozenset[str] = frozenset()
     listed: frozenset[str] | None = None
     reopened: bool = False
+    placed: frozenset[str] = frozenset()
     repathed: bool = False
     injects: bool = False
     gives: frozenset[str] = frozenset()
@@ -97,7 +98,7 @@ class Facts:
                 for line, level, module, names, guarded in raw.get("imports", ())
             ]
         )
-        for key in ("exports", "names", "unbound", "listed", "gives"):
+        for key in ("exports", "names", "unbound", "placed", "gives", "listed"):
             if (found := raw.get(key)) is not None:
                 raw[key] = frozenset(found)
         for key in ("undefined", "early"):
