@@ -26,6 +26,7 @@ _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROOT = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ITSELF = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_NOFOLLOW | os.O_CLOEXEC
 _RETRY = (errno.EAGAIN, errno.EINTR)  # openat2(2): EAGAIN where a rename elsewhere raced with a check
 
 
@@ -82,6 +83,22 @@ class Root:
         finally:
             os.close(above)
 
+    def chmod(self, path: RepoPath, mode: int) -> None:
+        """Set the mode of what is at `path` itself (`""`: the root), though it may not be read; a symlink has none (OSError)."""
+        if not path:
+            _chmod(self.fd, mode)
+            return
+        parent, _, name = path.rpartition("/")
+        above = self.open_dir(parent)
+        try:
+            fd = os.open(name, _ITSELF, dir_fd=above)
+            try:
+                _chmod(fd, mode)
+            finally:
+                os.close(fd)
+        finally:
+            os.close(above)
+
     def readlink(self, path: RepoPath) -> bytes:
         """The target of the symlink at `path`."""
         parent, _, name = path.rpartition("/")
@@ -104,6 +121,14 @@ class Root:
     def _open(self, path: RepoPath, flags: int) -> int:
         encoded = _clean(path)
         return _step_by_step(self.fd, encoded, flags) if self._by_steps else _openat2(self.fd, encoded, flags)
+
+
+def _chmod(fd: int, mode: int) -> None:
+    """A descriptor by O_PATH takes no fchmod(2), its link in /proc a chmod(2)."""
+    if hasattr(os, "O_PATH"):
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    else:
+        os.fchmod(fd, mode)
 
 
 def _be_like(fd: int, above: os.stat_result) -> None:

@@ -12,6 +12,10 @@ HARMLESS = (
 )  # fmt: skip
 """A hostile `.git/config` names programs to run: none of those that plumbing commands would use is left standing."""
 
+_NO_TRANSPORT = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+"""A partial clone fetches what it lacks by a program that its config names, and `protocol.ext.allow = always` there outdoes the
+`protocol.allow` above; nothing in a config outdoes these."""
+
 _PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 
 
@@ -20,16 +24,26 @@ def environment(cwd: str) -> dict[str, str]:
 
     GIT_INDEX_FILE, which `git commit` sets for its hooks, is relative to the top of the work tree and stays.
     """
-    found = {**os.environ, "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
+    found = {**harmless(), "LC_ALL": "C"}
     found |= {name: os.path.join(cwd, found[name]) for name in _PLACES if name in found}
     return found
+
+
+def harmless() -> dict[str, str]:
+    """Our environment, for a git that must not fetch anything."""
+    return {**os.environ, **_NO_TRANSPORT}
 
 
 def run(folder: str, words: Sequence[str], env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[bytes]":
     """Run a git command in a folder, whatever it answers. Raises UsageError where there is no git."""
     try:
         return subprocess.run(
-            ["git", *HARMLESS, *words], cwd=folder, env=env, capture_output=True, check=False, stdin=subprocess.DEVNULL
+            ["git", *HARMLESS, *words],
+            cwd=folder,
+            env=env or harmless(),
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError as error:
         raise UsageError("git is not installed, or not in PATH; install it, or leave out what needs it") from error

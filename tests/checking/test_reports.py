@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sarif_kit.validate import validation_errors
 
@@ -13,9 +13,9 @@ from guardd.checking.check import Problem
 from guardd.checking.excerpts import excerpt
 from guardd.checking.sarif import ABOUT, sarif
 
-PATHS = st.text(st.characters(exclude_characters="\0/"), min_size=1).map(lambda text: text + ".py") | st.binary(min_size=1).map(
-    lambda name: os.fsdecode(name.replace(b"\0", b"x").replace(b"/", b"y")) + ".py"
-)
+PATHS = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1).map(lambda text: text + ".py") | st.binary(
+    min_size=1
+).map(lambda name: os.fsdecode(name.replace(b"\0", b"x").replace(b"/", b"y")) + ".py")
 PROBLEMS = st.builds(Problem, PATHS, st.integers(0, 10_000), st.sampled_from([*ABOUT, "a-new-rule"]), st.text())
 
 EXCERPTS = {
@@ -42,6 +42,7 @@ def test_an_excerpt_is_two_harmless_lines(problem: Problem, content: bytes) -> N
     assert all(line.isprintable() and len(line) < 150 for line in found)
 
 
+@settings(max_examples=30)
 @given(st.lists(PROBLEMS, max_size=5))
 def test_sarif_is_valid_whatever_is_found(problems: list[Problem]) -> None:
     log = json.loads(json.dumps(sarif(problems, "/a folder/repo")))

@@ -166,6 +166,18 @@ def test_each_damaged_file_gets_the_newest_healthy_version_and_the_reason(world:
     assert "no file is damaged" in ask("restore --best --yes pkg/marked.py pkg/untouched.py", 3)
 
 
+def test_the_reason_for_a_file_that_stays_does_nothing_to_a_terminal(
+    world: World, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate(("a\x1b[31m\udcff.py", "a\x1b[31m\udcff.py.bak")):
+        (world.root / name).write_text(f"def ({number * '#'}\n")
+    ask("adopt")
+    assert run(["restore", "--best", "--yes"]) == 1
+    said = capsys.readouterr()
+    assert r"adopted backup a\x1b[31m\xff.py.bak does not parse" in said.err
+    assert "\x1b" not in said.err + said.out
+
+
 def test_imports_are_held_against_the_tree_as_it_will_be(world: World, ask: Ask) -> None:
     """The newest sound version of `user` asks for what no version of `lib` that goes back has: the one before it goes back."""
     world.write("lib.py", "def old():\n    return 1\n")

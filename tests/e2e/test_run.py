@@ -15,6 +15,7 @@ from tests.world import PROGRAMS, World, snapshot, some_of, wait_until
 
 from guardd.cli.main import run as guardctl
 from guardd.selection import SelectionRules
+from guardd.store.lock import restore_lock
 from guardd.store.store import Store
 
 _FOUNDING_FILES = 1381
@@ -331,3 +332,16 @@ def test_the_daemon_opens_no_incident_for_a_run_but_judges_what_a_dead_one_left(
     assert guarded.status()["run"] is None
     wait_until(lambda: guarded.incidents()[1]["state"] == "restored")
     assert len(guarded.incidents()) == 2
+
+
+def test_a_run_that_could_not_be_decided_says_how_it_is_taken_back(
+    guarded: World, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("guardd.recovery.restore._LOCK_WAIT_S", 0.05)  # half a minute is no test's patience
+    with Store(str(guarded.state)) as store, restore_lock(str(guarded.state), store.repos.all()[0].id) as lock:
+        assert lock.try_acquire()
+        code, _, said = here("run", "--", "sh", "-c", "echo '(' > pkg/c.py")
+    assert code == 1
+    assert "another restore" in said
+    assert "guardctl run --rollback 1" in said
+    assert here("run", "--rollback", "1")[0] == 0

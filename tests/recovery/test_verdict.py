@@ -28,6 +28,8 @@ _PROBLEM = Problem("a.py", 3, "import", "b has no 'c'")
         (_FINE, ["s/b.py", "s/a.py", "t.py"], [], [], Policy(protected=("s/",)),
          ["protected: s/a.py and 1 more changed without --allow-protected"]),
         (_FINE, ["s/a.py"], [], [], Policy(protected=("s/",), allow_protected=True), []),
+        (_FINE, ["s/\udcff\x1b[m.py"], [], [CommandRun("\udcff", 1, "")], Policy(protected=("s/",)),
+         [r"protected: s/\xff\x1b[m.py changed without --allow-protected", r"verify: \xff: exit 1"]),
         (_FINE, ["a.py"], [_PROBLEM], [], Policy(ignore_exit=True), ["new damage in 1 file: import (1)"]),
         (_FINE, ["a.py"], [], [CommandRun("x", 0, ""), CommandRun("y", 124, "")], Policy(), ["verify: y: exit 124"]),
         (Ended(2), ["a.py"], [_PROBLEM], [], Policy(), ["the command exited 2", "new damage in 1 file: import (1)"]),

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
@@ -92,12 +92,7 @@ class Facts:
     @classmethod
     def from_raw(cls, raw: dict[str, Any]) -> Self:
         """The facts out of a worker's document, which is used up."""
-        raw["imports"] = tuple(
-            [
-                Import(line, level, module, None if names is None else tuple(names), guarded)
-                for line, level, module, names, guarded in raw.get("imports", ())
-            ]
-        )
+        raw["imports"] = imports_from_raw(raw.get("imports", ()))
         for key in ("exports", "names", "unbound", "placed", "gives", "listed"):
             if (found := raw.get(key)) is not None:
                 raw[key] = frozenset(found)
@@ -106,6 +101,16 @@ class Facts:
                 raw[key] = frozenset([(name, line) for name, line in uses])
         raw["definitions"] = tuple(raw.get("definitions", ()))
         return cls(**raw)
+
+
+def imports_from_raw(raw: Iterable[Any]) -> tuple[Import, ...]:
+    """The imports out of a worker's document."""
+    return tuple(
+        [
+            Import(line, level, module, None if names is None else tuple(names), guarded)
+            for line, level, module, names, guarded in raw
+        ]
+    )
 
 
 UNKNOWN = '{"parses": null}'
@@ -144,12 +149,17 @@ class Parsers:
         with ThreadPoolExecutor(share, thread_name_prefix="guard-parse") as threads:
             list(threads.map(work, range(share)))
         self._used = time.monotonic()
-        return self._reconsidered(sources, found)
+        return self._reconsidered(sources, found, deadline)
 
-    def _reconsidered(self, sources: Sequence[bytes], found: list[str]) -> list[str]:
+    def _reconsidered(self, sources: Sequence[bytes], found: list[str], deadline: float | None) -> list[str]:
         """Our interpreter refuses syntax that is newer than it: what it refuses is asked of ruff, where there is one."""
         refused = [at for at, text in enumerate(found) if _may_be_newer_syntax(text) and len(sources[at]) <= _SECOND_OPINION_SIZE]
-        valid = accepted_by_ruff([sources[at] for at in refused]) if refused else []
+        left = _SECOND_OPINION_S if deadline is None else min(_SECOND_OPINION_S, deadline - time.monotonic())
+        if refused and left <= 0:
+            for at in refused:
+                found[at] = UNKNOWN
+            return found
+        valid = accepted_by_ruff([sources[at] for at in refused], left) if refused else []
         for at, is_valid in zip(refused, valid, strict=False):
             if is_valid:
                 found[at] = NEWER
@@ -226,7 +236,7 @@ def _read_line(descriptor: int, timeout_s: float) -> bytes:
     return line
 
 
-def accepted_by_ruff(sources: Sequence[bytes]) -> list[bool]:
+def accepted_by_ruff(sources: Sequence[bytes], timeout_s: float = _SECOND_OPINION_S) -> list[bool]:
     """Which of these sources ruff, as of the newest Python it knows, finds valid; none of them where there is no ruff.
 
     One process for all. `--isolated`: no config of the tree is read. Bytes that are no UTF-8 are not ruff's to judge.
@@ -250,7 +260,7 @@ def accepted_by_ruff(sources: Sequence[bytes]) -> list[bool]:
         ]
         command += ["--output-format", "json", "--target-version", newest_target(program), folder]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=_SECOND_OPINION_S, check=False, cwd=folder)
+            done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, cwd=folder)
             problems = json.loads(done.stdout)
         except (subprocess.TimeoutExpired, OSError, ValueError):
             return [False] * len(sources)

@@ -14,5 +14,5 @@ def annotation(one: Problem) -> str:
 
 def _escaped(text: str, marks: dict[str, str]) -> str:
     """With what the runner would take for its own escaped; bytes of no encoding become U+FFFD: the log is UTF-8."""
-    told = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    told = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     return "".join(marks.get(char, char) for char in told)

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from blake3 import blake3
 
 from guardd.analysis import sources
 from guardd.analysis.markers import Pattern
-from guardd.analysis.sources import Facts
+from guardd.analysis.sources import Facts, imports_from_raw
 from guardd.checking.marked import marked
 from guardd.detection.change import Change
 from guardd.detection.rules.encoding import Encoding
@@ -18,7 +17,7 @@ from guardd.detection.rules.syntax import Syntax
 
 UNDEFINED_NAME = "undefined-name"
 
-_VERSION = 2
+_VERSION = 3
 """Raise it when other things are said of a content."""
 
 _RULES = (NullBytes(), Encoding(), Syntax())
@@ -35,18 +34,37 @@ class Trouble(NamedTuple):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
 class Content:
-    """A content: its facts, without those that only a comparison of two needs, and what is wrong with it."""
+    """A content: its facts, without those that only a comparison of two needs, and what is wrong with it.
 
-    facts: Facts
-    troubles: tuple[Trouble, ...]
+    The facts are put together when they are asked for: of most files a check needs the imports alone.
+    """
+
+    __slots__ = ("_facts", "_raw", "imports", "repathed", "troubles")
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self._raw: dict[str, Any] = raw["facts"]
+        self._facts: Facts | None = None
+        self.imports = imports_from_raw(self._raw.get("imports", ())) if self._raw["parses"] else ()
+        self.repathed: bool = self._raw.get("repathed", False)
+        self.troubles = tuple([Trouble(*one) for one in raw["troubles"]])
+
+    @property
+    def facts(self) -> Facts:
+        """The facts."""
+        if self._facts is None:
+            self._facts = Facts.from_raw({**self._raw, "exports": self._raw.get("exports", "").split()})
+        return self._facts
 
     @classmethod
-    def from_json(cls, text: bytes | str) -> Self:
+    def from_json(cls, text: str) -> Self:
         """What `to_json` wrote."""
-        raw: dict[str, Any] = json.loads(text)
-        return cls(Facts.from_raw(raw["facts"]), tuple(Trouble(*one) for one in raw["troubles"]))
+        return cls(json.loads(text))
+
+    @classmethod
+    def all_from_json(cls, texts: Iterable[bytes]) -> list[Self]:
+        """What `to_json` wrote, of many contents: read as one document, in half of the time."""
+        return [cls(raw) for raw in json.loads(b"[" + b",".join(texts) + b"]")]
 
 
 def to_json(facts: str, troubles: Sequence[Trouble]) -> str:
@@ -56,6 +74,7 @@ def to_json(facts: str, troubles: Sequence[Trouble]) -> str:
         raw.pop(key, None)
     if "imports" in raw:  # of one that may fail, only the names that a star may bind count
         raw["imports"] = [one for one in raw["imports"] if not one[4] or one[3] == ["*"]]
+    raw["exports"] = " ".join(raw.get("exports", ()))  # read much faster than a list
     raw["names"] = sorted(_NAMES_THAT_IMPORTS_NEED.intersection(raw.get("names", ())))
     raw = {key: value for key, value in raw.items() if value or key in ("parses", "listed")}
     return json.dumps({"facts": raw, "troubles": troubles}, separators=(",", ":"))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
-from guardd.analysis.sources import UNKNOWN, VERSION, Facts, Parsers
+from guardd.analysis.sources import UNKNOWN, VERSION, Facts, Import, Parsers
 from guardd.analysis.undefined import undefined_names
 from guardd.checking.content import Content, Trouble, to_json, troubles_of, version_of
 from guardd.checking.trees import Tree
@@ -21,13 +21,14 @@ _PYTHON = (".py", ".pyi")
 class TreeFacts:
     """What is known of the files of trees. Without a store, or with one that cannot be written, nothing is kept for later.
 
-    `deadline` (time.monotonic): what was not parsed by then has unknown facts, and `in_time` turns false.
+    `deadline` (time.monotonic; may be moved): what was not parsed by then has unknown facts, and `in_time` turns false. It is for
+    those who want no more than facts, and soon: `troubles` may lack what is not known yet.
     """
 
     def __init__(self, parsers: Parsers, store: Store | None = None, deadline: float | None = None) -> None:
         self._parsers = parsers
         self._store = store
-        self._deadline = deadline
+        self.deadline = deadline
         self._known: dict[bytes, Content] = {}
         self._whole: dict[bytes, Facts] = {}
         self.in_time = True
@@ -41,13 +42,16 @@ class TreeFacts:
 
     def learn(self, tree: Tree, paths: Iterable[RepoPath]) -> None:
         """Look at these files of a tree, many at once: one by one they take much longer."""
+        self._look_at(tree, self.recall(tree, paths))
+
+    def recall(self, tree: Tree, paths: Iterable[RepoPath]) -> dict[bytes, RepoPath]:
+        """Remember what was kept of these files of a tree; the contents, each with a file, that are not known by now."""
         unknown = {hash_: path for hash_, path in _python(tree, paths).items() if hash_ not in self._known}
-        if not unknown:
-            return
-        for hash_, text in self._kept(unknown).items():
-            self._known[hash_] = Content.from_json(text)
+        kept = self._kept(unknown) if unknown else {}
+        for hash_, content in zip(kept, Content.all_from_json(kept.values()), strict=True):
+            self._known[hash_] = content
             del unknown[hash_]
-        self._look_at(tree, unknown)
+        return unknown
 
     def learn_whole(self, tree: Tree, paths: Iterable[RepoPath]) -> None:
         """Look at these files so closely that they can be compared with others."""
@@ -57,6 +61,16 @@ class TreeFacts:
         """The facts of one file, without those that a comparison needs; None where it is no Python, or cannot be read."""
         content = self._content(tree, path)
         return content.facts if content is not None else None
+
+    def imports(self, tree: Tree, path: RepoPath) -> tuple[Import, ...]:
+        """The imports of one file, without those that may fail; none of one that does not parse."""
+        content = self._content(tree, path)
+        return content.imports if content is not None else ()
+
+    def is_repathed(self, tree: Tree, path: RepoPath) -> bool:
+        """Whether one file changes where its imports start from."""
+        content = self._content(tree, path)
+        return content is not None and content.repathed
 
     def whole(self, tree: Tree, path: RepoPath) -> Facts | None:
         """All facts of one file; None as in `of`."""
@@ -111,25 +125,27 @@ class TreeFacts:
         found = {hash_: text.decode() for hash_, text in stored.items()}
         unparsed = {hash_: content for hash_, content in contents.items() if hash_ not in found}
         if unparsed:
-            answers = self._parsers.ask(list(unparsed.values()), self._deadline)
+            answers = self._parsers.ask(list(unparsed.values()), self.deadline)
             found |= dict(zip(unparsed, answers, strict=True))
         return found
 
     def _take(self, contents: Mapping[bytes, bytes], texts: Mapping[bytes, str], *, whole: bool) -> None:
-        all_facts = {hash_: Facts.from_json(text) for hash_, text in texts.items()}
-        undefined = undefined_names({hash_: (contents[hash_], facts) for hash_, facts in all_facts.items()})
+        found = {hash_: Facts.from_json(text) for hash_, text in texts.items()}
+        if whole:
+            self._whole |= found
+        if self.deadline is not None:
+            late = {hash_ for hash_, text in texts.items() if text == UNKNOWN}
+            self.in_time = self.in_time and not late
+            self._known |= {hash_: Content.from_json(to_json(text, ())) for hash_, text in texts.items()}
+            self._keep({}, {hash_: text for hash_, text in texts.items() if hash_ not in late})  # to be asked again some day
+            return
+        undefined = undefined_names({hash_: (contents[hash_], facts) for hash_, facts in found.items()})
         told: dict[bytes, str] = {}
-        for hash_, facts in all_facts.items():
+        for hash_, facts in found.items():
             troubles = tuple(troubles_of(contents[hash_], facts, self._markers, undefined.get(hash_, ())))
             told[hash_] = to_json(texts[hash_], troubles)
             self._known[hash_] = Content.from_json(told[hash_])
-            if whole:
-                self._whole[hash_] = facts
-        if self._deadline is not None:  # what is not known may be for want of time: to be asked again some other day
-            late = {hash_ for hash_, text in texts.items() if text == UNKNOWN}
-            self.in_time = self.in_time and not late
-            told = {hash_: text for hash_, text in told.items() if hash_ not in late}
-        self._keep(told, {hash_: texts[hash_] for hash_ in told})
+        self._keep(told, texts)
 
     def _keep(self, told: Mapping[bytes, str], texts: Mapping[bytes, str]) -> None:
         """Whole facts are kept of what the store holds, so that they go with it."""

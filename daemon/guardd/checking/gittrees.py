@@ -68,7 +68,8 @@ class Git:
             f"{printable(root)} is in no git repo; leave out what needs one",
             self._env,
         )
-        self._hash = hashlib.sha256 if said.strip() == b"sha256" else hashlib.sha1
+        self.format = said.decode().strip()
+        self._hash = hashlib.sha256 if self.format == "sha256" else hashlib.sha1
 
     def address(self, content: bytes) -> bytes:
         """The object id that git gives to a content (gitformat-pack(5): the header is part of what is hashed)."""

@@ -38,15 +38,19 @@ class Resolution:
 
     def missing(self, path: RepoPath) -> Iterator[tuple[Missing, Import]]:
         """What the imports of a file ask for and do not get."""
-        yield from self.missing_to(path, self.facts_of(path))
+        return self._missing_of(path, self.facts.imports(self.tree, path), repathed=self.facts.is_repathed(self.tree, path))
 
     def missing_to(self, path: RepoPath, known: Facts | None) -> Iterator[tuple[Missing, Import]]:
         """The same for a file of these facts, whatever is at its place in the tree."""
+        imports = known.imports if known is not None and known.parses else ()
+        return self._missing_of(path, imports, repathed=known is not None and known.repathed)
+
+    def _missing_of(self, path: RepoPath, imports: Iterable[Import], *, repathed: bool) -> Iterator[tuple[Missing, Import]]:
         folder = path.rpartition("/")[0]
-        for one in known.imports if known is not None and known.parses else ():
+        for one in imports:
             if one.guarded:
                 continue
-            key = (folder, one.level, one.module, one.names, known is not None and known.repathed, path.endswith(".pyi"))
+            key = (folder, one.level, one.module, one.names, repathed, path.endswith(".pyi"))
             missing = self._missing.get(key)  # neighbours import alike, and their folder decides where an import leads
             if missing is None:
                 missing = self.modules.missing(path, one)

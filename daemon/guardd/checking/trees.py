@@ -3,19 +3,21 @@
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Protocol
 
 from guardd.beneath import Root
+from guardd.capture.reading import RACY_NS, key_of
 from guardd.capture.scanning import scan
+from guardd.checking.memory import Look, Memory
 from guardd.checking.outside import Outside
 from guardd.errors import GuardError, UsageError
 from guardd.escaping import printable
 from guardd.model import RepoPath
 from guardd.selection import Selection, SelectionRules, is_canary
 from guardd.store.codec import digest
-from guardd.store.repos import Repo
 from guardd.store.store import Store
 from guardd.store.trees import blobs_at
 
@@ -67,19 +69,15 @@ class LogTree:
 class DiskTree:
     """The tree on disk, read when first asked for. `unread` and `too_large` tell what was not, and why.
 
-    `guarded` is its repo in a store: files that have not changed since they were captured need not be read.
+    With a `memory`, files that have not changed since the look that it recalls are not read for their addresses.
     """
 
     def __init__(
-        self,
-        root: str,
-        selection: Selection,
-        guarded: tuple[Store, Repo] | None = None,
-        address: Callable[[bytes], bytes] = digest,
+        self, root: str, selection: Selection, memory: Memory | None = None, address: Callable[[bytes], bytes] = digest
     ) -> None:
         self._root = root
         self._selection = selection
-        self._guarded = guarded if address is digest else None
+        self._memory = memory
         self._address = address
         self.unread: dict[RepoPath, str] = {}
         self.too_large: dict[RepoPath, str] = {}
@@ -91,36 +89,34 @@ class DiskTree:
 
     @cached_property
     def _blobs(self) -> dict[RepoPath, bytes]:
-        keys: dict[RepoPath, bytes | None] = {}
-        heads: dict[RepoPath, bytes] = {}
-        if self._guarded is not None:
-            store, repo = self._guarded
-            heads = blobs_at(store, repo.id)
-            keys = {path: key for path, key in store.log.keys(repo.id).items() if path in heads}
-        found = scan(self._root, self._selection, keys)
+        known = self._memory.recall() if self._memory is not None else Look()
+        found = scan(self._root, self._selection, known.keys)
         self.unread |= found.unreadable
-        changed = {one.path for one in found.differing}
-        gone = {one.path for one in found.missing}
-        blobs = {
-            path: heads[path] for path in keys if path not in changed and path not in gone and self._selection.wants(path)
-        }  # fmt: skip
+        stale = {one.path for one in (*found.differing, *found.missing)}
+        now = Look()
+        for path, key in known.keys.items():
+            if path not in stale and self._selection.wants(path):
+                now.keys[path], now.addresses[path] = key, known.addresses[path]
         with self._open() as root:
-            for path in changed:
-                content = self._look(root, path)
-                if content is not None:
-                    blobs[path] = self._address(content)
-        return {path: blobs[path] for path in sorted(blobs) if not is_canary(path)}
+            for one in found.differing:
+                seen = self._look(root, one.path)
+                if seen is not None:
+                    content, now.keys[one.path] = seen
+                    now.addresses[one.path] = self._address(content)
+        if self._memory is not None and stale:
+            self._memory.keep(now)
+        return {path: now.addresses[path] for path in sorted(now.addresses) if not is_canary(path)}
 
     def read(self, path: RepoPath) -> bytes:
         """A file's content, from the disk. Raises GuardError where it is not what it was."""
         with self._open() as root:
-            content = self._look(root, path)
-        if content is None or self._address(content) != self._blobs[path]:
+            seen = self._look(root, path)
+        if seen is None or self._address(seen[0]) != self._blobs[path]:
             raise GuardError(f"{printable(path)} changed while it was checked; run the check again")
-        return content
+        return seen[0]
 
-    def _look(self, root: Root, path: RepoPath) -> bytes | None:
-        """A regular file's content; None for what is no such file, or cannot be read, which `unread` tells then.
+    def _look(self, root: Root, path: RepoPath) -> tuple[bytes, bytes | None] | None:
+        """A regular file's content, and its key where that can be trusted; None for what is no file, or cannot be read.
 
         Not proven to be of one moment, as a capture's reads are: that takes twice as long.
         """
@@ -138,7 +134,8 @@ class DiskTree:
                 self.too_large[path] = f"larger than max_file_size ({self._selection.rules.max_file_size} bytes)"
                 return None
             with open(fd, "rb", buffering=0, closefd=False) as file:
-                return file.readall()
+                is_racy = time.time_ns() - max(about.st_mtime_ns, about.st_ctime_ns) < RACY_NS
+                return file.readall(), None if is_racy else key_of(about).pack()
         except OSError as error:
             self.unread[path] = error.strerror or str(error)
             return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.output import colors, emit, files, say, warn
+from guardd.cli.output import colors, emit, files, say, warn, whoever_reads
 from guardd.cli.paths import choose
 from guardd.cli.progress import bar
 from guardd.errors import Exit, GuardError, StoreError, UsageError
@@ -19,6 +19,7 @@ from guardd.escaping import printable
 
 if TYPE_CHECKING:
     from guardd.checking.check import Conditions, Problem
+    from guardd.checking.memory import Memory
     from guardd.checking.trees import Tree
     from guardd.config.settings import RepoSettings, Settings
     from guardd.store.repos import Repo
@@ -76,9 +77,11 @@ def command(
             found += _imported(context, repo, about, modules, critical=chosen is None)
         found = sorted((one for one in found if one.rule not in ignore), key=lambda one: (one.path, one.line, one.rule))
         missed = _unread(context, after, chosen)
-        _show(context, form, found, after)
+        with whoever_reads():
+            _show(context, form, found, after)
     count = len(after.blobs() if chosen is None else chosen)
-    _sum_up(context, found, count, time.monotonic() - begun)
+    with whoever_reads():
+        _sum_up(context, found, count, time.monotonic() - begun)
     return Exit.PARTIAL if found or missed else Exit.DONE
 
 
@@ -154,22 +157,29 @@ def _trees(
     context: Context, store: "Store | None", repo: "Repo", about: "RepoSettings | None", *, staged: bool, against: str | None
 ) -> "Iterator[tuple[Tree | None, Tree]]":
     """The tree to hold it against, and the tree to check."""
+    from guardd.checking.trees import DiskTree
     from guardd.selection import Selection
 
     selection = Selection(repo.path, about.selection_rules() if about else repo.rules)
-    if staged or against is not None:
-        from guardd.checking.gittrees import Git
-        from guardd.checking.trees import DiskTree
-
-        with Git(repo.path, selection, context.cwd) as git:
-            if against is not None:
-                yield git.revision(against), DiskTree(repo.path, selection, address=git.address)
-            else:
-                yield git.head(), git.index()
+    if not staged and against is None:
+        yield None, DiskTree(repo.path, selection, _memory(store, repo))
         return
-    from guardd.checking.trees import DiskTree
+    from guardd.checking.gittrees import Git
 
-    yield None, DiskTree(repo.path, selection, (store, repo) if store is not None and repo.id else None)
+    with Git(repo.path, selection, context.cwd) as git:
+        if against is not None:
+            yield git.revision(against), DiskTree(repo.path, selection, _memory(store, repo, git.format), git.address)
+        else:
+            yield git.head(), git.index()
+
+
+def _memory(store: "Store | None", repo: "Repo", how: str = "") -> "Memory | None":
+    """Where it is remembered how the files were; `how` names git's way to address contents."""
+    from guardd.checking.memory import CheckMemory, LogMemory
+
+    if store is None:
+        return None
+    return LogMemory(store, repo) if repo.id and not how else CheckMemory(store, repo.path, how)
 
 
 def _check(

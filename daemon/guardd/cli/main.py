@@ -9,6 +9,7 @@ import click
 
 from guardd import __version__
 from guardd.cli.context import Context, common_options
+from guardd.cli.output import mute
 from guardd.errors import ConfigError, Exit, GuardError
 from guardd.escaping import one_line
 
@@ -121,7 +122,7 @@ def run(args: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _complain(context, "interrupted", Exit.INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing to say to it
+        mute()  # the reader left: nothing to say to it
         return Exit.DONE
     except OSError as error:
         return _complain(context, f"{error.filename or 'system'}: {error.strerror or error}", Exit.PARTIAL)
@@ -133,5 +134,8 @@ def _complain(context: Context, message: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    click.echo(f"guardctl: {one_line(message)}", err=True)
+    try:
+        click.echo(f"guardctl: {one_line(message)}", err=True)
+    except OSError:  # no one is there to read it
+        mute()
     return code

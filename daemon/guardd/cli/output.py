@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
 import click
@@ -26,6 +27,31 @@ def say(context: Context, text: str = "", **style: bool | str) -> None:
 def warn(context: Context, text: str) -> None:
     """Print a line on stderr that does not end the command."""
     click.echo(f"guardctl: {text}", err=True)
+
+
+def tell(context: Context, text: str) -> None:
+    """Print a line on stderr in the middle of work that goes on whether anyone hears of it or not."""
+    with suppress(OSError):  # the terminal is gone, the reader of a pipe left
+        warn(context, text)
+
+
+@contextmanager
+def whoever_reads() -> Iterator[None]:
+    """The last words of a command: that no one reads them to their end changes nothing of its exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError:
+        mute()
+
+
+def mute() -> None:
+    """The reader left: nothing is said to anyone any more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or never open
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def colors(context: Context) -> bool | None:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from guardd.cli.context import Context
 
@@ -20,11 +20,18 @@ def bar(context: Context, what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import Progress  # 56 ms: only where a person watches
 
     begun = time.monotonic()
-    with Progress(console=Console(stderr=True), transient=True, disable=False, auto_refresh=False) as shown:
-        task = shown.add_task(what, visible=False)
+    shown = Progress(console=Console(stderr=True), transient=True, disable=False, auto_refresh=False)
+    task = shown.add_task(what, visible=False)
 
-        def on_progress(done: int, total: int) -> None:
-            late = time.monotonic() - begun > _PATIENCE_S
+    def on_progress(done: int, total: int) -> None:
+        late = time.monotonic() - begun > _PATIENCE_S
+        with suppress(OSError):  # the terminal may go away in the middle; what is measured here goes on
             shown.update(task, completed=done, total=total, visible=late, refresh=late)
 
+    with suppress(OSError):
+        shown.start()
+    try:
         yield on_progress
+    finally:
+        with suppress(OSError):
+            shown.stop()

@@ -14,10 +14,11 @@ import click
 
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
-from guardd.cli.output import warn
+from guardd.cli.output import tell, whoever_reads
 from guardd.cli.progress import bar
 from guardd.cli.ran import tell_of_interrupted
 from guardd.errors import Exit, GuardError, NothingMatched, UsageError
+from guardd.escaping import printable
 
 if TYPE_CHECKING:
     from guardd.checking.check import Conditions
@@ -82,7 +83,8 @@ def command(
         capture(context)
         transaction = Transaction(context.store, context.repo, shlex.join(words), policy, how, critical)
         told = _transact(context, transaction, words, leave_running=leave_running)
-    report(context, told)
+    with whoever_reads():
+        report(context, told)
     interrupted = told.ended is None or (told.ended.interrupted and not told.ended.told_to_stop)
     if interrupted:
         return Exit.INTERRUPTED
@@ -119,14 +121,18 @@ class _ToldToStop(KeyboardInterrupt):
     """A SIGTERM or SIGHUP while no command was there to hand it on to."""
 
 
+class _NothingRun(UsageError):
+    """The command could not be started: there is nothing to decide."""
+
+
 def _transact(context: Context, transaction: "Transaction", words: Sequence[str], *, leave_running: bool) -> Told:
     begun = time.monotonic()
     with _stoppable(), transaction.begun():
         try:
             told = _carry_through(context, transaction, words, leave_running=leave_running)
+        except _NothingRun:
+            raise
         except (GuardError, OSError) as error:
-            if isinstance(error, UsageError):
-                raise
             raise _undecided(transaction, error) from error
     told.seconds = time.monotonic() - begun
     return told
@@ -163,11 +169,11 @@ def _run_command(context: Context, transaction: "Transaction", words: Sequence[s
 
     try:
         return carry_out_command(
-            words, stdout_to_stderr=context.json, leave_running=leave_running, say=lambda text: warn(context, text)
+            words, stdout_to_stderr=context.json, leave_running=leave_running, say=lambda text: tell(context, text)
         )
     except NotStarted as error:
         transaction.forget()
-        raise UsageError(f"{words[0]}: {error.strerror} (126); nothing was run") from error
+        raise _NothingRun(f"{words[0]}: {error.strerror} (126); nothing was run") from error
 
 
 def _wants_back(context: Context, count: int) -> bool:
@@ -175,7 +181,7 @@ def _wants_back(context: Context, count: int) -> bool:
         return True
     try:
         return click.confirm(f"The command was interrupted. Roll back {count:,} changed files?", default=True, err=True)
-    except click.Abort:
+    except (click.Abort, OSError):  # no answer, or the terminal is gone
         return True
 
 
@@ -186,7 +192,7 @@ def _undecided(transaction: "Transaction", error: Exception) -> GuardError:
         f"run {transaction.run.id} is neither kept nor rolled back: 'guardctl run --rollback {transaction.run.id}' takes it back"
     )
     found = GuardError(f"{message}; {way_out}")
-    found.exit_code = error.exit_code if isinstance(error, GuardError) else Exit.PARTIAL
+    found.exit_code = error.exit_code if isinstance(error, GuardError) and error.exit_code != Exit.USAGE else Exit.PARTIAL
     return found
 
 
@@ -232,15 +238,24 @@ def _roll_back_earlier(context: Context, run_id: int) -> int:
     from guardd.cli.run_report import report_rolled_back
     from guardd.recovery.rollback import roll_back_run
     from guardd.recovery.transaction import sole_runner
+    from guardd.recovery.writers import begun_since
+    from guardd.store.runs import RunState
 
     with sole_runner(context.store, context.repo):
         _earlier(context, run_id)
-        capture(context, must_be_there=False)
+        capture(context)
         run = _earlier(context, run_id)
         begun = time.monotonic()
         with _undisturbed(), bar(context, "rolling back") as progress:
             back = roll_back_run(context.store, context.repo, run, lambda done: progress(done, run.files))
-        report_rolled_back(context, _earlier(context, run_id), back, time.monotonic() - begun)
+        if run.state is RunState.INTERRUPTED and (at_work := begun_since(context.repo.path, run.from_ns)):
+            names = "; ".join(map(printable, at_work))
+            tell(
+                context,
+                f"begun since run {run_id}, still at work here, and free to change more: {names}; then look with 'guardctl log'",
+            )
+        with whoever_reads():
+            report_rolled_back(context, _earlier(context, run_id), back, time.monotonic() - begun)
     return Exit.PARTIAL if back.unrestored else Exit.DONE
 
 

@@ -8,7 +8,7 @@ import click
 
 from guardd.cli.context import Context
 from guardd.cli.output import colors, emit, files
-from guardd.escaping import printable
+from guardd.escaping import one_line, printable
 from guardd.recovery.verdict import how_it_ended
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _lines(context: Context, told: "Told") -> Iterator[str]:
         yield from _beside(told)
     if told.verdict.reasons:
         yield click.style("not fit to be kept:" if told.back else "kept, as you said, although:", fg="red", bold=True)
-        yield from (f"  - {printable(reason)}" for reason in told.verdict.reasons)
+        yield from (f"  - {one_line(reason)}" for reason in told.verdict.reasons)
         yield from _findings(context, told)
         yield from _verify_output(told)
     if told.back is not None:
@@ -148,7 +148,7 @@ def _back_lines(back: "RolledBack", run: "Run", seconds: float) -> Iterator[str]
         yield click.style(what, fg="green", bold=True)
     else:
         yield click.style(f"rolled back {files(count)}; {files(len(back.unrestored))} NOT:", fg="red", bold=True)
-        yield from (f"  {printable(path)}: {reason}" for path, reason in back.report.skipped + back.report.failed)
+        yield from (f"  {printable(path)}: {one_line(reason)}" for path, reason in back.report.skipped + back.report.failed)
         yield from (f"  {printable(path)}: it is not what was written; something changed it again" for path in back.wrong)
         if back.report.failed:
             yield f"what is left: guardctl run --rollback {run.id}"

@@ -14,7 +14,7 @@ from guardd.cli.context import Context
 from guardd.cli.output import emit, files, iso, say, when
 from guardd.cli.progress import bar
 from guardd.errors import ConfigError, Exit, UsageError
-from guardd.escaping import printable
+from guardd.escaping import one_line, printable
 from guardd.recovery.patches import Contents, patch
 from guardd.recovery.plan import Action, Item, Plan
 from guardd.recovery.restore import Report, carry_out
@@ -216,11 +216,11 @@ def _report(
         emit(context, {**document, **_sources(plan)})
         return
     for path, reason in report.failed:
-        click.echo(f"guardctl: {printable(path)}: {reason}", err=True)
+        click.echo(f"guardctl: {printable(path)}: {one_line(reason)}", err=True)
     if dry_run:
         return
     for path, reason in report.skipped:
-        click.echo(f"guardctl: {printable(path)} skipped: {reason}", err=True)
+        click.echo(f"guardctl: {printable(path)} skipped: {one_line(reason)}", err=True)
     if report.restore_id is None:
         return
     failed = f", {len(report.failed)} FAILED" if report.failed else ""
@@ -253,10 +253,11 @@ def _say_verified(context: Context, verified: Verified) -> None:
 
 def _say_imports(context: Context, imports: ImportCounts | None) -> None:
     if imports is None:
-        say(context, "imports: not checked in time")
+        say(context, "imports: not checked in time; 'guardctl check' takes its time")
         return
     where = "in the whole tree" if imports.whole_tree else "in these files (the rest was not checked in time)"
-    say(context, f"imports that lead nowhere {where}: {imports.before} before, {imports.after} now")
+    before = "unknown" if imports.before is None else imports.before
+    say(context, f"imports that lead nowhere {where}: {before} before, {imports.after} now")
     for path, what in imports.new[:_SHOWN]:
         say(context, f"    {printable(path)}: {printable(what)}", fg="red")
     if len(imports.new) > _SHOWN:

@@ -12,7 +12,7 @@ import signal
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -67,8 +67,9 @@ def carry_out_command(
     A first SIGINT is handed on, a second kills the command. `say` hears of what takes its time.
     """
     with _adopting(), _Signals() as signals, _Terminal() as terminal:
+        before = frozenset(descendants(os.getpid()))
         pid = _start(words, stdout_to_stderr=stdout_to_stderr)
-        return _Watch(pid, signals, terminal, say, patience).until_over(leave_running=leave_running)
+        return _Watch(pid, before, signals, terminal, say, patience).until_over(leave_running=leave_running)
 
 
 def _start(words: Sequence[str], *, stdout_to_stderr: bool) -> int:
@@ -82,9 +83,16 @@ def _start(words: Sequence[str], *, stdout_to_stderr: bool) -> int:
 
 class _Watch:
     def __init__(
-        self, pid: int, signals: "_Signals", terminal: "_Terminal", say: Callable[[str], None], patience: Patience
+        self,
+        pid: int,
+        before: frozenset[int],
+        signals: "_Signals",
+        terminal: "_Terminal",
+        say: Callable[[str], None],
+        patience: Patience,
     ) -> None:
         self._pid = pid
+        self._before = before
         self._signals = signals
         self._terminal = terminal
         self._say = say
@@ -197,8 +205,8 @@ class _Watch:
                 os.kill(pid, signal.SIGCONT)
 
     def _behind(self) -> dict[int, str]:
-        """Pid -> command line of everything that the command started and that lives."""
-        found = descendants(os.getpid())
+        """Pid -> command line of everything that the command started and that lives; what we had started before is not its."""
+        found = descendants(os.getpid(), self._before)
         if found or sys.platform == "linux":
             return found
         try:  # no /proc: only the group can be asked
@@ -208,11 +216,14 @@ class _Watch:
         return {self._pid: f"process group {self._pid}"}
 
 
-def descendants(of: int) -> dict[int, str]:
-    """Pid -> command line of all living processes below one, as /proc tells it; empty where there is none."""
+def descendants(of: int, but: Collection[int] = ()) -> dict[int, str]:
+    """Pid -> command line of all living processes below one, as /proc tells it; empty where there is none.
+
+    Those in `but`, and all below them, are left out.
+    """
     parents: dict[int, int] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        if name.isdigit():
+        if name.isdigit() and int(name) not in but:
             with suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
                 state, parent = file.read().rpartition(b")")[2].split()[:2]
                 if state not in (b"Z", b"X"):

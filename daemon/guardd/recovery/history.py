@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Self
 
 from guardd.errors import GuardError, UsageError
+from guardd.gitcommand import HARMLESS, harmless
 from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
-from guardd.recovery.sources import HARMLESS, CatFile, git_output
+from guardd.recovery.sources import CatFile, git_output
 
 _MOST_COMMITS = 5000
 _MOST_S = 20.0
@@ -116,7 +117,13 @@ class GitHistory:
         deadline = time.monotonic() + _MOST_S
         command = ["git", *HARMLESS, *words]
         process = subprocess.Popen(
-            command, cwd=self._root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            command,
+            cwd=self._root,
+            env=harmless(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
         )
         try:
             if process.stdout is None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from guardd.errors import GuardError, UsageError
+from guardd.gitcommand import HARMLESS, harmless
 from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
 
@@ -15,12 +16,6 @@ _UNDER_WAY = {
     "rebase-merge": "rebase", "rebase-apply": "rebase", "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert", "BISECT_LOG": "bisect",
 }  # fmt: skip
-
-HARMLESS = (
-    "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never",
-    "--no-optional-locks", "--no-pager", "--literal-pathspecs",
-)  # fmt: skip
-"""A hostile `.git/config` names programs to run: none of those that these commands would use is left standing."""
 
 
 def git_files(root: str, rev: str, wanted: Callable[[RepoPath], bool]) -> Iterator[tuple[RepoPath, int, bytes]]:
@@ -91,7 +86,7 @@ class CatFile:
 
     def __init__(self, root: str) -> None:
         command = ["git", *HARMLESS, "cat-file", "--batch"]
-        self._process = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(command, cwd=root, env=harmless(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def read(self, object_id: str) -> bytes:
         """The content of an object. Raises GuardError."""
@@ -129,7 +124,9 @@ def git_output(root: str, *words: str, error: str) -> bytes:
 
 def _run(root: str, words: list[str]) -> "subprocess.CompletedProcess[bytes]":
     try:
-        return subprocess.run(["git", *HARMLESS, *words], cwd=root, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            ["git", *HARMLESS, *words], cwd=root, env=harmless(), capture_output=True, check=False, stdin=subprocess.DEVNULL
+        )
     except FileNotFoundError as error:
         raise UsageError("git is not installed: --merge and --from git:REV need it; leave them out or install git") from error
 

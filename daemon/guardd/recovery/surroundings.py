@@ -16,7 +16,7 @@ Key = tuple[int, int, int]
 class Surroundings:
     """Directories with their modes, and files of no interest to guard with their keys (inode, size, mtime).
 
-    Excluded directories, environments and `.git` are passed over.
+    `""` is the repo itself. Excluded directories, environments and `.git` are passed over.
     """
 
     folders: dict[RepoPath, int] = field(default_factory=dict)
@@ -26,6 +26,8 @@ class Surroundings:
 def look_around(root: str, selection: Selection) -> Surroundings:
     """One stat pass over the tree, symlinks not followed; what cannot be read is left out."""
     found = Surroundings()
+    with suppress(OSError):
+        found.folders[""] = stat.S_IMODE(os.stat(root).st_mode)
     pending = [""]
     while pending:
         folder = pending.pop()
@@ -67,8 +69,7 @@ def put_back_folders(root: Root, before: Surroundings, now: Surroundings) -> Non
     for path, mode in sorted(before.folders.items()):
         if now.folders.get(path) != mode:
             with suppress(OSError):
-                fd = root.open_dir(path, create=True)
-                try:
-                    os.fchmod(fd, mode)
-                finally:
-                    os.close(fd)
+                if path not in now.folders:
+                    os.close(root.open_dir(path, create=True))
+            with suppress(OSError):
+                root.chmod(path, mode)

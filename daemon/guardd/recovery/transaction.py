@@ -1,15 +1,17 @@
 """A bulk command as a transaction: what it changed is kept if nothing speaks against it, else put back, byte for byte."""
 
 import os
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from guardd import clock
 from guardd.analysis.sources import Parsers
 from guardd.beneath import Root
 from guardd.capture.capturer import Capturer
+from guardd.capture.reading import Trouble
 from guardd.checking.check import Conditions, Problem, problems
 from guardd.checking.facts import TreeFacts
 from guardd.checking.trees import LogTree
@@ -22,6 +24,7 @@ from guardd.model import (
     Finding,
     Incident,
     IncidentState,
+    Kind,
     Origin,
     RepoPath,
     Severity,
@@ -40,6 +43,9 @@ from guardd.store.log import Passage
 from guardd.store.repos import Repo
 from guardd.store.runs import Outcome, Run, RunState
 from guardd.store.store import Store
+
+_TICK_NS = 20_000_000
+"""The kernel's clock for files is behind by up to a tick."""
 
 _LOCK_WAIT_S = 1.0
 """`status` and the daemon look whether a run lives by holding its lock for an instant."""
@@ -77,6 +83,8 @@ class Transaction:
         self._changed = Changed({})
         self._passages: dict[RepoPath, Passage] = {}
         self._around = Surroundings()
+        self._hidden: dict[RepoPath, int] = {}
+        self._theirs: set[RepoPath] = set()
         self._to_seq = 0
         self._ended: Ended | None = None
         self._verdict = Verdict(())
@@ -106,7 +114,7 @@ class Transaction:
     def look(self, ended: Ended | None) -> Changed:
         """The command has ended (None: no one knows how): capture what it left, and say what it changed."""
         self._ended = ended
-        self._capture(Origin.RUN)
+        self._hidden = self._capture(Origin.RUN)
         self._to_seq = self._store.log.last_seq()
         self._changed = self._changes()
         return self._changed
@@ -119,7 +127,7 @@ class Transaction:
         changed = self._changed.paths
         found = self._problems() if changed and closely else []
         is_empty = not self._store.log.keys(self._repo.id)
-        reasons = objections(self._ended, changed, found, (), self._policy, is_empty=is_empty)
+        reasons = objections(self._ended, changed, found, (), self._policy, is_empty=is_empty, hidden=sorted(self._hidden))
         verified: list[CommandRun] = []
         if not reasons:
             timeout_s = self._policy.verify_timeout_s
@@ -159,6 +167,8 @@ class Transaction:
     def roll_back(self, on_progress: Callable[[int], None] = lambda done: None) -> tuple[Run, RolledBack]:
         """What the command changed is put back, byte for byte. What others wrote since is theirs, and stays."""
         self._capture(Origin.SCAN)
+        if self._hidden:
+            self._open_up()
         made = self._passages
         self._changed = self._changes()
         passages = [one for one in self._passages.values() if one.path in self._changed.paths]
@@ -216,15 +226,46 @@ class Transaction:
 
     # -- the disk -----------------------------------------------------------------------------------------------
 
-    def _capture(self, origin: Origin) -> None:
+    def _capture(self, origin: Origin) -> dict[RepoPath, int]:
+        """Bring the log up to the disk; what was made unreadable since the run began, with the mode to read it in."""
         if not os.path.lexists(self._repo.path):  # the command took all of it away
             os.makedirs(self._repo.path)
             os.chmod(self._repo.path, self._mode)
         capturer = Capturer(self._store, self._repo, self._selection)
         try:
-            capturer.scan(origin)
+            found, looked = capturer.scan(origin)
         finally:
             capturer.close()
+        unseen = {path for path, trouble in looked.troubled.items() if trouble is Trouble.UNREADABLE} | found.unreadable.keys()
+        return {path: mode for path in unseen if (mode := self._mode_to_read(path)) is not None}
+
+    def _mode_to_read(self, path: RepoPath) -> int | None:
+        """The mode that what is hidden had before the run; of what was not there one to read it in; None: hidden before."""
+        try:
+            about = os.lstat(os.path.join(self._repo.path, path))
+        except OSError:
+            return None
+        if about.st_ctime_ns < self.run.from_ns - _TICK_NS:
+            return None
+        if stat.S_ISDIR(about.st_mode):
+            return self._around.folders.get(path, 0o700)
+        head = self._store.log.head(self._repo.id, path).state
+        return head.mode if head.kind is Kind.FILE else 0o600
+
+    def _open_up(self) -> None:
+        """Make readable what the command hid from us, and take what is in it for the command's, up to any depth."""
+        self._theirs |= {one.path for one in self._store.log.passages(self._repo.id, self._to_seq)}
+        hidden = self._hidden
+        while hidden:
+            with Root(self._repo.path) as root:
+                for path, mode in hidden.items():
+                    with suppress(OSError):
+                        root.chmod(path, mode)
+            before, hidden = hidden, self._capture(Origin.RUN)
+            if hidden.keys() <= before.keys():  # nothing more can be done
+                break
+        self._to_seq = self._store.log.last_seq()
+        self._changed = self._changes()
 
     def _put_back_folders(self) -> None:
         with Root(self._repo.path) as root:
@@ -235,6 +276,7 @@ class Transaction:
         found = self._store.log.passages(self._repo.id, self.run.from_seq)
         self._passages = {one.path: one for one in found if not is_canary(one.path)}
         foreign = {one.path for one in self._passages.values() if one.head.seq > self._to_seq}
+        foreign |= self._theirs & self._passages.keys()
         foreign |= self._writers.others() & self._passages.keys()
         paths = {}
         for one in self._passages.values():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from signal import Signals
 
 from guardd.checking.check import Problem
+from guardd.escaping import one_line
 from guardd.model import RepoPath
 from guardd.recovery.command import Ended
 from guardd.recovery.verify import CommandRun
@@ -41,10 +42,11 @@ def objections(
     policy: Policy,
     *,
     is_empty: bool = False,
+    hidden: Sequence[RepoPath] = (),
 ) -> tuple[str, ...]:
     """Everything that speaks against keeping what a command changed. Pure. `ended` None: it never came to its end.
 
-    `is_empty`: no file is left that guard keeps.
+    `is_empty`: no file is left that guard keeps; `hidden`: files and directories that the command made unreadable for us.
     """
     reasons = []
     if ended is not None and ended.told_to_stop:
@@ -55,6 +57,9 @@ def objections(
         reasons.append(f"the command {how_it_ended(ended.exit)}")
     if is_empty and changed:
         reasons.append("none of the files that guard keeps is left")
+    if hidden:
+        more = f" and {len(hidden) - 1:,} more" if len(hidden) > 1 else ""
+        reasons.append(f"unreadable now, so it cannot be checked: {hidden[0] or 'the repo itself'}{more}")
     if policy.max_files is not None and len(changed) > policy.max_files:
         reasons.append(
             f"{len(changed):,} file{'' if len(changed) == 1 else 's'} changed, more than --max-files {policy.max_files:,}"
@@ -70,7 +75,7 @@ def objections(
         files = len({one.path for one in found})
         reasons.append(f"new damage in {files:,} file{'' if files == 1 else 's'}: {counted}")
     reasons += [f"verify: {one.command}: exit {one.exit}" for one in verified if one.exit]
-    return tuple(reasons)
+    return tuple(map(one_line, reasons))  # they are written down, and a path or a command may be in no encoding
 
 
 def how_it_ended(code: int) -> str:

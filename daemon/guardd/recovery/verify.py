@@ -33,10 +33,10 @@ class CommandRun:
 class ImportCounts:
     """Imports that lead nowhere, before a restore and after it; the `new` ones with their files.
 
-    Not `whole_tree`: only those of the restored files were counted, the others were not known in time.
+    `before` None: not known in time. Not `whole_tree`: only those of the restored files were counted, for the same reason.
     """
 
-    before: int
+    before: int | None
     after: int
     new: tuple[tuple[RepoPath, str], ...] = ()
     whole_tree: bool = True

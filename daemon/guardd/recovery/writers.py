@@ -9,6 +9,7 @@ import select
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
@@ -164,6 +165,22 @@ def strangers(root: str) -> dict[tuple[int, int], tuple[str, int]]:
     """Processes at work in the repo that are neither above nor below us, with the bytes that each has written so far."""
     ours = {os.getpid(), *descendants(os.getpid()), *_above()}
     return {key: (name, written) for key, name, written in at_work(root) if key[0] not in ours}
+
+
+def begun_since(root: str, time_ns: int) -> list[str]:
+    """Processes at work in the repo that began after a time: of a run that lost its guardctl, the command may be among them."""
+    boot_s = time.clock_gettime(time.CLOCK_BOOTTIME) - (time.time_ns() - time_ns) / 1e9
+    first = int(boot_s * os.sysconf("SC_CLK_TCK"))
+    found = strangers(root).items()
+    return [f"{name} (pid {pid})" for (pid, started), (name, _) in found if started >= first and not _is_beside_us(pid)]
+
+
+def _is_beside_us(pid: int) -> bool:
+    """Whether a process is of our own pipeline (`guardctl ... | less`); a run's command never is."""
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except ProcessLookupError:
+        return True
 
 
 def _above() -> Iterator[int]:

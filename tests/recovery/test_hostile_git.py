@@ -1,0 +1,43 @@
+"""Git as a source, in a repo whose config names programs to run: none of them is run."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from guardd.errors import GuardError
+from guardd.recovery.history import GitHistory
+from guardd.recovery.sources import git_files
+
+
+def git(root: Path, *words: str) -> str:
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words]
+    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize(("protocol", "url"), [("ext", "ext::{trap}"), ("ssh", "ssh://nowhere/x"), ("file", "{root}")])
+def test_what_a_partial_clone_lacks_is_not_fetched(tmp_path: Path, protocol: str, url: str) -> None:
+    root, trap, sprung = tmp_path / "repo", tmp_path / "trap", tmp_path / "sprung"
+    root.mkdir()
+    trap.write_text(f"#!/bin/sh\ntouch {sprung}\nexit 1\n")
+    trap.chmod(0o755)
+    git(root, "init", "-q")
+    (root / "a.py").write_bytes(b"a = 1\n")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "first")
+    lacking = git(root, "rev-parse", "HEAD:a.py")
+    (root / ".git/objects" / lacking[:2] / lacking[2:]).unlink()
+    settings = {
+        "core.repositoryformatversion": "1", "extensions.partialClone": "origin", "remote.origin.promisor": "true",
+        "remote.origin.url": url.format(trap=trap, root=root), "remote.origin.uploadpack": str(trap),
+        "core.sshCommand": str(trap), f"protocol.{protocol}.allow": "always",
+    }  # fmt: skip
+    for key, value in settings.items():
+        git(root, "config", key, value)
+    with pytest.raises(GuardError, match="cannot read object"):
+        list(git_files(str(root), "HEAD", lambda path: True))
+    with GitHistory(str(root)) as history:
+        (found,) = history.walk({"a.py"}).contents["a.py"]
+        with pytest.raises(GuardError):
+            history.read(found.object_id)
+    assert not sprung.exists()
