@@ -62,6 +62,7 @@ def parsers() -> Iterator[Parsers]:
 def lines(parsers: Parsers, sources: list[bytes]) -> dict[bytes, list[int]]:
     facts = [Facts.from_json(text) for text in parsers.ask(sources)]
     found = undefined_names({source: (source, one) for source, one in zip(sources, facts, strict=True)})
+    assert found is not None
     return {source: [line for line, _ in problems] for source, problems in found.items()}
 
 
@@ -99,3 +100,11 @@ def test_nothing_is_undefined_in_the_standard_library_but_what_its_tests_mean(pa
     sources = {path.read_bytes(): path.name for path in tmp_path.rglob("*.py")}
     found = {sources[source] for source in lines(parsers, list(sources))}
     assert found <= {"test_code.py", "test_versionpredicate.py"}  # names that are not there indeed
+
+
+def test_a_ruff_that_fails_says_nothing_rather_than_that_all_is_defined(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = b"def f():\n    return nowhere\n"
+    with Parsers() as parsers:
+        (text,) = parsers.ask([source])
+    monkeypatch.setattr("guardd.analysis.undefined.ruff_program", lambda: "/bin/false")
+    assert undefined_names({b"k": (source, Facts.from_json(text))}) is None

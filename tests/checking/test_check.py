@@ -162,3 +162,25 @@ def test_the_log_has_its_trees_as_they_were(past: Past) -> None:
     assert set(then.blobs()) == set(START)
     assert {path: then.read(path) for path in then.blobs()} == {path: text.encode() for path, text in START.items()}
     assert set(now.blobs()) == set(START) - {"old.py"} | {"new.py"}
+
+
+def test_what_a_helper_binds_in_its_callers_is_there_for_a_check_too(past: Past) -> None:
+    """zope.interface's `_use_c_impl`; what is kept of a content for checks must be enough for it."""
+    past.write(
+        {
+            "helper.py": "import sys\ndef alias(it):\n    sys._getframe(1).f_globals[it.__name__ + 'Py'] = it\n    return it\n",
+            "made.py": "from helper import alias\n\n\n@alias\ndef work():\n    return 1\n",
+            "user.py": "from made import workPy\n",
+        }
+    )
+    assert past.problems(None) == []
+
+
+def test_what_could_not_be_parsed_in_time_once_is_asked_again(past: Past, parsers: Parsers) -> None:
+    past.write({"a.py": "def (\n"})
+    tree = LogTree(past.store, past.repo.id, past.root)
+    with Parsers(timeout_s=0.0) as none_in_time:
+        facts = TreeFacts(none_in_time, past.store).of(tree, "a.py")
+    assert facts is not None
+    assert facts.parses is None
+    assert [one.rule for one in past.problems(None)] == ["syntax"]

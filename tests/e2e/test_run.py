@@ -232,7 +232,9 @@ def test_what_others_write_meanwhile_is_theirs(guarded: World) -> None:
     os.mkfifo(fifo)
     before = state(guarded.root)
     script = f"echo '(' > pkg/c.py; read go < {fifo}; echo '(' >> pkg/c.py"
-    verify = "sh -c 'echo late = 1 > use.py; exit 1'"
+    late = guarded.root.parent / "late"
+    os.mkfifo(late)
+    verify = f"sh -c 'read go < {late}; exit 1'"
     process = start(guarded, "--ignore-exit", "--verify", verify, "--", "sh", "-c", f"{script}; cp pkg/a.py pkg/c.py; exit 1")
     with fifo.open("w") as go:
         replacement = guarded.root / "pkg/.b.py.new"
@@ -240,17 +242,33 @@ def test_what_others_write_meanwhile_is_theirs(guarded: World) -> None:
         replacement.rename(guarded.root / "pkg/b.py")
         guarded.write("pkg/fresh.py", b"mine = 2\n")
         go.write("go\n")
+    with late.open("w") as go:
+        guarded.write("use.py", b"late = 1\n")
+        go.write("go\n")
     told = finish(process, 1)
     assert [one["exit"] for one in told["verify"]] == [1]
     after = snapshot(guarded.root)
     assert after["pkg/c.py"] == before[0]["pkg/c.py"]
-    assert after["use.py"] == b"late = 1\n"
     if os.geteuid() == 0:  # the kernel tells who writes, to root alone
-        assert told["concurrent"] == ["pkg/b.py", "pkg/fresh.py", "use.py"]
+        assert after["use.py"] == before[0]["use.py"]  # guard's own verify command is no other
+        assert told["concurrent"] == ["pkg/b.py", "pkg/fresh.py"]
         assert (after["pkg/b.py"], after["pkg/fresh.py"]) == (b"mine = 1\n", b"mine = 2\n")
-        assert told["changed"] == 1
+        assert told["changed"] == 2
     else:
+        assert after["use.py"] == b"late = 1\n"
         assert told["concurrent"] == ["use.py"]
+
+
+def test_what_a_verify_command_writes_on_top_hides_nothing_from_the_roll_back(guarded: World, here: Here) -> None:
+    before = state(guarded.root)
+    verify = "sh -c 'echo formatted = 1 >> pkg/c.py; exit 1'"
+    told = told_by(here, "run", "--verify", verify, "--", "sh", "-c", "echo 'x = 1' >> pkg/c.py", check=1)
+    if os.geteuid() == 0:  # the kernel tells who writes, to root alone
+        assert state(guarded.root) == before
+        assert (told["outcome"], told["restored"], told["concurrent"]) == ("rolled-back", ["pkg/c.py"], [])
+    else:
+        assert told["outcome"] == "partly-rolled-back"
+        assert [one["path"] for one in told["not_restored"]] == ["pkg/c.py"]
 
 
 def test_what_is_left_in_the_background_is_ended_before_anything_is_decided(guarded: World) -> None:

@@ -3,11 +3,12 @@
 # ruff: noqa: F811  # a fixture is imported, and is the name of an argument
 
 import os
+import shlex
 import shutil
 import subprocess
 
 import pytest
-from tests.e2e.test_run import guarded, start, state  # noqa: F401  # a fixture
+from tests.e2e.test_run import guarded, run, start, state  # noqa: F401  # a fixture
 from tests.world import PROGRAMS, World, snapshot, wait_until
 
 
@@ -76,3 +77,12 @@ def test_what_a_command_made_unreadable_is_neither_kept_nor_left_so(guarded: Wor
     assert told.returncode == 1, told.stderr
     assert "unreadable now, so it cannot be checked" in told.stderr
     assert state(guarded.root) == before, told.stderr
+
+
+def test_what_a_verify_command_does_to_the_commands_files_counts_and_goes_back(guarded: World) -> None:
+    before = state(guarded.root)
+    for verify in ("echo 'y = 1' >> pkg/a.py; exit 1", "echo '(' > pkg/a.py"):
+        told = run(guarded, "--verify", shlex.join(["sh", "-c", verify]), "--", "sh", "-c", "echo 'x = 1' >> pkg/a.py", check=1)
+        assert (told["changed"], told["concurrent"], told["restored"]) == (1, [], ["pkg/a.py"])
+        assert state(guarded.root) == before
+    assert [one["rule"] for one in told["findings"]] == ["syntax"]

@@ -41,3 +41,20 @@ def test_what_a_partial_clone_lacks_is_not_fetched(tmp_path: Path, protocol: str
         with pytest.raises(GuardError):
             history.read(found.object_id)
     assert not sprung.exists()
+
+
+def test_a_history_with_more_contents_than_are_looked_at_says_so_and_one_that_cannot_be_asked_too(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    commits = "".join(
+        f"commit refs/heads/x\ncommitter a <a@b> {n} +0000\ndata 1\nxM 100644 inline a.py\ndata {len(str(n))}\n{n}\n"
+        for n in range(302)
+    )
+    subprocess.run(["git", "fast-import", "--quiet"], cwd=tmp_path, input=commits, text=True, check=True)
+    git(tmp_path, "symbolic-ref", "HEAD", "refs/heads/x")
+    with GitHistory(str(tmp_path)) as history:
+        walked = history.walk({"a.py"})
+        assert history.read(walked.contents["a.py"][299].object_id) == b"2"
+        assert (walked.cut, history.trouble) == ({"a.py"}, None)
+        (tmp_path / ".git/HEAD").write_text("garbage\n")
+        assert history.walk({"a.py"}).contents == {}
+        assert history.trouble is not None

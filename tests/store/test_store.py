@@ -20,6 +20,7 @@ from guardd.store.lock import acquire_daemon_lock, daemon_lock
 from guardd.store.log import Knowledge, Observation
 from guardd.store.repos import Repo
 from guardd.store.retention import DAY_NS, Policy
+from guardd.store.runs import RunState
 from guardd.store.schema import VERSION
 from guardd.store.soundness import check, repair
 from guardd.store.space import collect, purge
@@ -191,6 +192,19 @@ def test_gc_thins_keeps_what_deltas_need_and_gives_the_space_back(kept: Kept) ->
     assert kept.at("a.py", kept.store.log.last_seq()) == content
     assert list(check(kept.store)) == []
     assert collect(kept.store, policy(), kept.now.wall_ns).versions == 0
+
+
+def test_what_an_interrupted_run_can_be_rolled_back_to_stays_until_someone_has_decided(kept: Kept) -> None:
+    kept.pass_time(3601)  # off the full hours, which retention keeps by itself
+    before = kept.write("a.py", b"before")
+    run = kept.store.runs.begin(kept.repo.id, "codemod", 1, kept.now.wall_ns)
+    kept.write("a.py", b"after")
+    kept.store.runs.interrupt(run.id)
+    kept.pass_time(40 * 86_400)
+    assert collect(kept.store, policy(), kept.now.wall_ns).versions == 0
+    assert kept.at("a.py", before) == b"before"
+    kept.store.runs.settle(run.id, RunState.KEPT)
+    assert collect(kept.store, policy(), kept.now.wall_ns).versions == 1
 
 
 def test_the_quota_takes_the_oldest_and_never_the_newest(kept: Kept) -> None:

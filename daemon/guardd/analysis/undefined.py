@@ -26,13 +26,15 @@ def suspicious(facts: Facts) -> frozenset[tuple[str, int]]:
     )
 
 
-def undefined_names(sources: Mapping[bytes, tuple[bytes, Facts]]) -> dict[bytes, list[tuple[int, str]]]:
+def undefined_names(sources: Mapping[bytes, tuple[bytes, Facts]]) -> dict[bytes, list[tuple[int, str]]] | None:
     """By key, (line, message) of the names in each of these sources that can only fail; `noqa` comments are honoured.
 
-    Nothing where there is no ruff, or where it takes too long: one opinion alone is not sure.
+    Nothing where there is no ruff: one opinion alone is not sure. None where it failed, or took too long: ask again another time.
     """
     doubtful = {key: (source, uses) for key, (source, facts) in sources.items() if (uses := suspicious(facts))}
     answers = _ask_ruff({key: source for key, (source, _) in doubtful.items()}) if doubtful else {}
+    if answers is None:
+        return None
     found = {}
     for key, (_, uses) in doubtful.items():
         facts = sources[key][1]
@@ -53,8 +55,8 @@ def not_defined(name: str) -> str:
     return f"{name!r} is not defined"
 
 
-def _ask_ruff(sources: Mapping[bytes, bytes]) -> dict[bytes, frozenset[tuple[str, int]]]:
-    """By key, what ruff's F821 names, as of the newest Python it knows. `--isolated`: no config of the tree is read."""
+def _ask_ruff(sources: Mapping[bytes, bytes]) -> dict[bytes, frozenset[tuple[str, int]]] | None:
+    """By key, what ruff's F821 names, as of the newest Python it knows; None if it fails. `--isolated`: no config is read."""
     program = ruff_program()
     if program is None:
         return {}
@@ -73,7 +75,7 @@ def _ask_ruff(sources: Mapping[bytes, bytes]) -> dict[bytes, frozenset[tuple[str
             for number, use in _uses_in(done.stdout):
                 answers.setdefault(keys[number], set()).add(use)
         except (subprocess.TimeoutExpired, OSError, ValueError, KeyError, IndexError, TypeError):
-            return {}
+            return None
     return {key: frozenset(uses) for key, uses in answers.items()}
 
 

@@ -134,26 +134,26 @@ class TreeFacts:
         if whole:
             self._whole |= found
         if self.deadline is not None:
-            late = {hash_ for hash_, text in texts.items() if text == UNKNOWN}
-            self.in_time = self.in_time and not late
+            self.in_time = self.in_time and UNKNOWN not in texts.values()
             self._known |= {hash_: Content.from_json(to_json(text, ())) for hash_, text in texts.items()}
-            self._keep({}, {hash_: text for hash_, text in texts.items() if hash_ not in late})  # to be asked again some day
+            self._keep({}, texts)
             return
         undefined = undefined_names({hash_: (contents[hash_], facts) for hash_, facts in found.items()})
         told: dict[bytes, str] = {}
         for hash_, facts in found.items():
-            troubles = tuple(troubles_of(contents[hash_], facts, self._markers, undefined.get(hash_, ())))
+            troubles = tuple(troubles_of(contents[hash_], facts, self._markers, (undefined or {}).get(hash_, ())))
             told[hash_] = to_json(texts[hash_], troubles)
             self._known[hash_] = Content.from_json(told[hash_])
-        self._keep(told, texts)
+        self._keep(told if undefined is not None else {}, texts)
 
     def _keep(self, told: Mapping[bytes, str], texts: Mapping[bytes, str]) -> None:
-        """Whole facts are kept of what the store holds, so that they go with it."""
+        """Whole facts are kept of what the store holds, so that they go with it; what no parser could tell is asked again."""
+        sure = {hash_: text for hash_, text in texts.items() if text != UNKNOWN}  # else the machine was busy, perhaps
 
         def keep(store: Store) -> dict[bytes, bytes]:
-            store.checked.put(told, self._version)
+            store.checked.put({hash_: text for hash_, text in told.items() if hash_ in sure}, self._version)
             with store.db.transaction():
-                store.facts.put({hash_: text for hash_, text in texts.items() if store.blobs.holds(hash_)}, VERSION)
+                store.facts.put({hash_: text for hash_, text in sure.items() if store.blobs.holds(hash_)}, VERSION)
             return {}
 
         self._ask(keep)

@@ -6,7 +6,7 @@ from guardd.analysis.sources import Parsers
 from guardd.checking.check import Conditions
 from guardd.checking.facts import TreeFacts
 from guardd.cli.context import Context
-from guardd.cli.output import when
+from guardd.cli.output import warn, when
 from guardd.cli.paths import choose, chooser, relative
 from guardd.errors import NothingMatched
 from guardd.recovery.history import GitHistory
@@ -29,6 +29,8 @@ def plan_best(context: Context, paths: Sequence[str]) -> tuple[Plan, list[Encode
         facts.judge_by(how.markers)
         rescue = Rescue(store, repo, how, facts, history, chooser(context, paths), named)
         plan, contents = rescue.plan(when)
+    if history.trouble is not None:
+        warn(context, f"without git's history: {history.trouble}")
     if not plan.items:
         raise NothingMatched("no file is damaged: each parses, none has a marker, and the imports of the tree resolve")
     return plan, contents

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from guardd.analysis.sources import VERSION, Facts, Parsers
+from guardd.analysis.sources import UNKNOWN, VERSION, Facts, Parsers
 from guardd.errors import GuardError
 from guardd.store.store import Store
 
@@ -34,7 +34,8 @@ class FactsOfBlobs:
                     continue
         for hash_, text in zip(unparsed, self._parsers.ask(list(unparsed.values())), strict=True) if unparsed else ():
             found[hash_] = Facts.from_json(text)
-            self._new[hash_] = text
+            if text != UNKNOWN:  # the machine was busy, perhaps: to be asked again some day
+                self._new[hash_] = text
         for hash_, facts in found.items():
             self._known[hash_] = facts
             self._known.move_to_end(hash_)

@@ -18,8 +18,8 @@ from guardd.recovery.sources import CatFile, git_output
 
 _MOST_COMMITS = 5000
 _MOST_S = 20.0
-_MOST_OF_ONE = 50
-"""Contents of one file: whoever needs an older one names the revision."""
+_MOST_OF_ONE = 300
+"""Contents of one file, read only until one is healthy: whoever needs an older one names the revision."""
 
 _LOG = (
     "log", "HEAD", "--raw", "-z", "-m", "--no-renames", "--no-abbrev", "--no-ext-diff", "--no-textconv", "--no-show-signature",
@@ -42,10 +42,21 @@ class Committed:
 
 @dataclass(slots=True)
 class Walked:
-    """What the walk found of the wanted paths: their contents newest first, and which of them HEAD has."""
+    """What the walk found of the wanted paths: their contents newest first, which of them HEAD has, which have older contents."""
 
     contents: dict[RepoPath, list[Committed]] = field(default_factory=dict)
     in_head: set[RepoPath] = field(default_factory=set)
+    cut: set[RepoPath] = field(default_factory=set)
+
+    def add(self, path: RepoPath, one: Committed) -> None:
+        """The next older content of a path."""
+        versions = self.contents.setdefault(path, [])
+        if any(one.object_id == each.object_id for each in versions):
+            return
+        if len(versions) < _MOST_OF_ONE:
+            versions.append(one)
+        else:
+            self.cut.add(path)
 
     def was_removed(self, path: RepoPath) -> bool:
         """Whether a commit took the file away: then it is gone on purpose."""
@@ -53,13 +64,17 @@ class Walked:
 
 
 class GitHistory:
-    """The history of one repo; of one that is not git's, nothing. Holds a git process as long as it is open."""
+    """The history of one repo; of one that is not git's, nothing. Holds a git process as long as it is open.
+
+    `trouble`: why git, which is there, could not be asked (no program, a damaged repo, one of another owner).
+    """
 
     def __init__(self, root: str) -> None:
         self._root = root
         self._stack = ExitStack()
         self._objects: CatFile | None = None
         self._is_git = _is_in_work_tree(root)
+        self.trouble: str | None = None
 
     def walk(self, wanted: Collection[RepoPath]) -> Walked:
         """The contents of these files, as far as some thousands of commits and some seconds reach; then as HEAD has them."""
@@ -67,17 +82,19 @@ class GitHistory:
         if not self._is_git or not wanted:
             return found
         try:
-            top = os.fsdecode(git_output(self._root, "rev-parse", "--show-prefix", error="this is no git repo")).rstrip("\n")
+            top = os.fsdecode(git_output(self._root, "rev-parse", "--show-prefix", error="git cannot be asked")).rstrip("\n")
+        except UsageError as error:
+            self.trouble = str(error)
+            return found
+        try:
             listing = git_output(self._root, "ls-tree", "-r", "-z", "--full-tree", "HEAD", error="git has no HEAD")
-        except UsageError:  # no git here, no commit yet: then it is no source
+        except UsageError:  # no commit yet: then it is no source
             return found
         oldest_ns = 0
         for time_ns, path, one in self._changes(top):
             oldest_ns = time_ns
             if path in wanted and one is not None:
-                versions = found.contents.setdefault(path, [])
-                if len(versions) < _MOST_OF_ONE and all(one.object_id != each.object_id for each in versions):
-                    versions.append(one)
+                found.add(path, one)
         for entry in listing.split(b"\0"):
             about, _, name = entry.partition(b"\t")
             path = os.fsdecode(name).removeprefix(top)

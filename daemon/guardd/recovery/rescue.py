@@ -83,6 +83,7 @@ class Rescue:
         self._known_damage = store.incidents.known_damage(repo.id)
         self._adopted = {path for path in store.adopted.paths(repo.id) if chosen(path)}
         self._options: dict[RepoPath, _Options] = {}
+        self._cut: set[RepoPath] = set()
         self._contents: dict[bytes, Encoded] = {}
         self._facts_of: dict[bytes, Facts | None] = {}
         self._damage: dict[RepoPath, str] = {}
@@ -100,7 +101,8 @@ class Rescue:
             before, choices = choices, self._choose(resolution)
             if _contents_of(before) == _contents_of(choices):
                 break
-        return self._as_plan(choices, when), [self._contents[blob] for blob in self._contents]
+        chosen = set(_contents_of(choices).values())
+        return self._as_plan(choices, when), [content for blob, content in self._contents.items() if blob in chosen]
 
     # -- what is damaged ------------------------------------------------------------------------------------------
 
@@ -185,6 +187,7 @@ class Rescue:
     def _open_options(self, paths: Iterable[RepoPath]) -> None:
         new = {path for path in paths if path not in self._options}
         walked = self._history.walk(new)
+        self._cut |= walked.cut
         for path in new:
             self._options[path] = _Options(newest_first(list(self._candidates(path, walked))))
 
@@ -295,7 +298,7 @@ class Rescue:
                 items[path] = replace(items[path], reason=why, source=f"{one.source}:{one.name}")
         for path in damage.keys() - choices.keys():
             current, seq = head[path].state, head[path].seq
-            reason = f"{damage[path]}; {_nothing_left(self._options[path].judged)}"
+            reason = f"{damage[path]}; {_nothing_left(self._options[path].judged, is_cut=path in self._cut)}"
             items[path] = Item(path, Action.SKIP, Verdict.UNCHANGED, current, current, seq, current, reason=reason)
         return Plan(tuple(items[path] for path in sorted(items)))
 
@@ -304,11 +307,13 @@ def _contents_of(choices: Mapping[RepoPath, Choice]) -> dict[RepoPath, bytes]:
     return {path: one.judged.candidate.state.blob for path, one in choices.items() if one.judged.candidate.state is not None}
 
 
-def _nothing_left(judged: Sequence[Judged]) -> str:
+def _nothing_left(judged: Sequence[Judged], *, is_cut: bool) -> str:
     if not judged:
         return "there is no other version of it in the log, in adopted backups or in git"
     newest = judged[0]
-    return f"none of its {len(judged)} other versions is healthy ({newest.candidate.words} {newest.complaint})"
+    which = f"{len(judged)} newest other" if is_cut else f"{len(judged)} other"
+    older = "; older ones: 'git log', then 'guardctl restore PATH --from git:REV'" if is_cut else ""
+    return f"none of its {which} versions is healthy ({newest.candidate.words} {newest.complaint}){older}"
 
 
 def _state_in_git(mode: int) -> FileState:

@@ -124,17 +124,35 @@ class Transaction:
 
         Not `closely`: what is in the files is not looked at, for the run is to be rolled back anyway.
         """
-        changed = self._changed.paths
-        found = self._problems() if changed and closely else []
-        is_empty = not self._store.log.keys(self._repo.id)
-        reasons = objections(self._ended, changed, found, (), self._policy, is_empty=is_empty, hidden=sorted(self._hidden))
+        found = self._problems() if self._changed.paths and closely else []
+        reasons = self._objections(found, ())
         verified: list[CommandRun] = []
         if not reasons:
             timeout_s = self._policy.verify_timeout_s
             verified = [run_command(command, self._repo.path, timeout_s) for command in self._policy.verify]
-            reasons = objections(self._ended, changed, found, verified, self._policy)
+            if verified and self._look_again():
+                found = self._problems()
+            reasons = self._objections(found, verified)
         self._verdict = Verdict(reasons, tuple(found), tuple(verified))
         return self._verdict
+
+    def _objections(self, found: Sequence[Problem], verified: Sequence[CommandRun]) -> tuple[str, ...]:
+        is_empty, hidden = not self._store.log.keys(self._repo.id), sorted(self._hidden)
+        return objections(self._ended, self._changed.paths, found, verified, self._policy, is_empty=is_empty, hidden=hidden)
+
+    def _look_again(self) -> bool:
+        """Take what the verify commands changed for the run's, too; whether that was anything.
+
+        Where no one is told apart, only what they did to the command's own files is: else a person's edit meanwhile would go.
+        """
+        place, of_command = self._to_seq, self._changed.paths.keys()
+        self._hidden |= self._capture(Origin.RUN)
+        since = {one.path for one in self._store.log.passages(self._repo.id, place)}
+        if not self._writers.watching:
+            self._theirs |= since - of_command
+        self._to_seq = self._store.log.last_seq()
+        self._changed = self._changes()
+        return bool(since)
 
     def _problems(self) -> list[Problem]:
         """What is wrong with the tree after the command that was not before; in files that others changed, it is theirs."""
@@ -165,17 +183,23 @@ class Transaction:
         return self._finish(RunState.KEPT, None, ())
 
     def roll_back(self, on_progress: Callable[[int], None] = lambda done: None) -> tuple[Run, RolledBack]:
-        """What the command changed is put back, byte for byte. What others wrote since is theirs, and stays."""
+        """What the command changed is put back, byte for byte, and what the verify commands did to it.
+
+        What others wrote since is theirs, and stays; on top of the command's changes it keeps these, and is reported.
+        """
         self._capture(Origin.SCAN)
+        made_by_then = set(self._changed.paths)
         if self._hidden:
             self._open_up()
-        made = self._passages
+        made, mine = self._passages, made_by_then | self._changed.paths.keys()
         self._changed = self._changes()
         passages = [one for one in self._passages.values() if one.path in self._changed.paths]
         self._passages = {path: made.get(path, one) for path, one in self._passages.items()}
         self._put_back_folders()  # a directory that is read-only by now would take no file
         done = roll_back(self._store, self._repo, self.run, passages, on_progress)
         self._put_back_folders()
+        edited = sorted(self._changed.concurrent & mine)
+        done.report.skipped += [(path, "written again since the command; compare with 'guardctl diff'") for path in edited]
         state = RunState.PARTLY if done.unrestored else RunState.ROLLED_BACK
         return self._finish(state, done.report.restore_id, done.unrestored), done
 
@@ -275,9 +299,10 @@ class Transaction:
         """What is different from before, told apart as far as that can be known."""
         found = self._store.log.passages(self._repo.id, self.run.from_seq)
         self._passages = {one.path: one for one in found if not is_canary(one.path)}
-        foreign = {one.path for one in self._passages.values() if one.head.seq > self._to_seq}
-        foreign |= self._theirs & self._passages.keys()
-        foreign |= self._writers.others() & self._passages.keys()
+        foreign = self._writers.others() & self._passages.keys()
+        if not self._writers.watching:  # what came since the command may be the verify commands' work, or anyone's
+            foreign |= {one.path for one in self._passages.values() if one.head.seq > self._to_seq}
+            foreign |= self._theirs & self._passages.keys()
         paths = {}
         for one in self._passages.values():
             before = one.then.state if one.then is not None else ABSENT

@@ -41,7 +41,7 @@ _PINNED = """
     UNION ALL
     SELECT (SELECT max(v.seq) FROM versions v WHERE v.path_id = p.id AND v.seq <= r.from_seq), p.head_seq
     FROM runs r JOIN paths p ON p.repo_id = r.repo_id AND p.head_seq > r.from_seq
-    WHERE r.state = 'running'
+    WHERE r.state IN ('running', 'interrupted')
 """
 _DROP_VERSION = """
     DELETE FROM versions WHERE seq = ? AND seq <> (SELECT head_seq FROM paths WHERE paths.id = versions.path_id)
