@@ -353,10 +353,7 @@ class Modules:
         return importer.endswith(".pyi") and not any(path.endswith(".pyi") for path in self._files.of(module))
 
     def _may_be_made_in(self, module: RepoPath, name: str) -> bool:
-        return any(map(self._is_package_file, self._files.of(module))) and self._may_be_made(module, name)
-
-    def _is_package_file(self, path: RepoPath) -> bool:
-        return path.rpartition("/")[2].startswith("__init__.")
+        return self._files.is_package(module) and self._may_be_made(module, name)
 
     def _file_binds(self, path: RepoPath, name: str) -> bool:
         """Whether a file has, or may have, this name, stars aside."""
