@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NamedTuple, Self
 
 VERSION = 5
@@ -278,6 +279,7 @@ def ruff_program() -> str | None:
     return beside if os.access(beside, os.X_OK) else shutil.which("ruff")
 
 
+@cache
 def newest_target(program: str) -> str:
     """The newest Python that this ruff knows, as its --target-version has it."""
     try:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from guardd.analysis.environment import environments
 from guardd.analysis.layout import LayoutOf
 from guardd.beneath import Root
 from guardd.checking.check import Problem
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _HERE = os.path.dirname(os.path.realpath(__file__))
 _KEEPER, _CHILD = os.path.join(_HERE, "probe_keeper.py"), os.path.join(_HERE, "probe_child.py")
-_ENVIRONMENTS = (".venv", "venv", "env")
 _SECOND_NS = 1_000_000_000
 _PATIENCE_S = 40.0
 """Beyond an import's own time, for a keeper: it gives an interpreter 20 s to come up, and 2 s to end."""
@@ -113,9 +113,9 @@ def _interpreter(root: str, python: str | None) -> tuple[str, str]:
     """The interpreter, and what to say to whom it lacks a module."""
     if python is not None:
         return os.path.join(root, python), ""
-    for name in _ENVIRONMENTS:
-        if os.path.exists(os.path.join(root, name, "pyvenv.cfg")):
-            return os.path.join(root, name, "bin", "python"), ""
+    for environment in environments(root):
+        if os.path.exists(found := os.path.join(environment, "bin", "python")):
+            return found, ""
     return sys.executable, f" (imported by guard's own {sys.executable}: name the repo's as python in its [[repo]])"
 
 
