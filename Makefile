@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check bench bench-detection bench-alerts man lock clean
+.PHONY: help run test test-long check bench bench-detection bench-alerts bench-checking man lock clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -31,10 +31,13 @@ bench: $(VENV)/.dev  ## Measure against peers
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
 
 bench-detection: $(VENV)/.dev  ## Measure how soon damage is recognised, and write the table
-	$(BIN)/python -m benchmarks.detection --write
+	GUARD_TESTS_SPAWN=1 $(BIN)/python -m benchmarks.detection --write
 
 bench-alerts: $(VENV)/.dev  ## Measure what alerts cost, also with a chat server that hangs, and write the table
-	$(BIN)/python -m benchmarks.alerts --write
+	GUARD_TESTS_SPAWN=1 $(BIN)/python -m benchmarks.alerts --write
+
+bench-checking: $(VENV)/.dev  ## Measure checks, runs and the rescue, and write the table
+	$(BIN)/python -m benchmarks.checking --write
 
 man: $(VENV)/.dev  ## Write the man pages anew from the commands, the settings and their example
 	$(BIN)/python -m docs.manual
