@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from guardd.analysis.environment import CompiledModules, InstalledNames, installed_names
 from guardd.analysis.imports import Modules
 from guardd.analysis.layout import Layout, LayoutOf, read_layout
-from guardd.analysis.sources import Facts, Parsers
+from guardd.analysis.sources import Facts, Import, Parsers
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,9 @@ MAY_FAIL = {
     "a flag": "if HAS_GONE:\n    {}",
     "find_spec": "if importlib.util.find_spec('gone'):\n    {}",
     "never": "if False:\n    {}",
+    "a constant": "if not TWISTED_NEW_API:\n    {}",
+    "a constant of another": "if compat.PYNAMODB4:\n    {}",
+    "a module in a function": "def test():\n    def __init__():\n        {}",
     "suppress": "with contextlib.suppress(ImportError):\n    {}",
     "raises": "def test():\n    with pytest.raises(ImportError):\n        {}",
     "an unknown context": "with optional_imports():\n    {}",
@@ -132,6 +136,8 @@ MUST_NOT_FAIL = {
     "in a class": "class C:\n    {}",
     "another exception": "try:\n    {}\nexcept KeyError:\n    pass",
     "finally": "try:\n    pass\nexcept ImportError:\n    pass\nfinally:\n    {}",
+    "a constructor": "class C:\n    def __init__(self):\n        {}",
+    "a comparison": "if MODE == 'fast':\n    {}",
     "main": "if __name__ == '__main__':\n    {}",
     "some condition": "if found is None:\n    {}",
     "a warning filter": "with warnings.catch_warnings():\n    {}",
@@ -210,6 +216,9 @@ RESOLVES = [
     ("pkg/sub.py", "from ...pkg import sub", ["there is no module '...pkg'"]),
     ("pkg/sub.py", "from ..stars import public", ["there is no module '..stars'"]),
     ("pkg/deep/leaf.py", "from ..sub import y", []),
+    ("pkg/stub.pyi", "from .sub import of_types_alone", []),
+    ("pkg/stub.pyi", "from .both import gone", [".both has no 'gone'"]),
+    ("pkg/stub.pyi", "from .gone import x", ["there is no module '.gone'"]),
     ("outer/tool.py", "import tool", []),
     ("a.py", "from tool import use", []),
     ("a.py", "import unknown", ["there is no module 'unknown'"]),
@@ -237,6 +246,14 @@ def test_an_import_is_missing_only_where_nothing_can_give_it(
 ) -> None:
     (facts,) = facts_of(parsers, statement)
     assert [found.what for one in facts.imports for found in tree.missing(importer, one) if found.sure] == missing
+
+
+def test_stars_are_followed_however_long_their_chain_is() -> None:
+    facts = {f"m{at}.py": Facts(parses=True, imports=(Import(1, 0, f"m{(at - 1) % 2000}", ("*",), False),)) for at in range(2000)}
+    facts["m0.py"] = replace(facts["m0.py"], exports=frozenset({"x"}))
+    modules = Modules(facts, (), facts.get, lambda folder, name: False, frozenset)
+    asked = modules.missing("a.py", Import(1, 0, "m1999", ("x", "y"), False))
+    assert [one.what for one in asked] == ["m1999 has no 'y'"]
 
 
 BUILD_FILES = {

@@ -142,6 +142,17 @@ def test_without_an_earlier_tree_the_state_is_judged(past: Past) -> None:
     assert not any("any more" in one.message for one in found)
 
 
+def test_what_a_function_binds_in_its_callers_is_there_for_a_check_too(past: Past) -> None:
+    past.write(
+        {
+            "inject.py": "import sys\ndef both(f):\n    sys._getframe(1).f_globals[f.__name__ + 'Py'] = f\n    return f\n",
+            "walks.py": "from inject import both\n\n\n@both\ndef walk():\n    pass\n",
+            "use.py": "from walks import walkPy\nfrom walks import talkPy\n",
+        }
+    )
+    assert [(one.path, one.line) for one in past.problems(None)] == [("use.py", 2)]
+
+
 def test_the_log_has_its_trees_as_they_were(past: Past) -> None:
     first = past.write(dict(START))
     second = past.write({"old.py": None, "new.py": "x = 1\n"})

@@ -167,6 +167,13 @@ def test_the_network_is_off_where_the_kernel_allows_it_and_that_is_told(tmp_path
         assert one.offline == unshared
 
 
+def test_modules_are_found_where_the_build_files_say(tmp_path: Path) -> None:
+    (tmp_path / "lib/shop").mkdir(parents=True)
+    (tmp_path / "lib/shop/__init__.py").write_text("x = 1\n")
+    (tmp_path / "pyproject.toml").write_text('[tool.setuptools.packages.find]\nwhere = ["lib"]\n')
+    assert [one.problem for one in probe(str(tmp_path), ["shop"], None, ())] == [None]
+
+
 def test_a_module_that_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg" / "__init__.py").touch()

@@ -171,6 +171,18 @@ def test_before_the_first_commit_all_that_is_staged_is_new(here: Here) -> None:
     assert here.found("--staged") == [("a.py", 1, "marker")]
 
 
+def test_no_program_that_the_repos_own_config_names_is_run(here: Here, tmp_path: Path) -> None:
+    here.commit({"a.py": "x = 1\n", ".gitattributes": "*.py filter=evil\n"})
+    here.write({"empty.py": "", "a.py": "x = 2\n"})
+    here.git("add", "a.py")
+    here.git("add", "-N", "empty.py")
+    here.git("config", "filter.evil.clean", f"touch {tmp_path}/run; cat")
+    os.utime(here.root / "a.py")
+
+    assert here.found("--staged") == []
+    assert not (tmp_path / "run").exists()
+
+
 def test_odd_entries_of_an_index_are_passed_over(here: Here) -> None:
     here.commit({"pkg/__init__.py": "", "pkg/core.py": CORE})
     inside = here.root / "sub"
@@ -268,6 +280,32 @@ def test_what_is_remembered_is_bounded_and_forgotten_on_demand(here: Here) -> No
         assert store.db.value("SELECT count(*) FROM checked") == 2
         store.checked.clear()
     assert here.found() == [("a.py", 1, "marker")]
+
+
+def test_a_damaged_store_is_done_without(here: Here) -> None:
+    here.write({"a.py": MARKED})
+    assert here.found() == [("a.py", 1, "marker")]
+    with Store(str(here.state)) as store:
+        pages = {row[0] for row in store.db.rows("SELECT rootpage FROM sqlite_master WHERE tbl_name IN ('checked', 'facts')")}
+        size = store.db.value("PRAGMA page_size")
+        store.db.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(here.state / "guard.db", "r+b") as file:
+        for page in pages:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+
+    assert here.found() == [("a.py", 1, "marker")]
+
+
+def test_a_name_that_the_tree_puts_among_the_built_in_ones_is_defined(here: Here) -> None:
+    use = "def f():\n    return {}(1) + 1\n"
+    here.write({f"{name}.py": use.format(name) for name in ("one", "two", "three", "four", "five")})
+    here.put(
+        "conftest.py",
+        "import builtins\nimport builtins as b\nbuiltins.one = b.two = print\nsetattr(builtins, 'three', print)\n"
+        "builtins.__dict__['four'] = print\nvars.five = print\n",
+    )
+    assert here.found() == [("five.py", 2, "undefined-name")]
 
 
 def test_a_guarded_tree_is_checked_as_it_is_on_disk_and_as_its_config_says(here: Here, tmp_path: Path) -> None:

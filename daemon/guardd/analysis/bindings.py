@@ -35,6 +35,7 @@ _PUTS_MODULES = re.compile(
 _PLACES_MODULE = re.compile(rb"modules\s*\[\s*[\"']([\w.]+)[\"']\s*\]\s*=(?!=)", re.ASCII)
 _CHANGES_SYS_PATH = re.compile(rb"sys\.path(?:\.(?:insert|append|extend)\(|\[[^\]\n]*\]\s*=|\s*\+?=(?!=))|addsitedir\(")
 
+_BUILT_IN = {"builtins", "__builtin__", "__builtins__"}
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _CONTAINERS = (ast.Dict, ast.Set, ast.List, ast.Tuple)
 
@@ -84,6 +85,29 @@ def bound(source: bytes, tree: ast.Module, code: CodeType, stored: set[str], mad
     return Bound(
         frozenset(names), dynamic, _listed(tree, code) if "__all__" in used else None, reopened, placed, repathed, injects
     )
+
+
+def given_to_all(tree: ast.Module, used: set[str]) -> set[str]:
+    """The names that code puts among the built-in ones (`builtins.x = ...`), where every module finds them."""
+    if not _BUILT_IN & used:
+        return set()
+    nodes = list(ast.walk(tree))
+    aliases = [one for node in nodes if isinstance(node, ast.Import) for one in node.names if one.name in _BUILT_IN]
+    modules = _BUILT_IN | {one.asname for one in aliases if one.asname}
+    found = set[str]()
+    for node in nodes:
+        match node:
+            case (
+                ast.Attribute(value=ast.Name(id=module), attr=name, ctx=ast.Store())
+                | ast.Call(func=ast.Name(id="setattr"), args=[ast.Name(id=module), ast.Constant(value=str(name)), _])
+                | ast.Subscript(
+                    value=ast.Name(id=module) | ast.Attribute(value=ast.Name(id=module), attr="__dict__"),
+                    slice=ast.Constant(value=str(name)),
+                    ctx=ast.Store(),
+                )
+            ) if module in modules:
+                found.add(name)
+    return found
 
 
 def _gone(tree: ast.Module) -> set[str]:

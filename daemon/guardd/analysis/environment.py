@@ -111,7 +111,7 @@ def _holds_something(folder: str) -> bool:
 
 def _folders(root: str, python: str | None) -> list[str] | None:
     """The folders that hold what is installed; None where they are not known."""
-    prefixes = _named(root, python) if python is not None else _found(root)
+    prefixes = _named(root, python) if python is not None else environments(root)
     folders = [folder for prefix in prefixes for folder in _site_packages(prefix)]
     return None if not folders or any(_sees_the_system(prefix) for prefix in prefixes) else folders
 
@@ -120,8 +120,8 @@ def _named(root: str, python: str) -> list[str]:
     return [os.path.dirname(os.path.dirname(os.path.join(root, os.path.expanduser(python))))]
 
 
-def _found(root: str) -> list[str]:
-    """The environments in the root; else the one that is active, if it is not merely ours.
+def environments(root: str) -> list[str]:
+    """The environments in the root, the usual names first; else the one that is active, if it is not merely ours.
 
     pre-commit activates the environment that it made for guardctl.
     """

@@ -10,9 +10,9 @@ _IS_CLASS = re.compile(r"[A-Z]\w*[a-z]")
 _CONDITION = re.compile(
     r"TYPE_CHECKING|\bMYPY|platform|version|implementation|\bos\.name|uname|hexversion|maxsize|\bPY\d|\bpypy|"
     r"(?i:(?:^|[\W_])(?:is|has|have|use|with|can|no|enable\w*|support\w*)_\w)|(?i:available|installed|find_spec|environ|getenv)|"
-    r"sys\.modules|hasattr|getattr|__debug__|sys\.flags"
+    r"sys\.modules|hasattr|getattr|__debug__|sys\.flags|^(?:not )?(?:\w+\.)*[A-Z][A-Z\d_]+$"
 )
-"""Conditions on where the code runs, or on what is there."""
+"""Conditions on where the code runs, or on what is there; a constant alone (`TWISTED_NEW_API`) most often tells of these."""
 
 _NEVER = re.compile(r"(?:False|0|None|not True)$")
 _PLAIN_CONTEXTS = {"catch_warnings", "open", "lock", "Lock", "subTest", "nullcontext", "TemporaryDirectory", "closing", "timer"}
@@ -33,6 +33,8 @@ def lets_fail(node: ast.stmt) -> bool:
             return _CONDITION.search(ast.unparse(subject)) is not None
         case ast.With(items=items) | ast.AsyncWith(items=items):
             return any(_may_suppress(item.context_expr) for item in items)
+        case ast.FunctionDef(name="__init__", args=ast.arguments(posonlyargs=[], args=[], vararg=None)):
+            return True  # no method: tests of imports write modules so
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return any(_FALLIBLE_DECORATORS.search(ast.unparse(one)) for one in node.decorator_list)
         case ast.Try(handlers=handlers) | ast.TryStar(handlers=handlers):

@@ -130,7 +130,7 @@ class Modules:
             problems = [
                 Missing(one.line, f"{shown} has no {name!r}", found.sure)
                 for name in one.names or ()
-                if not self._has_name(place, name)
+                if not self._has_name(place, name) and not self._may_be_in_stub(importer, place)
             ]
             if not problems:
                 return []
@@ -309,34 +309,56 @@ class Modules:
         """Whether a module has this name, or may have it."""
         known = self._bound.get((module, name))
         if known is None:
-            known = self._bound[module, name] = self._binds(module, name, set())
+            known = self._bound[module, name] = self._binds(module, name)
         return known
 
-    def _binds(self, module: RepoPath, name: str, asked: set[RepoPath]) -> bool:
-        """Whether a module (a file, or a folder) binds this name; `asked` are those that asked it for their own stars."""
+    def _binds(self, module: RepoPath, name: str) -> bool:
+        """Whether a module (a file, or a folder) binds this name, itself or through stars, which may come round."""
+        asked: set[RepoPath] = set()
+        pending = [module]
+        while pending:
+            one = pending.pop()
+            if one not in asked:
+                asked.add(one)
+                starred = self._starred(one, name)
+                if starred is None:
+                    return True
+                pending += starred
+        return False
+
+    def _starred(self, module: RepoPath, name: str) -> list[RepoPath] | None:
+        """None where a module has, or may have, this name by itself; else the modules that may give it this one by a star."""
         if name == "*" or name in _OF_ALL_MODULES or self._has(module, name):
-            return True
-        if module in asked:
-            return False
-        asked.add(module)
+            return None
         files = self._files.of(module)
         if all(path.endswith(".pyi") for path in files) and self._compiled_at(*_split(module)):
-            return True  # a stub beside an extension module need not name all
+            return None  # a stub beside an extension module need not name all
         if not files:
-            return not self._files.is_folder(module) and bool(module)
-        return any(self._file_binds(path, name, asked) for path in files) or self._may_be_made_in(module, name)
+            return [] if self._files.is_folder(module) or not module else None
+        if any(self._file_binds(path, name) for path in files) or self._may_be_made_in(module, name):
+            return None
+        giving: list[RepoPath] = []
+        for path in files:
+            facts = self._facts_at(path)
+            for star in facts.imports if facts is not None else ():
+                if star.names == ("*",):
+                    found = self._find(path, star.level, star.module)
+                    if not found.places and (not found.is_broken or not found.sure):
+                        return None
+                    giving += [place for place in found.places if self._gives(place, name)]
+        return giving
+
+    def _may_be_in_stub(self, importer: RepoPath, module: RepoPath) -> bool:
+        """Whether a stub asks a source, for names that types alone need: another stub may have them (types-requests)."""
+        return importer.endswith(".pyi") and not any(path.endswith(".pyi") for path in self._files.of(module))
 
     def _may_be_made_in(self, module: RepoPath, name: str) -> bool:
-        return any(map(self._is_package_file, self._files.of(module))) and self._may_be_made(module, name)
+        return self._files.is_package(module) and self._may_be_made(module, name)
 
-    def _is_package_file(self, path: RepoPath) -> bool:
-        return path.rpartition("/")[2].startswith("__init__.")
-
-    def _file_binds(self, path: RepoPath, name: str, asked: set[RepoPath]) -> bool:
+    def _file_binds(self, path: RepoPath, name: str) -> bool:
+        """Whether a file has, or may have, this name, stars aside."""
         facts = self._facts_at(path)
         if facts is None or not facts.parses or facts.dynamic or name in facts.exports:
-            return True
-        if any(self._star_binds(path, one, name, asked) for one in facts.imports if one.names == ("*",)):
             return True
         is_derived = any(name.startswith(own) for own in facts.exports)
         return is_derived and any(self._imports_injector(path, one) for one in facts.imports if one.names)
@@ -347,21 +369,12 @@ class Modules:
         facts = [self._facts_at(path) for place in places for path in self._files.of(place)]
         return any(known is not None and known.injects for known in facts)
 
-    def _star_binds(self, importer: RepoPath, one: Import, name: str, asked: set[RepoPath]) -> bool:
-        """Whether `from module import *` may bind a name here."""
-        found = self._find(importer, one.level, one.module)
-        if not found.places:
-            return not found.is_broken or not found.sure
-        return any(self._gives(place, name, asked) for place in found.places)
-
-    def _gives(self, module: RepoPath, name: str, asked: set[RepoPath]) -> bool:
-        """Whether a module gives a name to those who import all it has (language reference, 7.11)."""
+    def _gives(self, module: RepoPath, name: str) -> bool:
+        """Whether a module gives a name, if it has it, to those who import all it has (language reference, 7.11)."""
         facts = [self._facts_at(path) for path in self._files.of(module)]
-        is_listed = [one.listed is not None and name in one.listed for one in facts if one is not None]
+        is_listed = any(one is not None and one.listed is not None and name in one.listed for one in facts)
         is_open = not facts or any(one is None or not one.parses or one.listed is None for one in facts)
-        if not any(is_listed) and not (is_open and not self._is_hidden(name, facts)):
-            return False
-        return self._binds(module, name, asked)
+        return is_listed or (is_open and not self._is_hidden(name, facts))
 
     def _is_hidden(self, name: str, facts: list[Facts | None]) -> bool:
         """Whether a star leaves out a name: with an underscore, and no `__all__` that could have it nevertheless."""

@@ -54,14 +54,15 @@ class LayoutOf:
 
     def __call__(self) -> Layout:
         """As the build files say now."""
-        if self._mtimes() != self._seen:
+        if self._mtimes("", *self._files) != self._seen:
+            top = self._mtimes("")  # each before what it is about is read: what changes meanwhile is seen the next time
             self._files = _build_files(self._root)
+            self._seen = top + self._mtimes(*self._files)
             self._layout = read_layout({path: _text(os.path.join(self._root, path)) for path in self._files})
-            self._seen = self._mtimes()
         return self._layout
 
-    def _mtimes(self) -> tuple[int, ...]:
-        return tuple(_mtime_ns(os.path.join(self._root, path)) for path in ("", *self._files))
+    def _mtimes(self, *paths: RepoPath) -> tuple[int, ...]:
+        return tuple(_mtime_ns(os.path.join(self._root, path)) for path in paths)
 
 
 def read_layout(files: Mapping[RepoPath, str]) -> Layout:

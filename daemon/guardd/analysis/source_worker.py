@@ -83,6 +83,7 @@ def facts(source: bytes) -> dict[str, Any]:
         "placed": sorted(bound.placed),
         "repathed": bound.repathed,
         "injects": bound.injects,
+        "gives": sorted(bindings.given_to_all(tree, names)),
         "unbound": sorted(unbound),
         "undefined": undefined_uses.uses(tree, unbound - set(bindings.texts(code))) if unbound and is_sure else [],
         "early": undefined_uses.early(tree, _perhaps_early(code) - set(outline.made_global)) if is_sure else [],

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NamedTuple, Self
 
 VERSION = 5
@@ -53,8 +54,9 @@ class Facts:
     those that its code uses as globals and nothing in it binds, stars aside; `names` all names that its code uses. `listed` is
     what its `__all__` can hold (None: there is none, or it cannot be told); `reopened`: it decides for itself which modules
     lie below it, `placed`: those that it names; `repathed`: it changes where imports start from; `injects`: its functions may
-    bind names in their callers. `undefined` has (name, line) of uses of unbound ones that must fail once they are reached;
-    `early` of those of names that the module uses while it is imported and binds only later.
+    bind names in their callers; `gives`: the names that it puts among the built-in ones. `undefined` has (name, line) of uses
+    of unbound ones that must fail once they are reached; `early` of those of names that the module uses while it is imported
+    and binds only later.
     """
 
     parses: bool | None
@@ -72,6 +74,7 @@ class Facts:
     placed: frozenset[str] = frozenset()
     repathed: bool = False
     injects: bool = False
+    gives: frozenset[str] = frozenset()
     shape: str = ""
     skeleton: str = ""
     undefined: frozenset[tuple[str, int]] = frozenset()
@@ -91,7 +94,7 @@ class Facts:
     def from_raw(cls, raw: dict[str, Any]) -> Self:
         """The facts out of a worker's document, which is used up."""
         raw["imports"] = imports_from_raw(raw.get("imports", ()))
-        for key in ("exports", "names", "unbound", "placed", "listed"):
+        for key in ("exports", "names", "unbound", "placed", "gives", "listed"):
             if (found := raw.get(key)) is not None:
                 raw[key] = frozenset(found)
         for key in ("undefined", "early"):
@@ -276,6 +279,7 @@ def ruff_program() -> str | None:
     return beside if os.access(beside, os.X_OK) else shutil.which("ruff")
 
 
+@cache
 def newest_target(program: str) -> str:
     """The newest Python that this ruff knows, as its --target-version has it."""
     try:

@@ -47,6 +47,11 @@ def undefined_names(sources: Mapping[bytes, tuple[bytes, Facts]]) -> dict[bytes,
 def _message(name: str, line: int, facts: Facts) -> str:
     if (name, line) in facts.early:
         return f"{name!r} is used while the module is imported, and defined only further down"
+    return not_defined(name)
+
+
+def not_defined(name: str) -> str:
+    """What is said of a name that nothing binds."""
     return f"{name!r} is not defined"
 
 

@@ -1,13 +1,14 @@
 """The check: what is wrong with a tree, or what is newly wrong with it, held against another one."""
 
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from guardd.analysis.environment import InstalledNames
 from guardd.analysis.layout import LayoutOf
 from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
+from guardd.analysis.undefined import not_defined
 from guardd.checking.content import UNDEFINED_NAME
 from guardd.checking.facts import TreeFacts
 from guardd.checking.marked import marked
@@ -63,7 +64,7 @@ def problems(
     """
     check = _Check(before, after, how, facts)
     found = {one for one in check.problems() if only is None or one.path in only}
-    return sorted(found, key=lambda one: (one.path, one.line, one.rule, one.message))
+    return sorted(check.without_given(found), key=lambda one: (one.path, one.line, one.rule, one.message))
 
 
 class _Check:
@@ -91,6 +92,15 @@ class _Check:
             yield from self._of_changes(self._then, [path for path in changed if path in self._origins], born)
         for path, missing in newly_missing(self._then, self._now, self._origins, changed):
             yield Problem(path, missing.line, "import", missing.what)
+
+    def without_given(self, found: Collection[Problem]) -> Iterator[Problem]:
+        """These problems without the names that some file of the tree puts among the built-in ones."""
+        excused = set[str]()
+        if any(one.rule == UNDEFINED_NAME for one in found):
+            self._facts.learn(self._now.tree, self._blobs)
+            for facts in map(self._now.facts_of, self._blobs):
+                excused.update(map(not_defined, facts.gives if facts is not None else ()))
+        return (one for one in found if one.rule != UNDEFINED_NAME or one.message not in excused)
 
     def _blob_then(self, path: RepoPath) -> bytes | None:
         return self._blobs_then.get(self._origins.get(path, path))

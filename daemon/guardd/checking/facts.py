@@ -1,6 +1,6 @@
 """What is known of the files of trees, by the hash of their contents: from memory, from a store, or by a look at them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
@@ -94,7 +94,15 @@ class TreeFacts:
         return self._known.get(hash_)
 
     def _kept(self, hashes: Iterable[bytes]) -> dict[bytes, bytes]:
-        return self._store.checked.get(hashes, self._version) if self._store is not None else {}
+        return self._ask(lambda store: store.checked.get(hashes, self._version))
+
+    def _ask(self, ask: Callable[[Store], dict[bytes, bytes]]) -> dict[bytes, bytes]:
+        """What the store answers. One that cannot (full, read-only, damaged, in use for long) is done without: it is a cache."""
+        try:
+            return ask(self._store) if self._store is not None else {}
+        except StoreError:
+            self._store = None
+            return {}
 
     def _look_at(self, tree: Tree, wanted: Mapping[bytes, RepoPath], *, whole: bool = False) -> None:
         left = iter(wanted.items())
@@ -109,11 +117,10 @@ class TreeFacts:
 
     def _facts_of(self, contents: Mapping[bytes, bytes]) -> dict[bytes, str]:
         """The facts of contents as JSON: those that detection has kept, and those that have to be parsed for."""
-        found = {}
-        if self._store is not None:
-            found = {
-                hash_: text.decode() for hash_ in contents if (text := self._store.facts.get(hash_, VERSION)) is not None
-            }  # fmt: skip
+        stored = self._ask(
+            lambda store: {hash_: text for hash_ in contents if (text := store.facts.get(hash_, VERSION)) is not None}
+        )
+        found = {hash_: text.decode() for hash_, text in stored.items()}
         unparsed = {hash_: content for hash_, content in contents.items() if hash_ not in found}
         if unparsed:
             answers = self._parsers.ask(list(unparsed.values()), self.deadline)
@@ -139,17 +146,15 @@ class TreeFacts:
 
     def _keep(self, told: Mapping[bytes, str], texts: Mapping[bytes, str]) -> None:
         """Whole facts are kept of what the store holds, so that they go with it; what no parser could tell is asked again."""
-        if self._store is None:
-            return
-        late = {hash_ for hash_, text in texts.items() if text == UNKNOWN}  # the machine was busy, perhaps
-        texts = {hash_: text for hash_, text in texts.items() if hash_ not in late}
-        try:
-            self._store.checked.put({hash_: text for hash_, text in told.items() if hash_ not in late}, self._version)
-            with self._store.db.transaction():
-                held = {hash_: text for hash_, text in texts.items() if self._store.blobs.holds(hash_)}
-                self._store.facts.put(held, VERSION)
-        except StoreError:  # full, read-only, or in use by others for long: it is but a cache
-            self._store = None
+        sure = {hash_: text for hash_, text in texts.items() if text != UNKNOWN}  # else the machine was busy, perhaps
+
+        def keep(store: Store) -> dict[bytes, bytes]:
+            store.checked.put({hash_: text for hash_, text in told.items() if hash_ in sure}, self._version)
+            with store.db.transaction():
+                store.facts.put({hash_: text for hash_, text in sure.items() if store.blobs.holds(hash_)}, VERSION)
+            return {}
+
+        self._ask(keep)
 
 
 def _python(tree: Tree, paths: Iterable[RepoPath]) -> dict[bytes, RepoPath]:

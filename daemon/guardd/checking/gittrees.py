@@ -133,13 +133,18 @@ class Git:
         return self._process
 
     def _announced(self, entries: Iterable[_Entry]) -> set[RepoPath]:
-        """The files that `git add -N` announced: in the index they are empty, and on disk git sees them as added."""
+        """The files that `git add -N` announced: they are listed as empty, and not compared with anything.
+
+        Without a look at the disk, for which git would run the programs that a hostile config names as filters.
+        """
         empty = self.address(b"").hex()
-        if not any(one.object_id == empty for one in entries):
-            return set()
-        words = ["diff-files", "--name-only", "--diff-filter=A", "--relative", "-z"]
-        listing = ask(self.root, words, "git cannot compare its index with the disk", self._env)
-        return {os.fsdecode(name) for name in listing.split(b"\0") if name}
+        announced = {one.path for one in entries if one.object_id == empty}
+        if announced:
+            no_tree = self._hash(b"tree 0\0", usedforsecurity=False).hexdigest()
+            words = ["diff-index", "--cached", "--ita-invisible-in-index", "--name-only", "--relative", "-z", no_tree]
+            listing = ask(self.root, words, "git cannot list what is staged", self._env)
+            announced -= {os.fsdecode(name) for name in listing.split(b"\0")}
+        return announced
 
 
 def _staged(listing: bytes) -> Iterator[_Entry]:

@@ -58,8 +58,11 @@ class CheckMemory:
         self._key = blake3(repr(("tree", how, root)).encode("utf-8", "surrogatepass")).digest()
 
     def recall(self) -> Look:
-        """The look that was kept; an empty one where there is none, or it is not what `keep` wrote."""
-        text = self._store.checked.get([self._key], _VERSION).get(self._key)
+        """The look that was kept; an empty one where there is none, or the store cannot tell."""
+        try:
+            text = self._store.checked.get([self._key], _VERSION).get(self._key)
+        except StoreError:
+            text = None
         if text is None:
             return Look()
         known: Mapping[RepoPath, tuple[str, str]] = json.loads(text)

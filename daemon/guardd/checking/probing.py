@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from guardd.analysis.environment import environments
+from guardd.analysis.layout import LayoutOf
 from guardd.beneath import Root
 from guardd.checking.check import Problem
 from guardd.checking.probe_verdict import Case, Limits, Outcome, Place, judge
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 _HERE = os.path.dirname(os.path.realpath(__file__))
 _KEEPER, _CHILD = os.path.join(_HERE, "probe_keeper.py"), os.path.join(_HERE, "probe_child.py")
-_ENVIRONMENTS = (".venv", "venv", "env")
 _SECOND_NS = 1_000_000_000
 _PATIENCE_S = 40.0
 """Beyond an import's own time, for a keeper: it gives an interpreter 20 s to come up, and 2 s to end."""
@@ -70,7 +71,7 @@ def probe(
     limits = limits or Limits()
     root = os.path.realpath(root)
     interpreter, hint = _interpreter(root, python)
-    roots = _roots(root, source_roots)
+    roots = _roots(root, source_roots, modules)
     task = {
         "command": [interpreter, "-B", "-u", _CHILD],
         "root": root,
@@ -90,19 +91,31 @@ def _probe(case: Case) -> Probe:
     return Probe(about.module, problem, stack, about.output, about.seconds, about.offline)
 
 
-def _roots(root: str, source_roots: Sequence[str]) -> tuple[str, ...]:
-    """Where imports start from: the top first, as for a program that is started there."""
+def _roots(root: str, source_roots: Sequence[str], modules: Sequence[str]) -> tuple[str, ...]:
+    """Where imports start from: the top first, as for a program that is started there.
+
+    Roots that only the build files tell of are added for modules that the others lack: they may hold names of third parties.
+    """
+
+    def has(folder: str, module: str) -> bool:
+        place = os.path.join(root, folder, module.partition(".")[0])
+        return os.path.isdir(place) or os.path.isfile(place + ".py")
+
     folders = ("src", *(one.strip("/") for one in source_roots))
-    return ("", *(one for one in dict.fromkeys(folders) if os.path.isdir(os.path.join(root, one))))
+    found = ["", *(one for one in dict.fromkeys(folders) if os.path.isdir(os.path.join(root, one)))]
+    lacking = [module for module in modules if not any(has(folder, module) for folder in found)]
+    if lacking:
+        found += [folder for folder in LayoutOf(root)().roots if any(has(folder, module) for module in lacking)]
+    return tuple(found)
 
 
 def _interpreter(root: str, python: str | None) -> tuple[str, str]:
     """The interpreter, and what to say to whom it lacks a module."""
     if python is not None:
         return os.path.join(root, python), ""
-    for name in _ENVIRONMENTS:
-        if os.path.exists(os.path.join(root, name, "pyvenv.cfg")):
-            return os.path.join(root, name, "bin", "python"), ""
+    for environment in environments(root):
+        if os.path.exists(found := os.path.join(environment, "bin", "python")):
+            return found, ""
     return sys.executable, f" (imported by guard's own {sys.executable}: name the repo's as python in its [[repo]])"
 
 
