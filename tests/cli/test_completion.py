@@ -59,8 +59,8 @@ def test_each_kind_of_value_is_completed(guarded: World) -> None:
 
 
 def test_what_is_proposed_is_what_the_command_takes(guarded: World) -> None:
-    tomorrow_ns = time.time_ns() + 86_400 * 1_000_000_000  # 14:30 may be still to come today
-    assert all(parse(value, tomorrow_ns) for value in answer(guarded, "zsh", "guardctl log --since "))
+    tonight = time.mktime((*time.localtime()[:3], 23, 59, 59, 0, 0, -1))  # 14:30 may be still to come today
+    assert all(parse(value, int(tonight) * 1_000_000_000) for value in answer(guarded, "zsh", "guardctl log --since "))
     assert all(parse_duration(value) for value in answer(guarded, "zsh", "guardctl pause "))
 
 

@@ -119,7 +119,9 @@ def _show(context: Context, gathered: Gathered, looks: Sequence[Looks], zone: st
     for one in gathered.known if whole else gathered.known[:_SHOWN]:
         known_as = f"version {one.known_as} of {printable(one.pair.path)}" if one.known_as else "another backup"
         say(context, f"  {printable(one.pair.source)}: {known_as}")
-    _show_left(context, "not adopted, decide yourself", gathered.unclear, "yellow")
+    if len(gathered.known) > _SHOWN and not whole:
+        say(context, f"  and {len(gathered.known) - _SHOWN} more (-v shows all)")
+    _show_left(context, "not adopted, decide yourself (a copy called FILE.bak beside FILE is taken)", gathered.unclear, "yellow")
     _show_left(context, "passed over", gathered.passed_over, "yellow")
     for trouble in gathered.troubled:
         click.echo(f"guardctl: {printable(trouble.source)} not adopted: {printable(trouble.reason)}", err=True)

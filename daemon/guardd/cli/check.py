@@ -235,11 +235,12 @@ def _imported(
     about = about or RepoSettings(path=repo.path)
     probes = probe_repo(about if critical else about.model_copy(update={"critical_modules": ()}), modules)
     for one in probes:
-        if one.problem is not None and not context.json and not context.quiet:
-            for line in one.stack:
-                click.echo(printable(line), err=True)
-        elif context.verbose:
+        if one.problem is None and context.verbose:
             warn(context, f"{one.module} was imported in {one.seconds:.1f} s{' without network' if one.offline else ''}")
+        elif one.stack and not context.json and not context.quiet:
+            click.echo(f"where the import of {printable(one.module)} was in the end:", err=True)
+            for line in one.stack:
+                click.echo(f"  {printable(line)}", err=True)
     return [one.problem for one in probes if one.problem is not None]
 
 

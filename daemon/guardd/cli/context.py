@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from guardd.store.store import Store
 
 
-NUMBER = click.IntRange(1, 2**63 - 1)
-"""The numbers of versions, incidents and restores: what SQLite can hold."""
+def NUMBER(value: str | int) -> int:  # noqa: N802 - stands where click's types stand
+    """The numbers of versions, incidents, restores and runs: what SQLite can hold. Click would tell people of the range."""
+    number = int(value) if str(value).isascii() and str(value).isdecimal() and len(str(value)) < 20 else 0
+    if not 1 <= number < 2**63:
+        raise click.BadParameter(f"{str(value)!r} is not a number from 1 on")
+    return number
 
 
 @dataclass

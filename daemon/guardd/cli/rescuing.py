@@ -32,5 +32,7 @@ def plan_best(context: Context, paths: Sequence[str]) -> tuple[Plan, list[Encode
     if history.trouble is not None:
         warn(context, f"without git's history: {history.trouble}")
     if not plan.items:
-        raise NothingMatched("no file is damaged: each parses, none has a marker, and the imports of the tree resolve")
+        raise NothingMatched(
+            "no file is damaged: each parses, none has a marker, and the tree's imports resolve; 'guardctl check' looks closer"
+        )
     return plan, contents

@@ -89,8 +89,10 @@ def _lines(context: Context, told: "Told") -> Iterator[str]:
     if told.back is not None:
         yield from _back_lines(told.back, told.run, told.seconds)
     elif not context.quiet:
-        yield click.style(f"kept the changes of {files(len(told.changed.paths))}, in {told.seconds:.1f} s", fg="green", bold=True)
-        if told.changed.paths:
+        count = len(told.changed.paths)
+        what = f"kept the changes of {files(count)}" if count else "there was nothing to keep"
+        yield click.style(f"{what}, in {told.seconds:.1f} s", fg="green", bold=True)
+        if count:
             yield f"take it back with: guardctl run --rollback {told.run.id}"
 
 

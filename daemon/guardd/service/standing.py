@@ -96,7 +96,8 @@ def _state(store: Store, live: Live | None, now: Moment, *, running: bool) -> tu
         return RepoState.STOPPED, ("stopped: guardd is not running; start it with 'guardd'",)
     if live is None:
         return RepoState.STOPPED, (
-            "not-guarded: the running guardd does not guard this repo; add it to the config and send guardd a SIGHUP",
+            "not-guarded: the running guardd does not guard this repo; 'guardctl init' there, then 'pkill -HUP guardd' "
+            "(one that was started with --repo guards only that: start it without)",
         )
     silent_ns = now.awake_ns - live.awake_ns
     if silent_ns > _STALE_NS:
