@@ -72,6 +72,7 @@ def _back(back: "RolledBack | None") -> dict[str, object]:
         "removed": report.removed if report else [],
         "not_restored": [{"path": path, "reason": reason} for path, reason in troubled]
         + [{"path": path, "reason": "it is not what was written"} for path in (back.wrong if back else ())],
+        "moved_aside": [{"path": one.path, "to": one.to} for one in (back.aside if back else ())],
     }
 
 
@@ -152,5 +153,8 @@ def _back_lines(back: "RolledBack", run: "Run", seconds: float) -> Iterator[str]
         yield from (f"  {printable(path)}: it is not what was written; something changed it again" for path in back.wrong)
         if back.report.failed:
             yield f"what is left: guardctl run --rollback {run.id}"
+    if back.aside:
+        yield "in the way, not kept by guard, and so moved aside:"
+        yield from _some([f"{one.path} -> {one.to}" for one in back.aside])
     if back.report.restore_id is not None:
         yield f"bring the changes back with: guardctl undo {back.report.restore_id}"

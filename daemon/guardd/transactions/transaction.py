@@ -39,7 +39,8 @@ from guardd.store.runs import Outcome, Run, RunState
 from guardd.store.store import Store
 from guardd.transactions.command import Ended
 from guardd.transactions.critical import CriticalModules
-from guardd.transactions.rollback import RolledBack, roll_back
+from guardd.transactions.obstacles import folders_of, make_way
+from guardd.transactions.rollback import RolledBack, aside_suffix, roll_back
 from guardd.transactions.surroundings import Surroundings, look_around, others_changed, put_back_folders
 from guardd.transactions.verdict import Policy, Verdict, objections
 from guardd.transactions.writers import Writers, strangers
@@ -196,7 +197,7 @@ class Transaction:
         passages = [one for one in self._passages.values() if one.path in self._changed.paths]
         self._passages = {path: made.get(path, one) for path, one in self._passages.items()}
         self._put_back_folders()  # a directory that is read-only by now would take no file
-        done = roll_back(self._store, self._repo, self.run, passages, on_progress)
+        done = self._clear_folders(roll_back(self._store, self._repo, self.run, passages, on_progress))
         self._put_back_folders()
         edited = sorted(self._changed.concurrent & mine)
         done.report.skipped += [(path, "written again since the command; compare with 'guardctl diff'") for path in edited]
@@ -294,6 +295,17 @@ class Transaction:
     def _put_back_folders(self) -> None:
         with Root(self._repo.path) as root:
             put_back_folders(root, self._around, look_around(self._repo.path, self._selection))
+
+    def _clear_folders(self, done: RolledBack) -> RolledBack:
+        """Make way for the directories that held nothing that guard keeps, too; what is out of the way has not stayed."""
+        with Root(self._repo.path) as root:
+            aside = (*done.aside, *make_way(root, (), filter(None, self._around.folders), aside_suffix(self.run)))
+        gone = {one.path for one in aside}
+        others = [
+            path for path in self._changed.others if path in self._around.others or not (gone & {path, *folders_of([path])})
+        ]
+        self._changed = replace(self._changed, others=tuple(others))
+        return replace(done, aside=aside)
 
     def _changes(self) -> Changed:
         """What is different from before, told apart as far as that can be known."""
