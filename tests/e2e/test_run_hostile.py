@@ -126,3 +126,41 @@ def test_what_was_put_in_the_way_after_a_run_stays(guarded: World, here: Here) -
     assert (guarded.root / "use.py").is_file()
     assert (guarded.root / "secret").is_symlink()
     assert "use.py -> use.py.run-1" not in here("run", "--rollback", "1")[2]
+
+
+@pytest.mark.parametrize("removal", ["rm -r {0}", "rm {0}/guard.db", "rm {0}/*; exit 1"])
+def test_a_command_that_removes_the_store_is_rolled_back_and_the_store_comes_back(
+    guarded: World, here: Here, removal: str
+) -> None:
+    assert here("run", "--", "sh", "-c", "echo 'y = 1' >> use.py")[0] == 0
+    before = state(guarded.root)
+    code, _, said = here("run", "--", "sh", "-c", f"echo '(' > use.py; rm -r pkg; {removal.format(guarded.state)}")
+    assert code == 1, said
+    assert "was removed while the command ran; it was written anew" in said
+    assert state(guarded.root) == before
+    assert guarded.state.stat().st_mode & 0o777 == 0o700
+    assert (guarded.state / "guard.db").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in guarded.state.glob("*.new*")) == []
+    assert here("fsck")[0] == 0
+    assert [one["run"] for one in told_by(here, "log", "use.py")][-2:] == [1, None]
+    assert here("undo", "1", "--yes", "--no-verify")[0] == 0
+    assert (guarded.root / "use.py").read_bytes() == b"(\n"
+    assert not (guarded.root / "pkg").exists()
+
+
+def test_a_store_that_cannot_come_back_is_not_promised_to_help(guarded: World, here: Here) -> None:
+    before = state(guarded.root)
+    script = f"echo '(' > use.py; rm -r {guarded.state}; mkdir -m 700 {guarded.state}; touch {guarded.state}/guard.db"
+    code, _, said = here("run", "--", "sh", "-c", script)
+    assert code == 4
+    assert "was removed while the command ran, with all that was kept" in said
+    assert "rolled back 1 file" in said
+    assert "guardctl undo" not in said
+    assert state(guarded.root) == before
+    code, _, said = here("init")
+    assert code == 0, said
+    script = f"echo '(' > use.py; rm -r {guarded.state}; touch {guarded.state}"
+    code, _, said = here("run", "--", "sh", "-c", script)
+    assert code == 4
+    assert "neither kept nor rolled back: see 'git diff'" in said
+    assert "--rollback" not in said

@@ -88,10 +88,10 @@ def _lines(context: Context, told: "Told") -> Iterator[str]:
         yield from _findings(context, told)
         yield from _verify_output(told)
     if told.back is not None:
-        yield from _back_lines(told.back, told.run, told.seconds)
+        yield from _back_lines(told.back, told.run, told.seconds, lost=told.lost)
     elif not context.quiet:
         yield click.style(f"kept the changes of {files(len(told.changed.paths))}, in {told.seconds:.1f} s", fg="green", bold=True)
-        if told.changed.paths:
+        if told.changed.paths and not told.lost:
             yield f"take it back with: guardctl run --rollback {told.run.id}"
 
 
@@ -142,7 +142,7 @@ def _verify_output(told: "Told") -> Iterator[str]:
             yield from (f"    {printable(line)}" for line in one.output.splitlines()[-_OUTPUT_LINES:])
 
 
-def _back_lines(back: "RolledBack", run: "Run", seconds: float) -> Iterator[str]:
+def _back_lines(back: "RolledBack", run: "Run", seconds: float, *, lost: bool = False) -> Iterator[str]:
     count = len(back.report.restored) + len(back.report.removed)
     if not back.unrestored:
         what = f"rolled back {files(count)}, byte for byte, in {seconds:.1f} s" if count else "there was nothing to roll back"
@@ -151,10 +151,10 @@ def _back_lines(back: "RolledBack", run: "Run", seconds: float) -> Iterator[str]
         yield click.style(f"rolled back {files(count)}; {files(len(back.unrestored))} NOT:", fg="red", bold=True)
         yield from (f"  {printable(path)}: {one_line(reason)}" for path, reason in back.report.skipped + back.report.failed)
         yield from (f"  {printable(path)}: it is not what was written; something changed it again" for path in back.wrong)
-        if back.report.failed:
+        if back.report.failed and not lost:
             yield f"what is left: guardctl run --rollback {run.id}"
     if back.aside:
         yield "in the way, not kept by guard, and so moved aside:"
         yield from _some([f"{one.path} -> {one.to}" for one in back.aside])
-    if back.report.restore_id is not None:
+    if back.report.restore_id is not None and not lost:
         yield f"bring the changes back with: guardctl undo {back.report.restore_id}"

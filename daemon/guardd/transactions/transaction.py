@@ -188,6 +188,7 @@ class Transaction:
 
         What others wrote since is theirs, and stays; on top of the command's changes it keeps these, and is reported.
         """
+        os.makedirs(self._store.state_dir, mode=0o700, exist_ok=True)  # if the command took it away: the locks lie there
         self._capture(Origin.SCAN)
         made_by_then = set(self._changed.paths)
         if self._hidden:
