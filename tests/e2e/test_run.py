@@ -289,6 +289,9 @@ def test_one_run_at_a_time_and_no_restore_beside_it(guarded: World) -> None:
         refused = guarded.ctl("run", "--", "true", check=2).stderr
         assert f"pid {process.pid}: sh -c" in refused
         assert "is under way" in guarded.ctl("restore", "--since", "1h", "--yes", check=2).stderr
+        refused = guarded.ctl("purge", "pkg/a.py", "--yes", check=2).stderr
+        assert f"pid {process.pid}: sh -c" in refused
+        assert guarded.versions("pkg/a.py")
         assert guarded.status()["run"]["state"] == "running"
         assert "is under way since" in guarded.ctl("status").stdout
         go.write("go\n")
