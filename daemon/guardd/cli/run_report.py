@@ -85,6 +85,8 @@ def _lines(context: Context, told: "Told") -> Iterator[str]:
     if told.verdict.reasons:
         yield click.style("not fit to be kept:" if told.back else "kept, as you said, although:", fg="red", bold=True)
         yield from (f"  - {one_line(reason)}" for reason in told.verdict.reasons)
+        if not told.verdict.looked and told.changed.paths and not context.quiet:
+            yield "  what the changed files hold was not looked at, as they do not stay"
         yield from _findings(context, told)
         yield from _verify_output(told)
     if told.back is not None:

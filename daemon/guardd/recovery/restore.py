@@ -102,7 +102,8 @@ def _write_plan(
         report.restore_id, moved = store.restores.begin(repo.id, command, targets, clock.now(), undoes=undoes, blobs=blobs)
         report.skipped += [(path, "it cannot be read, so it could not be kept first") for path in sorted(unread)]
         report.skipped += [(path, "it changed while the restore was prepared; run it again") for path in moved]
-        steps = [Step(item.path, item.target, keys[item.path]) for item in work if item.path not in set(moved)]
+        left_alone = set(moved)
+        steps = [Step(item.path, item.target, keys[item.path]) for item in work if item.path not in left_alone]
         try:
             _write(store, repo, root, steps, report, on_progress, on_removed)
         except KeyboardInterrupt as error:

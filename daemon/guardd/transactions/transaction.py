@@ -48,6 +48,9 @@ from guardd.transactions.writers import Writers, strangers
 _TICK_NS = 20_000_000
 """The kernel's clock for files is behind by up to a tick."""
 
+_WORTH_A_LOOK = 500
+"""Changed files that are parsed for the report alone, though they are rolled back in any case: some two seconds."""
+
 _LOCK_WAIT_S = 1.0
 """`status` and the daemon look whether a run lives by holding its lock for an instant."""
 
@@ -123,10 +126,14 @@ class Transaction:
     def judge(self, *, closely: bool = True) -> Verdict:
         """Hold the changes against the policy; the verify commands are run where nothing else speaks against them.
 
-        Not `closely`: what is in the files is not looked at, for the run is to be rolled back anyway.
+        Not `closely`: what is in the files is not looked at, for the run is to be rolled back anyway; nor is it in many files,
+        once something else speaks against them.
         """
+        reasons = self._objections((), ())
+        closely = closely and (not reasons or len(self._changed.paths) <= _WORTH_A_LOOK)
         found = self._problems() if self._changed.paths and closely else []
-        reasons = self._objections(found, ())
+        if found:
+            reasons = self._objections(found, ())
         verified: list[CommandRun] = []
         if not reasons:
             timeout_s = self._policy.verify_timeout_s
@@ -134,7 +141,7 @@ class Transaction:
             if verified and self._look_again():
                 found = self._problems()
             reasons = self._objections(found, verified)
-        self._verdict = Verdict(reasons, tuple(found), tuple(verified))
+        self._verdict = Verdict(reasons, tuple(found), tuple(verified), looked=closely)
         return self._verdict
 
     def _objections(self, found: Sequence[Problem], verified: Sequence[CommandRun]) -> tuple[str, ...]:
@@ -195,6 +202,7 @@ class Transaction:
             self._open_up()
         made, mine = self._passages, made_by_then | self._changed.paths.keys()
         self._changed = self._changes()
+        self._writers.end()  # our own writes are no news, and to look at each took a third of the roll-back's time
         passages = [one for one in self._passages.values() if one.path in self._changed.paths]
         self._passages = {path: made.get(path, one) for path, one in self._passages.items()}
         self._put_back_folders()  # a directory that is read-only by now would take no file
