@@ -327,3 +327,37 @@ def test_a_guarded_tree_is_checked_as_it_is_on_disk_and_as_its_config_says(here:
     assert here.found() == [("a.py", 1, "marker"), ("new.py", 1, "syntax")]
     config.write_text("[detection]\nmarkers = 1\n")
     assert "markers" in here.run(code=4)[1]
+
+
+def test_what_git_does_not_have_is_named_and_the_file_checked_by_itself(here: Here) -> None:
+    here.commit({"pkg/__init__.py": "", "pkg/core.py": CORE, "use.py": TEST, "old.py": "x = (\n", "fine.py": "x = 1\n"})
+    here.commit({"pkg/core.py": CORE + "\n\nlast = 1\n", "old.py": "y = (\n", "fine.py": "x = 2\n"})
+    lost = [here.git("rev-parse", f"HEAD~1:{path}").strip() for path in ("pkg/core.py", "fine.py")]
+    for one in lost:  # as in a partial clone, which has only what was checked out
+        (here.root / ".git" / "objects" / one[:2] / one[2:]).unlink()
+    here.git("config", "remote.origin.promisor", "true")
+    here.git("config", "remote.origin.url", "file:///nowhere")
+    here.git("config", "core.repositoryFormatVersion", "1")
+    here.git("config", "extensions.partialClone", "origin")
+    _, said = here.run("--against", "HEAD~1")
+    assert "pkg/core.py: git does not have here what it was in HEAD~1; it was checked by itself" in said
+    assert "fine.py: git does not" in said
+    assert "use.py" not in said
+    here.put("pkg/core.py", CORE.replace("good", "better") + MARKED)
+    assert here.found("--against", "HEAD~1") == [("pkg/core.py", 7, "marker"), ("use.py", 1, "import")]
+    assert here.found("--against", "HEAD~1", "fine.py") == []
+    here.git("reset", "-q", "--soft", "HEAD~1")
+    here.git("add", "pkg/core.py")
+    here.put("pkg/core.py", "gone = 1\n")
+    assert here.found("--staged") == [("pkg/core.py", 7, "marker"), ("use.py", 1, "import")]
+
+
+def test_what_is_staged_and_git_does_not_have_is_no_pass(here: Here) -> None:
+    here.commit({"a.py": "x = 1\n", "b.py": "x = 2\n"})
+    here.commit({"a.py": "x = (\n"})
+    lost = here.git("rev-parse", "HEAD:a.py").strip()
+    here.git("reset", "-q", "--soft", "HEAD~1")
+    (here.root / ".git" / "objects" / lost[:2] / lost[2:]).unlink()
+    _, said = here.run("--staged", code=1)
+    assert "a.py: git does not have here what is staged of it; it was not checked" in said
+    here.run("--staged", "b.py")

@@ -3,12 +3,13 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.world import World, snapshot
+from tests.world import PROGRAMS, World, snapshot
 
 from guardd.cli.main import run
 
@@ -273,12 +274,33 @@ def test_backups_of_any_naming_become_versions_and_the_rest_is_told(world: World
         ("--map pkg", "say FROM=TO"),
         ("--map pkg=../elsewhere", "outside of the repo"),
         ("--map .=pkg", "the repo itself"),
+        ("--map /=.", "the repo itself lies in /"),
+        ("--map ..=.", "the repo itself lies in .."),
         ("--zone Nowhere/At_All", "no such time zone"),
     ],
 )
 def test_adopt_refuses_what_it_cannot_mean(world: World, ask: Ask, words: str, reason: str) -> None:
     world.write("pkg/a.py")
     assert reason in ask(f"adopt {words}", 2)
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root reads everything")
+def test_folders_of_backups_that_cannot_be_read_are_told(world: World, ask: Ask) -> None:
+    world.write("pkg/a.py")
+    world.write("backups/pkg/a.py", "x = 'old'\n")
+    world.write("backups/closed/b.py").parent.chmod(0o000)
+    world.write("shut/a.py").parent.chmod(0o000)
+    words = [str(PROGRAMS / "guardctl"), "adopt", "--map", "backups=.", "--map", "shut=pkg", "--json"]
+    if os.geteuid() == 0:
+        ordinary = "-dac_override,-dac_read_search"
+        words = ["setpriv", "--bounding-set", ordinary, "--inh-caps", ordinary, *words]
+    done = subprocess.run(words, env=world.env, cwd=world.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done
+    found = json.loads(done.stdout)
+    assert [one["backup"] for one in found["adopted"]] == ["backups/pkg/a.py"]
+    assert {one["backup"]: one["reason"] for one in found["skipped"]} == dict.fromkeys(
+        ["backups/closed", "shut"], "Permission denied, nor what lies in it"
+    )
 
 
 def test_a_tree_without_backups_has_nothing_to_adopt(world: World, ask: Ask) -> None:

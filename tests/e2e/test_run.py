@@ -206,6 +206,23 @@ def test_what_a_roll_back_found_is_an_incident_that_is_over(guarded: World, here
     assert (guarded.root / "pkg/c.py").read_bytes() == b"(\n"
 
 
+def test_many_files_of_a_command_that_failed_are_rolled_back_unread(
+    guarded: World, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = state(guarded.root)
+    script = "echo '(' > pkg/c.py; echo '(' > born.py; exit 1"
+    assert {one["path"] for one in told_by(here, "run", "--", "sh", "-c", script, check=1)["findings"]} == {"born.py", "pkg/c.py"}
+    monkeypatch.setattr("guardd.transactions.transaction._WORTH_A_LOOK", 1)
+    told = told_by(here, "run", "--", "sh", "-c", script, check=1)
+    assert (told["findings"], told["reasons"], told["outcome"]) == ([], ["the command exited 1"], "rolled-back")
+    code, _, said = here("run", "--", "sh", "-c", script)
+    assert code == 1
+    assert "was not looked at" in said
+    told = told_by(here, "run", "--ignore-exit", "--", "sh", "-c", script, check=1)
+    assert {one["path"] for one in told["findings"]} == {"born.py", "pkg/c.py"}
+    assert state(guarded.root) == before
+
+
 def test_nothing_changed_and_nothing_run(guarded: World, here: Here) -> None:
     told = told_by(here, "run", "--", "true")
     assert (told["kept"], told["changed"], told["findings"]) == (True, 0, [])
@@ -288,6 +305,9 @@ def test_one_run_at_a_time_and_no_restore_beside_it(guarded: World) -> None:
         refused = guarded.ctl("run", "--", "true", check=2).stderr
         assert f"pid {process.pid}: sh -c" in refused
         assert "is under way" in guarded.ctl("restore", "--since", "1h", "--yes", check=2).stderr
+        refused = guarded.ctl("purge", "pkg/a.py", "--yes", check=2).stderr
+        assert f"pid {process.pid}: sh -c" in refused
+        assert guarded.versions("pkg/a.py")
         assert guarded.status()["run"]["state"] == "running"
         assert "is under way since" in guarded.ctl("status").stdout
         go.write("go\n")

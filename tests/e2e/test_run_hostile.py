@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from tests.e2e.test_run import guarded, run, start, state  # noqa: F401  # a fixture
+from tests.e2e.test_run import Here, guarded, here, modes, run, start, state, told_by  # noqa: F401  # fixtures
 from tests.world import PROGRAMS, World, snapshot, wait_until
 
 
@@ -86,3 +86,81 @@ def test_what_a_verify_command_does_to_the_commands_files_counts_and_goes_back(g
         assert (told["changed"], told["concurrent"], told["restored"]) == (1, [], ["pkg/a.py"])
         assert state(guarded.root) == before
     assert [one["rule"] for one in told["findings"]] == ["syntax"]
+
+
+@pytest.mark.parametrize(
+    ("script", "aside"),
+    [
+        ("mv pkg pkg2; ln -s pkg2 pkg", {"pkg": "pkg.run-1"}),
+        ("rm -r pkg; touch pkg pkg.run-1", {"pkg": "pkg.run-1.2"}),
+        ("rm -r pkg; mkfifo pkg", {"pkg": "pkg.run-1"}),
+        ("rm use.py; mkdir use.py; touch use.py/x use.py/born.py", {"use.py": "use.py.run-1"}),
+        ("rm use.py pkg/a.py; mkfifo use.py; mkdir -p pkg/a.py/deep/er", {"use.py": "use.py.run-1"}),
+        ("rm use.py pkg/a.py; mkdir use.py pkg/a.py; touch use.py/born.py; ln -s nowhere pkg/a.py/b.py", {}),
+        ("rm use.py pkg/a.py; ln -s nowhere use.py; ln pkg/b.py pkg/a.py", {}),
+        ("rm -r empty; ln -s pkg empty", {"empty": "empty.run-1"}),
+    ],
+)  # fmt: skip
+def test_what_a_command_left_in_the_way_is_moved_aside_and_all_comes_back(
+    guarded: World, here: Here, script: str, aside: dict[str, str]
+) -> None:
+    contents, before = state(guarded.root)
+    told = told_by(here, "run", "--", "sh", "-c", f"{script}; exit 1", check=1)
+    assert (told["outcome"], told["not_restored"]) == ("rolled-back", [])
+    assert {one["path"]: one["to"] for one in told["moved_aside"]} == aside
+    assert set(told["not_guarded"]) == ({"pkg.run-1"} if "pkg.run-1.2" in aside.values() else set())
+    left = modes(guarded.root)
+    assert {path: mode for path, mode in left.items() if not path.partition(".run-")[1]} == before
+    assert set(aside.values()) <= left.keys()
+    assert all((guarded.root / path).is_file() and (guarded.root / path).read_bytes() == it for path, it in contents.items())
+
+
+def test_what_was_put_in_the_way_after_a_run_stays(guarded: World, here: Here) -> None:
+    script = "rm use.py; rm -r secret; mkdir use.py; touch use.py/x secret"
+    assert here("run", "--allow-protected", "--", "sh", "-c", script)[0] == 0
+    (guarded.root / "secret").unlink()
+    (guarded.root / "secret").symlink_to("pkg")
+    told = told_by(here, "run", "--rollback", "1", check=1)
+    assert told["moved_aside"] == [{"path": "use.py", "to": "use.py.run-1"}]
+    assert [one["path"] for one in told["not_restored"]] == ["secret/keys.py"]
+    assert (guarded.root / "use.py").is_file()
+    assert (guarded.root / "secret").is_symlink()
+    assert "use.py -> use.py.run-1" not in here("run", "--rollback", "1")[2]
+
+
+@pytest.mark.parametrize("removal", ["rm -r {0}", "rm {0}/guard.db", "rm {0}/*; exit 1"])
+def test_a_command_that_removes_the_store_is_rolled_back_and_the_store_comes_back(
+    guarded: World, here: Here, removal: str
+) -> None:
+    assert here("run", "--", "sh", "-c", "echo 'y = 1' >> use.py")[0] == 0
+    before = state(guarded.root)
+    code, _, said = here("run", "--", "sh", "-c", f"echo '(' > use.py; rm -r pkg; {removal.format(guarded.state)}")
+    assert code == 1, said
+    assert "was removed while the command ran; it was written anew" in said
+    assert state(guarded.root) == before
+    assert guarded.state.stat().st_mode & 0o777 == 0o700
+    assert (guarded.state / "guard.db").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in guarded.state.glob("*.new*")) == []
+    assert here("fsck")[0] == 0
+    assert [one["run"] for one in told_by(here, "log", "use.py")][-2:] == [1, None]
+    assert here("undo", "1", "--yes", "--no-verify")[0] == 0
+    assert (guarded.root / "use.py").read_bytes() == b"(\n"
+    assert not (guarded.root / "pkg").exists()
+
+
+def test_a_store_that_cannot_come_back_is_not_promised_to_help(guarded: World, here: Here) -> None:
+    before = state(guarded.root)
+    script = f"echo '(' > use.py; rm -r {guarded.state}; mkdir -m 700 {guarded.state}; touch {guarded.state}/guard.db"
+    code, _, said = here("run", "--", "sh", "-c", script)
+    assert code == 4
+    assert "was removed while the command ran, with all that was kept" in said
+    assert "rolled back 1 file" in said
+    assert "guardctl undo" not in said
+    assert state(guarded.root) == before
+    code, _, said = here("init")
+    assert code == 0, said
+    script = f"echo '(' > use.py; rm -r {guarded.state}; touch {guarded.state}"
+    code, _, said = here("run", "--", "sh", "-c", script)
+    assert code == 4
+    assert "neither kept nor rolled back: see 'git diff'" in said
+    assert "--rollback" not in said

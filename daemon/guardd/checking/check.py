@@ -56,19 +56,25 @@ class Conditions:
 
 
 def problems(
-    before: Tree | None, after: Tree, how: Conditions, facts: TreeFacts, only: Container[RepoPath] | None = None
+    before: Tree | None,
+    after: Tree,
+    how: Conditions,
+    facts: TreeFacts,
+    only: Container[RepoPath] | None = None,
+    lacking: Container[RepoPath] = frozenset(),
 ) -> list[Problem]:
     """What is wrong with `after`; with `before`, only what was not wrong before. By path and line.
 
-    `only` restricts what is reported, not what is looked at: a function that is gone breaks files that no one touched.
+    `only` restricts what is reported, not what is looked at: a function that is gone breaks files that no one touched. Where
+    the content of a file in `before` is `lacking`, what became of it is judged by itself, as a new file is.
     """
-    check = _Check(before, after, how, facts)
+    check = _Check(before, after, how, facts, lacking)
     found = {one for one in check.problems() if only is None or one.path in only}
     return sorted(check.without_given(found), key=lambda one: (one.path, one.line, one.rule, one.message))
 
 
 class _Check:
-    def __init__(self, before: Tree | None, after: Tree, how: Conditions, facts: TreeFacts) -> None:
+    def __init__(self, before: Tree | None, after: Tree, how: Conditions, facts: TreeFacts, lacking: Container[RepoPath]) -> None:
         self._facts = facts
         self._facts.judge_by(how.markers)
         around = (InstalledNames(how.root, how.python), LayoutOf(how.root))
@@ -76,7 +82,11 @@ class _Check:
         self._then = Resolution(before, how.source_roots, facts, *around) if before is not None else None
         self._blobs = after.blobs()
         self._blobs_then: Mapping[RepoPath, bytes] = before.blobs() if before is not None else {}
-        self._origins = origins(self._blobs_then, self._blobs)
+        self._origins = {
+            path: origin
+            for path, origin in origins(self._blobs_then, self._blobs).items()
+            if origin not in lacking or self._blobs_then[origin] == self._blobs[path]
+        }
         self._pattern = marker_pattern(how.markers)
         rules = Rules(self._pattern, self._now.modules).all()
         self._rules: list[Rule] = [rule for rule in rules if not isinstance(rule, Marker)]

@@ -27,10 +27,14 @@ class _Entry:
 
 
 class GitTree:
-    """The regular selected files of an index or a revision; contents are git's own (no line-ending conversion)."""
+    """The regular selected files of an index or a revision; contents are git's own (no line-ending conversion).
 
-    def __init__(self, git: "Git", entries: Iterable[_Entry], unmerged: Iterable[RepoPath] = ()) -> None:
+    `objects` names its objects to git-rev-list(1).
+    """
+
+    def __init__(self, git: "Git", objects: str | None, entries: Iterable[_Entry], unmerged: Iterable[RepoPath] = ()) -> None:
         self._git = git
+        self._objects = objects
         self.unmerged = sorted(path for path in unmerged if git.selection.wants(path))
         entries = list(entries)
         environments = tuple(folder for folder in {_environment(one.path) for one in entries} if folder)
@@ -49,6 +53,14 @@ class GitTree:
     def read(self, path: RepoPath) -> bytes:
         """A file's content, from git's objects."""
         return self._git.read(path, self._blobs[path].hex())
+
+    def lacking(self, paths: Iterable[RepoPath]) -> set[RepoPath]:
+        """Those of these files whose content git does not have here: a partial clone fetches it when it needs it."""
+        asked = [path for path in paths if path in self._blobs]
+        if not asked or self._objects is None:
+            return set()
+        missing = self._git.missing(self._objects)
+        return {path for path in asked if self._blobs[path] in missing}
 
 
 class Git:
@@ -82,7 +94,7 @@ class Git:
         open_ = {one.path: one for one in reversed(entries) if one.stage}  # the lowest stage last: base, ours, theirs
         ours = {one.path: one for one in entries if one.stage == 2}
         merged = [one for one in entries if not one.stage and one.path not in announced]
-        return GitTree(self, [*merged, *(open_ | ours).values()], open_)
+        return GitTree(self, "--indexed-objects", [*merged, *(open_ | ours).values()], open_)
 
     def revision(self, rev: str) -> GitTree:
         """What a revision holds. Raises UsageError for what names none."""
@@ -90,13 +102,19 @@ class Git:
             raise UsageError(f"{rev} is no revision; try HEAD")
         words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{tree}}"]
         tree = os.fsdecode(ask(self.root, words, f"git has no revision {rev!r} here; see 'git log'", self._env)).strip()
-        return GitTree(self, _listed(ask(self.root, ["ls-tree", "-r", "-z", tree], f"git cannot list {rev!r}", self._env)))
+        return GitTree(self, tree, _listed(ask(self.root, ["ls-tree", "-r", "-z", tree], f"git cannot list {rev!r}", self._env)))
 
     def head(self) -> GitTree:
         """What HEAD holds: nothing before the first commit."""
         if run(self.root, ["rev-parse", "--verify", "--quiet", "HEAD^{tree}"], self._env).returncode:
-            return GitTree(self, [])
+            return GitTree(self, None, [])
         return self.revision("HEAD")
+
+    def missing(self, objects: str) -> set[bytes]:
+        """The ids of the objects below these that are not here (git-rev-list(1)): nothing is fetched for the answer."""
+        words = ["rev-list", "--objects", "--missing=print", objects]
+        listing = ask(self.root, words, "git cannot say which objects it has; run 'git fsck'", self._env)
+        return {bytes.fromhex(line[1:].decode()) for line in listing.splitlines() if line.startswith(b"?")}
 
     def read(self, path: RepoPath, object_id: str) -> bytes:
         """The content of an object. Raises GuardError where git does not have it."""
@@ -107,6 +125,8 @@ class Git:
         process.stdin.flush()
         header = process.stdout.readline().split()
         if len(header) != 3:
+            if not header:  # of a partial clone's objects git says nothing: it ends
+                self.close()
             raise GuardError(f"git does not have the content of {printable(path)}; run 'git fsck', or fetch it")
         content = process.stdout.read(int(header[2]))
         process.stdout.read(1)
@@ -128,7 +148,7 @@ class Git:
         if self._process is None:
             self._process = subprocess.Popen(
                 ["git", *HARMLESS, "cat-file", "--batch"],
-                cwd=self.root, env=self._env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                cwd=self.root, env=self._env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         return self._process
 

@@ -132,7 +132,7 @@ def _may_break_others(
             continue
         origin = origins.get(path)
         if origin is None:
-            if _may_hide_another(path, now):
+            if path in then.tree.blobs() or _may_hide_another(path, now):  # what it was there is not known
                 return True
         elif _may_bind_less(then.facts_of(origin), now.facts_of(path)):
             return True

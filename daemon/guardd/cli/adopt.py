@@ -87,6 +87,8 @@ def _tree(context: Context, words: str) -> BackupTree:
         raise UsageError(f"--map {words}: there is no folder {folder}")
     if place == context.repo.path:
         raise UsageError(f"--map {words}: {folder} is the repo itself; name a folder of backups")
+    if context.repo.path.startswith(place.rstrip("/") + "/"):
+        raise UsageError(f"--map {words}: the repo itself lies in {folder}; name a folder of nothing but backups")
     return BackupTree(place, relative(context, to or "."))
 
 

@@ -19,6 +19,7 @@ from guardd.escaping import printable
 
 if TYPE_CHECKING:
     from guardd.checking.check import Conditions, Problem
+    from guardd.checking.gittrees import GitTree
     from guardd.checking.memory import Memory
     from guardd.checking.trees import Tree
     from guardd.config.settings import RepoSettings, Settings
@@ -72,11 +73,12 @@ def command(
         known = {**after.blobs(), **(before.blobs() if before is not None else {})}
         chosen = set(choose(context, paths, known, _NO_SUCH)) if paths else None
         how = _conditions(repo.path, settings, about)
-        found = _check(context, store, before, after, how, chosen)
+        lacking = _lacking(context, before, after, against or "HEAD", chosen)
+        found = _check(context, store, before, after, how, chosen, lacking)
         if not staged:
             found += _imported(context, repo, about, modules, critical=chosen is None)
         found = sorted((one for one in found if one.rule not in ignore), key=lambda one: (one.path, one.line, one.rule))
-        missed = _unread(context, after, chosen)
+        missed = _unread(context, before, after, chosen)
         with whoever_reads():
             _show(context, form, found, after)
     count = len(after.blobs() if chosen is None else chosen)
@@ -189,6 +191,7 @@ def _check(
     after: "Tree",
     how: "Conditions",
     chosen: Collection[str] | None,
+    lacking: Collection[str],
 ) -> "list[Problem]":
     from guardd.analysis.sources import Parsers
     from guardd.checking.check import Problem, problems
@@ -204,7 +207,7 @@ def _check(
             progress(done, max(done, total))
 
         with Parsers(go_on=go_on) as parsers, _uncollected():
-            found = problems(before, after, how, TreeFacts(parsers, store), chosen)
+            found = problems(before, after, how, TreeFacts(parsers, store), chosen, lacking)
     if isinstance(after, GitTree):
         open_ = [path for path in after.unmerged if chosen is None or path in chosen]
         found += [
@@ -244,10 +247,39 @@ def _imported(
     return [one.problem for one in probes if one.problem is not None]
 
 
-def _unread(context: Context, after: "Tree", chosen: Collection[str] | None) -> bool:
+def _lacking(context: Context, before: "Tree | None", after: "Tree", rev: str, chosen: Collection[str] | None) -> set[str]:
+    """The files whose earlier content git does not have here (a partial clone, which must not fetch it now), and say so."""
+    from guardd.checking.gittrees import GitTree
+
+    if not isinstance(before, GitTree):
+        return set()
+    now = after.blobs()
+    lacking = before.lacking([path for path, blob in before.blobs().items() if now.get(path) != blob])
+    changed = sorted(path for path in lacking if path in now and (chosen is None or path in chosen))
+    for path in changed:
+        warn(context, f"{printable(path)}: git does not have here what it was in {printable(rev)}; it was checked by itself")
+    if changed:
+        warn(context, f"'git diff {printable(rev)}' fetches what a partial clone lacks")
+    return lacking
+
+
+def _unstaged(context: Context, before: "Tree | None", after: "GitTree", chosen: Collection[str] | None) -> bool:
+    """Say what is staged and git does not have, and whether there was any."""
+    then = before.blobs() if before is not None else {}
+    changed = [path for path, blob in after.blobs().items() if then.get(path) != blob and (chosen is None or path in chosen)]
+    lacking = after.lacking(changed)
+    for path in sorted(lacking):
+        warn(context, f"{printable(path)}: git does not have here what is staged of it; it was not checked")
+    return bool(lacking)
+
+
+def _unread(context: Context, before: "Tree | None", after: "Tree", chosen: Collection[str] | None) -> bool:
     """Say what could not be read, and whether there was any: then the check is not whole."""
+    from guardd.checking.gittrees import GitTree
     from guardd.checking.trees import DiskTree
 
+    if isinstance(after, GitTree):
+        return _unstaged(context, before, after, chosen)
     if not isinstance(after, DiskTree):
         return False
     for path, why in after.too_large.items():

@@ -8,6 +8,7 @@ from guardd.cli.asking import confirm
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, files, say
 from guardd.cli.paths import choose
+from guardd.cli.ran import refuse_during_run
 from guardd.errors import Exit
 from guardd.escaping import printable
 from guardd.recovery.past import known_paths
@@ -25,12 +26,14 @@ def command(context: Context, paths: tuple[str, ...], yes: bool) -> int:
     Take the secret out of the file first: what is on disk is kept again at the next look.
     """
     repo, store = context.repo, context.store
+    refuse_during_run(context)
     chosen = choose(context, paths, known_paths(store, repo))
     for path in chosen[:10]:
         say(context, f"  {printable(path)}")
     if len(chosen) > 10:
         say(context, f"  and {len(chosen) - 10} more")
     confirm(context, f"Forget every version of {files(len(chosen))}? This cannot be undone.", yes=yes)
+    refuse_during_run(context)  # the answer may have taken its time
     freed, shared = purge(store, repo.id, chosen)
     still = [path for path in chosen if os.path.lexists(os.path.join(repo.path, path))]
     if context.json:

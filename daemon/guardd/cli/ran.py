@@ -2,6 +2,7 @@
 
 from guardd.cli.context import Context
 from guardd.cli.output import files, iso, warn, when
+from guardd.errors import UsageError
 from guardd.escaping import printable
 from guardd.store.runs import Run
 
@@ -35,6 +36,13 @@ def interrupted_line(run: Run) -> str:
         f"run {run.id} of {when(run.from_ns)} was interrupted ({printable(run.command)}): take its changes back with "
         f"'guardctl run --rollback {run.id}', or let them stay with 'guardctl run --keep {run.id}'"
     )
+
+
+def refuse_during_run(context: Context) -> None:
+    """Raise UsageError while a run is under way in the repo: it may have to put back what is asked to be changed."""
+    running = context.store.runs.alive(context.repo.id)
+    if running is not None:
+        raise UsageError(f"run {running.id} (pid {running.pid}: {running.command}) is under way here; wait for it to end")
 
 
 def tell_of_interrupted(context: Context) -> None:

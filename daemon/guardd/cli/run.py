@@ -17,7 +17,7 @@ from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.output import tell, whoever_reads
 from guardd.cli.progress import bar
 from guardd.cli.ran import tell_of_interrupted
-from guardd.errors import Exit, GuardError, NothingMatched, UsageError
+from guardd.errors import Exit, GuardError, NothingMatched, StoreError, UsageError
 from guardd.escaping import printable
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Told:
-    """What there is to tell of a run in the end. `back` None: its changes were kept."""
+    """What there is to tell of a run in the end. `back` None: its changes were kept. `lost`: and no store knows of it."""
 
     run: "Run"
     ended: "Ended | None"
@@ -41,6 +41,7 @@ class Told:
     back: "RolledBack | None"
     strangers: list[str]
     seconds: float
+    lost: bool = False
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -83,8 +84,11 @@ def command(
         capture(context)
         transaction = Transaction(context.store, context.repo, shlex.join(words), policy, how, critical)
         told = _transact(context, transaction, words, leave_running=leave_running)
+        told.lost = not _keep_store(context)
     with whoever_reads():
         report(context, told)
+    if told.lost:
+        return Exit.UNUSABLE
     interrupted = told.ended is None or (told.ended.interrupted and not told.ended.told_to_stop)
     if interrupted:
         return Exit.INTERRUPTED
@@ -133,7 +137,7 @@ def _transact(context: Context, transaction: "Transaction", words: Sequence[str]
         except _NothingRun:
             raise
         except (GuardError, OSError) as error:
-            raise _undecided(transaction, error) from error
+            raise _undecided(context, transaction, error) from error
     told.seconds = time.monotonic() - begun
     return told
 
@@ -185,9 +189,25 @@ def _wants_back(context: Context, count: int) -> bool:
         return True
 
 
-def _undecided(transaction: "Transaction", error: Exception) -> GuardError:
-    """What failed kept guard from deciding: the run stays open, and can be taken back later."""
+def _keep_store(context: Context) -> bool:
+    """A command may remove the store as well: it is written anew from what is still open. Whether it is there."""
+    if context.store.is_there():
+        return True
+    what = f"the store in {context.state_dir} was removed while the command ran"
+    try:
+        context.store.bring_back()
+    except StoreError as error:
+        tell(context, f"{what}, with all that was kept ({error}); 'git restore' has what was committed; run 'guardctl init'")
+        return False
+    tell(context, f"{what}; it was written anew, with all that was kept. Restart guardd, if it runs")
+    return True
+
+
+def _undecided(context: Context, transaction: "Transaction", error: Exception) -> GuardError:
+    """What failed kept guard from deciding: the run stays open, and can be taken back later, as long as there is a store."""
     message = str(error) if isinstance(error, GuardError) else f"{getattr(error, 'filename', None) or 'system'}: {error}"
+    if not _keep_store(context):
+        return StoreError(f"{message}; run {transaction.run.id} is neither kept nor rolled back: see 'git diff'")
     way_out = (
         f"run {transaction.run.id} is neither kept nor rolled back: 'guardctl run --rollback {transaction.run.id}' takes it back"
     )

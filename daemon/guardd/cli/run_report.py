@@ -72,6 +72,7 @@ def _back(back: "RolledBack | None") -> dict[str, object]:
         "removed": report.removed if report else [],
         "not_restored": [{"path": path, "reason": reason} for path, reason in troubled]
         + [{"path": path, "reason": "it is not what was written"} for path in (back.wrong if back else ())],
+        "moved_aside": [{"path": one.path, "to": one.to} for one in (back.aside if back else ())],
     }
 
 
@@ -84,15 +85,17 @@ def _lines(context: Context, told: "Told") -> Iterator[str]:
     if told.verdict.reasons:
         yield click.style("not fit to be kept:" if told.back else "kept, as you said, although:", fg="red", bold=True)
         yield from (f"  - {one_line(reason)}" for reason in told.verdict.reasons)
+        if not told.verdict.looked and told.changed.paths and not context.quiet:
+            yield "  what the changed files hold was not looked at, as they do not stay"
         yield from _findings(context, told)
         yield from _verify_output(told)
     if told.back is not None:
-        yield from _back_lines(told.back, told.run, told.seconds)
+        yield from _back_lines(told.back, told.run, told.seconds, lost=told.lost)
     elif not context.quiet:
         count = len(told.changed.paths)
         what = f"kept the changes of {files(count)}" if count else "there was nothing to keep"
         yield click.style(f"{what}, in {told.seconds:.1f} s", fg="green", bold=True)
-        if count:
+        if count and not told.lost:
             yield f"take it back with: guardctl run --rollback {told.run.id}"
 
 
@@ -143,7 +146,7 @@ def _verify_output(told: "Told") -> Iterator[str]:
             yield from (f"    {printable(line)}" for line in one.output.splitlines()[-_OUTPUT_LINES:])
 
 
-def _back_lines(back: "RolledBack", run: "Run", seconds: float) -> Iterator[str]:
+def _back_lines(back: "RolledBack", run: "Run", seconds: float, *, lost: bool = False) -> Iterator[str]:
     count = len(back.report.restored) + len(back.report.removed)
     if not back.unrestored:
         what = f"rolled back {files(count)}, byte for byte, in {seconds:.1f} s" if count else "there was nothing to roll back"
@@ -152,7 +155,10 @@ def _back_lines(back: "RolledBack", run: "Run", seconds: float) -> Iterator[str]
         yield click.style(f"rolled back {files(count)}; {files(len(back.unrestored))} NOT:", fg="red", bold=True)
         yield from (f"  {printable(path)}: {one_line(reason)}" for path, reason in back.report.skipped + back.report.failed)
         yield from (f"  {printable(path)}: it is not what was written; something changed it again" for path in back.wrong)
-        if back.report.failed:
+        if back.report.failed and not lost:
             yield f"what is left: guardctl run --rollback {run.id}"
-    if back.report.restore_id is not None:
+    if back.aside:
+        yield "in the way, not kept by guard, and so moved aside:"
+        yield from _some([f"{one.path} -> {one.to}" for one in back.aside])
+    if back.report.restore_id is not None and not lost:
         yield f"bring the changes back with: guardctl undo {back.report.restore_id}"

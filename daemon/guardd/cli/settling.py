@@ -13,6 +13,7 @@ from guardd.cli.asking import confirm
 from guardd.cli.context import Context
 from guardd.cli.output import emit, files, iso, say, when
 from guardd.cli.progress import bar
+from guardd.cli.ran import refuse_during_run
 from guardd.errors import ConfigError, Exit, UsageError
 from guardd.escaping import one_line, printable
 from guardd.recovery.patches import Contents, patch
@@ -66,9 +67,7 @@ def check_choices(context: Context, choices: Choices) -> None:
         raise UsageError(f"{where}: add --yes to carry it out, or --dry-run to see the plan")
     if choices.check:
         _check_config(context)
-    running = context.store.runs.alive(context.repo.id)
-    if running is not None:
-        raise UsageError(f"run {running.id} (pid {running.pid}: {running.command}) is under way here; wait for it to end")
+    refuse_during_run(context)
     operation = git_operation(context.repo.path)
     if operation and not choices.anyway:
         raise UsageError(f"a git {operation} is under way here; end it first, or add --anyway")

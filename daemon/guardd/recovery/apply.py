@@ -73,15 +73,18 @@ def apply(
     *,
     tag: str,
     on_progress: Callable[[int], None] = lambda done: None,
+    on_removed: Callable[[], None] = lambda: None,
 ) -> Applied:
     """Carry out the steps, removals first; `tag` names the temporary files, for `leftovers`.
 
+    `on_removed` is called once between the removals and the first write.
     Every expected content must be durable in the store before. What fails is reported and leaves its path as it was.
     """
     run = _Run(root, read_blob, tag)
     try:
         removals = [step for step in steps if not step.target.present]
         run.remove(removals)
+        on_removed()
         on_progress(len(removals))
         done = len(removals)
         for chunk in _chunks([step for step in steps if step.target.present]):

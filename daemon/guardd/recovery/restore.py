@@ -49,8 +49,11 @@ def carry_out(
     undoes: int | None = None,
     blobs: Sequence[Encoded] = (),
     on_progress: Callable[[int], None] = lambda done: None,
+    on_removed: Callable[[], None] = lambda: None,
 ) -> Report:
     """Carry out a plan. Whatever it overwrites or removes is in the store before the first write.
+
+    `on_removed` is called between the removals and the first write, under the lock that keeps other restores away.
 
     Paths that changed since the plan was made are left alone and reported. Raises UsageError while another restore of
     the repo runs, StoreError, and OSError for the root itself.
@@ -62,7 +65,10 @@ def carry_out(
             interrupted = store.restores.unfinished(repo.id)  # we hold the lock: none of them is still at work
             report.skipped += _clear_leftovers(store, repo, root, interrupted)
             if plan.work:
-                _write_plan(store, repo, root, plan, command, report, undoes=undoes, blobs=blobs, on_progress=on_progress)
+                _write_plan(
+                    store, repo, root, plan, command, report,
+                    undoes=undoes, blobs=blobs, on_progress=on_progress, on_removed=on_removed,
+                )  # fmt: skip
             for earlier in interrupted:
                 _settle_interrupted(store, earlier, plan, report.restore_id, undoes)
     report.seconds = time.monotonic() - started
@@ -80,6 +86,7 @@ def _write_plan(
     undoes: int | None,
     blobs: Sequence[Encoded],
     on_progress: Callable[[int], None],
+    on_removed: Callable[[], None],
 ) -> None:
     capturer = Capturer(store, repo)
     try:
@@ -95,9 +102,10 @@ def _write_plan(
         report.restore_id, moved = store.restores.begin(repo.id, command, targets, clock.now(), undoes=undoes, blobs=blobs)
         report.skipped += [(path, "it cannot be read, so it could not be kept first") for path in sorted(unread)]
         report.skipped += [(path, "it changed while the restore was prepared; run it again") for path in moved]
-        steps = [Step(item.path, item.target, keys[item.path]) for item in work if item.path not in set(moved)]
+        left_alone = set(moved)
+        steps = [Step(item.path, item.target, keys[item.path]) for item in work if item.path not in left_alone]
         try:
-            _write(store, repo, root, steps, report, on_progress)
+            _write(store, repo, root, steps, report, on_progress, on_removed)
         except KeyboardInterrupt as error:
             _clear_leftovers(store, repo, root, store.restores.unfinished(repo.id))
             capturer.look([step.path for step in steps], Origin.SCAN)
@@ -241,8 +249,10 @@ def _write(
     steps: Sequence[Step],
     report: Report,
     on_progress: Callable[[int], None],
+    on_removed: Callable[[], None],
 ) -> None:
-    applied = apply(steps, root, store.blobs.read, tag=str(report.restore_id), on_progress=on_progress)
+    tag = str(report.restore_id)
+    applied = apply(steps, root, store.blobs.read, tag=tag, on_progress=on_progress, on_removed=on_removed)
     store.restores.wrote(repo.id, applied.done.items())
     report.failed += applied.failed
     report.skipped += [(path, "it changed while it was restored; run it again") for path in applied.changed]

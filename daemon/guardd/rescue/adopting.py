@@ -77,7 +77,7 @@ def gather(store: Store, repo: Repo, selection: Selection, where: Where, now_ns:
     reader = Reader(selection.wants, there.__contains__, now_ns, where.zone, where.suffixes)
     found: list[Read] = []
     with ExitStack() as stack:
-        for root, shown, one in _candidates(stack, repo, selection, where.maps):
+        for root, shown, one in _candidates(stack, repo, selection, where.maps, gathered.troubled):
             verdict = reader.read(one)
             if verdict is None or not where.wanted(verdict.path if isinstance(verdict, Pair) else one.source, one.source):
                 continue
@@ -162,9 +162,12 @@ def _read(root: Root, path: RepoPath, pair: Pair, most: int, now_ns: int, gather
 
 
 def _candidates(
-    stack: ExitStack, repo: Repo, selection: Selection, maps: Sequence[BackupTree]
+    stack: ExitStack, repo: Repo, selection: Selection, maps: Sequence[BackupTree], troubled: list[Unclear]
 ) -> Iterator[tuple[Root, RepoPath, Found]]:
-    """Every file that may be a backup: the root that it is read beneath, its path there, what is to be known of it."""
+    """Every file that may be a backup: the root that it is read beneath, its path there, what is to be known of it.
+
+    Folders of backups that cannot be read are added to `troubled`; of those of the repo, the capture before this has told.
+    """
     root = stack.enter_context(Root(repo.path))
     mapped = {one.folder for one in maps}
     for folder, names in _walk(root, lambda path: selection.wants_dir(path) and os.path.join(repo.path, path) not in mapped):
@@ -177,7 +180,11 @@ def _candidates(
         except OSError as error:
             raise UsageError(f"--map {one.folder}: {error.strerror}; name a folder of backups") from error
         top = one.folder.removeprefix(repo.path.rstrip("/") + "/")  # relative where it lies inside
-        for folder, names in _walk(tree, _Below(one.folder, mapped - {one.folder})):
+
+        def note(folder: RepoPath, error: OSError, top: str = top) -> None:
+            troubled.append(Unclear(os.path.join(top, folder) if folder else top, f"{error.strerror}, nor what lies in it"))
+
+        for folder, names in _walk(tree, _Below(one.folder, mapped - {one.folder}), note):
             parts = folder.split("/") if folder else []
             to = "/".join((*filter(None, [one.to]), *without_stamps(parts)))
             said_by = (*reversed(parts), *reversed(top.split("/")))
@@ -198,14 +205,19 @@ class _Below:
         return name not in NEVER and name != "__pycache__" and os.path.join(self.top, folder) not in self.others
 
 
-def _walk(root: Root, wants: Callable[[RepoPath], bool]) -> Iterator[tuple[RepoPath, list[str]]]:
-    """(folder, names of what is no folder in it) below a root; no link is followed."""
+def _walk(
+    root: Root, wants: Callable[[RepoPath], bool], unread: Callable[[RepoPath, OSError], None] = lambda folder, error: None
+) -> Iterator[tuple[RepoPath, list[str]]]:
+    """(folder, names of what is no folder in it) below a root; no link is followed. `unread` hears of what cannot be read."""
     pending = [""]
     while pending:
         folder = pending.pop()
         try:
             descriptor = root.open_dir(folder)
-        except OSError:  # gone, or not for us: the capture before this has told of it
+        except FileNotFoundError:  # gone by now
+            continue
+        except OSError as error:
+            unread(folder, error)
             continue
         try:
             with os.scandir(descriptor) as listing:

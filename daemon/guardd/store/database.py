@@ -75,6 +75,11 @@ class Database:
         with _as_store_errors(self.path):
             self._db.executemany(sql, rows)
 
+    def copy_into(self, other: "Database") -> None:
+        """Make another database what this one is now, page by page."""
+        with _as_store_errors(other.path), other._db.backup("main", self._db, "main") as copying:
+            copying.step()
+
     def shrink(self) -> None:
         """Give back the memory of the page cache; the next query fills it again."""
         self.run("PRAGMA shrink_memory")

@@ -48,13 +48,18 @@ _HEAD = """
 """
 _KEYS = "SELECT path, stat, racy FROM paths WHERE repo_id = ? AND present"
 _KEYS_BELOW = _KEYS + " AND path >= ? AND path < ?"
-_CHANGED_SINCE = """
-    SELECT id, path, first_seq, known_before, head_seq FROM paths WHERE repo_id = ? AND head_seq > ? ORDER BY path
+_PATH_ROW = "SELECT id, path, first_seq, known_before, head_seq FROM paths"
+_PATH = _PATH_ROW + " WHERE repo_id = ? AND path = ?"
+_ALL_PATHS = _PATH_ROW + " WHERE repo_id = ? AND head_seq > 0 ORDER BY path"
+_WITH_HEAD = """
+    SELECT p.id, p.first_seq, p.known_before,
+        v.seq, p.path, v.kind, b.hash, b.size, v.mode, b.codec, v.mtime_ns, v.time_ns, v.origin
+    FROM paths p LEFT JOIN versions v ON v.seq = p.head_seq LEFT JOIN blobs b ON b.id = v.blob_id
+    WHERE p.repo_id = ?
 """
-_PATH = "SELECT id, path, first_seq, known_before, head_seq FROM paths WHERE repo_id = ? AND path = ?"
-_ALL_PATHS = """
-    SELECT id, path, first_seq, known_before, head_seq FROM paths WHERE repo_id = ? AND head_seq > 0 ORDER BY path
-"""
+_CHANGED_SINCE = _WITH_HEAD + " AND p.head_seq > ? ORDER BY p.path"
+_ALL_WITH_HEAD = _WITH_HEAD + " AND p.head_seq > 0 ORDER BY p.path"
+_ONE_WITH_HEAD = _WITH_HEAD + " AND p.path = ? AND p.head_seq > 0"
 _LAST_SEQ = "SELECT seq FROM sqlite_sequence WHERE name = 'versions'"
 _ADD_PATH = """
     INSERT INTO paths (repo_id, path, first_seq, known_before, head_seq, present, stat, racy)
@@ -308,21 +313,23 @@ class Log:
     def passages(self, repo_id: int, place: int, *, changed_only: bool = True) -> list[Passage]:
         """What became of each path since a place in the log: of the changed ones, or of all."""
         with self._db.snapshot():
-            rows = self._db.rows(_CHANGED_SINCE, (repo_id, place)) if changed_only else self._db.rows(_ALL_PATHS, (repo_id,))
+            rows = self._db.rows(*((_CHANGED_SINCE, (repo_id, place)) if changed_only else (_ALL_WITH_HEAD, (repo_id,))))
             return [self._passage(row, place) for row in rows]
 
     def passage(self, repo_id: int, path: RepoPath, place: int) -> Passage | None:
         """What became of one path since a place in the log."""
-        row = self._db.row(_PATH, (repo_id, os.fsencode(path)))
-        return self._passage(row, place) if row and row[4] else None
+        row = self._db.row(_ONE_WITH_HEAD, (repo_id, os.fsencode(path)))
+        return self._passage(row, place) if row else None
 
     def _passage(self, row: Row, place: int) -> Passage:
-        path_id, path, first_seq, known_before, head_seq = row
-        head = self._found(_AT_SEQ, (head_seq,))
-        if head is None:
+        path_id, first_seq, known_before, head_seq, path = row[:5]
+        if head_seq is None:
             raise StoreError(f"the newest version of {os.fsdecode(path)!r} is missing in the store; run 'guardctl fsck --repair'")
+        head = _version(row[3:])
         if head_seq <= place:
             return Passage(os.fsdecode(path), head, Knowledge.KNOWN, None, head)
+        if head_seq == first_seq and not known_before:  # born since, and not changed again: no need to ask
+            return Passage(os.fsdecode(path), None, Knowledge.KNOWN, head, head)
         then = self._found(_IN_FORCE, (path_id, place))
         after = self._found(_NEXT, (path_id, place))
         knowledge = Knowledge.KNOWN

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -69,6 +70,7 @@ class Store:
         self.adopted = AdoptedVersions(self.db, self.blobs)
         self.facts = StoredFacts(self.db)
         self.checked = CheckedContents(self.db)
+        self._file = _file_at(self.path)
 
     def size(self) -> StoreSize:
         """How much the store holds."""
@@ -79,6 +81,36 @@ class Store:
         files = (self.path, self.path + "-wal")
         return sum(os.stat(path).st_size for path in files if os.path.exists(path))
 
+    def is_there(self) -> bool:
+        """Whether the file that this connection uses still has its name: it works without, and then all goes with it."""
+        return _file_at(self.path) == self._file
+
+    def bring_back(self) -> None:
+        """Write the store anew after its file was removed, from what the kernel keeps of it for this connection.
+
+        Others that had it open go on with what was removed. Raises StoreError, also where another store is in its place.
+        """
+        _check_state_dir(self.state_dir, create=True)
+        if os.path.lexists(self.path):
+            raise StoreError(f"another store is in its place: {self.path}")
+        fresh = f"{self.path}.{os.getpid()}.new"
+        _make(fresh)
+        try:
+            copy = Database(fresh)
+            try:
+                self.db.copy_into(copy)
+            finally:
+                copy.close()
+            for suffix in ("-wal", "-shm"):  # of the removed file, should they be left: no other may take them for its own
+                with suppress(FileNotFoundError):
+                    os.unlink(self.path + suffix)
+            os.link(fresh, self.path)
+        except OSError as error:
+            raise _unusable(self.state_dir, error) from error
+        finally:
+            with suppress(OSError):
+                os.unlink(fresh)
+
     def close(self) -> None:
         """End the connection; a second call does nothing."""
         self.db.close()
@@ -88,6 +120,15 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Which file has this name; None: there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make(path: str) -> None:

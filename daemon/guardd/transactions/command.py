@@ -6,6 +6,7 @@ and a pipeline that guardctl is part of keeps its terminal.
 """
 
 import ctypes
+import math
 import os
 import select
 import signal
@@ -44,10 +45,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long what a command leaves behind may take to end by itself, and to end once it was told to (s)."""
+    """How long what a command leaves behind may take to end by itself, and to end once it was told to (s).
+
+    `stopping_s`: how long the command itself may take to end, once guardctl was told to.
+    """
 
     by_itself_s: float = 2.0
     told_s: float = 2.0
+    stopping_s: float = 10.0
 
 
 class NotStarted(OSError):
@@ -64,7 +69,8 @@ def carry_out_command(
 ) -> Ended:
     """Run a command where we are, until it and all that it started have ended. Main thread only. Raises NotStarted.
 
-    A first SIGINT is handed on, a second kills the command. `say` hears of what takes its time.
+    A first SIGINT is handed on, a second kills the command; so does a SIGTERM or SIGHUP to us, after a while. `say` hears of
+    what takes its time.
     """
     with _adopting(), _Signals() as signals, _Terminal() as terminal:
         before = frozenset(descendants(os.getpid()))
@@ -101,11 +107,13 @@ class _Watch:
         self._interrupts = 0
         self._suspended = -_SUSPENDING_S
         self._told_to_stop: str | None = None
+        self._killing_at = math.inf
 
     def until_over(self, *, leave_running: bool) -> Ended:
         while self._status is None:
-            self._take(self._signals.wait(_LOOK_S * 10))
+            self._take(self._signals.wait(max(0.0, min(_LOOK_S * 10, self._killing_at - time.monotonic()))))
             self._reap()
+            self._kill_if_late()
         code = os.waitstatus_to_exitcode(self._status)
         code = 128 - code if code < 0 else code
         self._terminal.take_back(self._pid, mended=code > 128)
@@ -126,11 +134,19 @@ class _Watch:
             elif number in _HANDED_ON:
                 if number in _TOLD_TO_STOP and self._told_to_stop is None:
                     self._told_to_stop = signal.Signals(number).name
+                    self._killing_at = time.monotonic() + self._patience.stopping_s
                 self._send(number)
                 if number == signal.SIGTSTP:
                     self._suspended = time.monotonic()
                 if number in _TOLD_TO_STOP:
                     self._send(signal.SIGCONT)  # one that is stopped would never hear of it
+
+    def _kill_if_late(self) -> None:
+        """Whoever told us to stop kills us some time later, and then nothing is rolled back: a command that goes on is killed."""
+        if self._status is None and time.monotonic() >= self._killing_at:
+            self._killing_at = math.inf
+            self._say(f"the command did not end within {self._patience.stopping_s:.0f} s of {self._told_to_stop}; it is killed")
+            self._send(signal.SIGKILL)
 
     def _send(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):

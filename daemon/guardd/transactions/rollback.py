@@ -14,14 +14,19 @@ from guardd.store.log import Passage
 from guardd.store.repos import Repo
 from guardd.store.runs import Run, RunState
 from guardd.store.store import Store
+from guardd.transactions.obstacles import Aside, folders_of, make_way
 
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """How a roll-back went: the restore's report, and what is not as it was before (read back from disk)."""
+    """How a roll-back went: the restore's report, and what is not as it was before (read back from disk).
+
+    `aside` is what was in the way, and is no file that guard keeps.
+    """
 
     report: Report
     wrong: tuple[RepoPath, ...] = ()
+    aside: tuple[Aside, ...] = ()
 
     @property
     def unrestored(self) -> list[RepoPath]:
@@ -66,11 +71,26 @@ def _was_edited_since(store: Store, repo: Repo, run: Run, passage: Passage) -> b
 def roll_back(
     store: Store, repo: Repo, run: Run, passages: Sequence[Passage], on_progress: Callable[[int], None] = lambda done: None
 ) -> RolledBack:
-    """Carry out a roll-back of these paths to before a run, and read it back."""
+    """Carry out a roll-back of these paths to before a run, and read it back.
+
+    They are files that were there then, and so were the directories above them: whatever else is there has come since.
+    """
     plan = plan_return(passages)
-    report = carry_out(store, repo, plan, f"roll back run {run.id}: {run.command}", on_progress=on_progress)
+    files = [item.path for item in plan.of(Action.WRITE)]
+    aside: list[Aside] = []
     with Root(repo.path) as root:
-        return RolledBack(report, tuple(_wrong(root, repo, plan, report)))
+
+        def clear() -> None:
+            aside.extend(make_way(root, files, folders_of(files), aside_suffix(run), run.to_ns))
+
+        command = f"roll back run {run.id}: {run.command}"
+        report = carry_out(store, repo, plan, command, on_progress=on_progress, on_removed=clear)
+        return RolledBack(report, tuple(_wrong(root, repo, plan, report)), tuple(aside))
+
+
+def aside_suffix(run: Run) -> str:
+    """What is put behind the name of what a run left in the way: no longer the name of a file that guard keeps."""
+    return f".run-{run.id}"
 
 
 def _wrong(root: Root, repo: Repo, plan: Plan, report: Report) -> Iterator[RepoPath]:

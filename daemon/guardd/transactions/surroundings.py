@@ -68,8 +68,7 @@ def put_back_folders(root: Root, before: Surroundings, now: Surroundings) -> Non
                 os.close(fd)
     for path, mode in sorted(before.folders.items()):
         if now.folders.get(path) != mode:
-            with suppress(OSError):
+            with suppress(OSError):  # something else has its name, and is not ours to change
                 if path not in now.folders:
                     os.close(root.open_dir(path, create=True))
-            with suppress(OSError):
                 root.chmod(path, mode)

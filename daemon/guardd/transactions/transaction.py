@@ -39,13 +39,17 @@ from guardd.store.runs import Outcome, Run, RunState
 from guardd.store.store import Store
 from guardd.transactions.command import Ended
 from guardd.transactions.critical import CriticalModules
-from guardd.transactions.rollback import RolledBack, roll_back
+from guardd.transactions.obstacles import folders_of, make_way
+from guardd.transactions.rollback import RolledBack, aside_suffix, roll_back
 from guardd.transactions.surroundings import Surroundings, look_around, others_changed, put_back_folders
 from guardd.transactions.verdict import Policy, Verdict, objections
 from guardd.transactions.writers import Writers, strangers
 
 _TICK_NS = 20_000_000
 """The kernel's clock for files is behind by up to a tick."""
+
+_WORTH_A_LOOK = 500
+"""Changed files that are parsed for the report alone, though they are rolled back in any case: some two seconds."""
 
 _LOCK_WAIT_S = 1.0
 """`status` and the daemon look whether a run lives by holding its lock for an instant."""
@@ -122,10 +126,14 @@ class Transaction:
     def judge(self, *, closely: bool = True) -> Verdict:
         """Hold the changes against the policy; the verify commands are run where nothing else speaks against them.
 
-        Not `closely`: what is in the files is not looked at, for the run is to be rolled back anyway.
+        Not `closely`: what is in the files is not looked at, for the run is to be rolled back anyway; nor is it in many files,
+        once something else speaks against them.
         """
+        reasons = self._objections((), ())
+        closely = closely and (not reasons or len(self._changed.paths) <= _WORTH_A_LOOK)
         found = self._problems() if self._changed.paths and closely else []
-        reasons = self._objections(found, ())
+        if found:
+            reasons = self._objections(found, ())
         verified: list[CommandRun] = []
         if not reasons:
             timeout_s = self._policy.verify_timeout_s
@@ -133,7 +141,7 @@ class Transaction:
             if verified and self._look_again():
                 found = self._problems()
             reasons = self._objections(found, verified)
-        self._verdict = Verdict(reasons, tuple(found), tuple(verified))
+        self._verdict = Verdict(reasons, tuple(found), tuple(verified), looked=closely)
         return self._verdict
 
     def _objections(self, found: Sequence[Problem], verified: Sequence[CommandRun]) -> tuple[str, ...]:
@@ -187,16 +195,18 @@ class Transaction:
 
         What others wrote since is theirs, and stays; on top of the command's changes it keeps these, and is reported.
         """
+        os.makedirs(self._store.state_dir, mode=0o700, exist_ok=True)  # if the command took it away: the locks lie there
         self._capture(Origin.SCAN)
         made_by_then = set(self._changed.paths)
         if self._hidden:
             self._open_up()
         made, mine = self._passages, made_by_then | self._changed.paths.keys()
         self._changed = self._changes()
+        self._writers.end()  # our own writes are no news, and to look at each took a third of the roll-back's time
         passages = [one for one in self._passages.values() if one.path in self._changed.paths]
         self._passages = {path: made.get(path, one) for path, one in self._passages.items()}
         self._put_back_folders()  # a directory that is read-only by now would take no file
-        done = roll_back(self._store, self._repo, self.run, passages, on_progress)
+        done = self._clear_folders(roll_back(self._store, self._repo, self.run, passages, on_progress))
         self._put_back_folders()
         edited = sorted(self._changed.concurrent & mine)
         done.report.skipped += [(path, "written again since the command; compare with 'guardctl diff'") for path in edited]
@@ -294,6 +304,17 @@ class Transaction:
     def _put_back_folders(self) -> None:
         with Root(self._repo.path) as root:
             put_back_folders(root, self._around, look_around(self._repo.path, self._selection))
+
+    def _clear_folders(self, done: RolledBack) -> RolledBack:
+        """Make way for the directories that held nothing that guard keeps, too; what is out of the way has not stayed."""
+        with Root(self._repo.path) as root:
+            aside = (*done.aside, *make_way(root, (), filter(None, self._around.folders), aside_suffix(self.run)))
+        gone = {one.path for one in aside}
+        others = [
+            path for path in self._changed.others if path in self._around.others or not (gone & {path, *folders_of([path])})
+        ]
+        self._changed = replace(self._changed, others=tuple(others))
+        return replace(done, aside=aside)
 
     def _changes(self) -> Changed:
         """What is different from before, told apart as far as that can be known."""

@@ -27,11 +27,15 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What speaks against the changes of a run (nothing: they are kept), and the evidence."""
+    """What speaks against the changes of a run (nothing: they are kept), and the evidence.
+
+    `looked`: whether what is in the files was looked at.
+    """
 
     reasons: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
     verified: tuple[CommandRun, ...] = ()
+    looked: bool = True
 
 
 def objections(

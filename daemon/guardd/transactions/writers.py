@@ -51,13 +51,20 @@ class Writers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Look no longer: what was seen stays known. A second call does nothing."""
         if self._group < 0:
             return
+        with self._lock:
+            self._drain()
         os.close(self._stop)
         self._thread.join()
         os.close(self._stopped)
         os.close(self._mount)
         os.close(self._group)
+        self._group = -1
 
     def others(self) -> set[RepoPath]:
         """What others have written so far."""
