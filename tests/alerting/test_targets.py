@@ -48,7 +48,7 @@ def many(message: Message) -> Message:
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(message=hostile)
 @example(message=DAMAGED)
 @example(message=RESOLVED)

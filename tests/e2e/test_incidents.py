@@ -439,6 +439,7 @@ def test_what_an_open_incident_needs_outlives_retention(watched: tuple[World, Da
 # -- response ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long  # the demo and the founding test of restore have the same burst every day
 def test_the_founding_incident_is_restored_by_itself_within_five_seconds(world: World) -> None:
     assert copy_stdlib(world.root) > 1500
     before = snapshot(world.root)

@@ -177,7 +177,7 @@ EXPLAINED = [tool for tool in TOOLS if tool not in (split_modules, silence_print
 """Of the others nothing is wrong, but they are changes of the code all the same."""
 
 
-EVERYDAY_TOOLS = (ruff_format, isort, move_a_package, split_modules, copy_back_from_a_backup, fill_new_files)
+EVERYDAY_TOOLS = (ruff_format, move_a_package, split_modules, copy_back_from_a_backup, fill_new_files)
 
 
 @pytest.mark.parametrize("tool", some_of(TOOLS, *EVERYDAY_TOOLS))

@@ -334,13 +334,13 @@ def writing(root: Path, restore: "subprocess.Popen[bytes]", old: bytes) -> bool:
 
 def test_killed_at_any_instant_each_file_is_old_or_new_and_resume_completes(world: World) -> None:
     old, new = b"old = 1\n" * 200, b"new = 2\n" * 200
-    for number in range(400):
+    for number in range(250):
         world.write(f"p{number % 20}/m{number}.py", old)
     world.start().stop()
     age(world, 3600)
     chance = random.Random(7)
     torn = 0
-    for _ in range(5):
+    for _ in range(3):
         for path in snapshot(world.root):
             (world.root / path).write_bytes(new)
         restore = subprocess.Popen(

@@ -132,7 +132,8 @@ def _some(paths: "list[str] | tuple[str, ...]") -> Iterator[str]:
 
 def _findings(context: Context, told: "Told") -> Iterator[str]:
     found = told.verdict.problems
-    shown = found if context.verbose else found[:_SHOWN]
+    of_each_file = list({one.path: one for one in reversed(found)}.values())[::-1]  # one line a file says more
+    shown = found if context.verbose else of_each_file[:_SHOWN]
     for one in shown:
         yield f"    {printable(one.path)}:{one.line}: {one.rule}: {printable(one.message)}"
     if len(shown) < len(found):
