@@ -162,9 +162,12 @@ def _is_ours(pid: int) -> bool:
             return True
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
-                pid = int(file.read().rpartition(b")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+        except (OSError, ValueError):
             return True
+        if state in b"XZ" and parent == b"0":  # it ended while it was asked, and has no parent any more
+            return True
+        pid = int(parent)
     return False
 
 
