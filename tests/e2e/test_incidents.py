@@ -38,7 +38,7 @@ def hollow_files(world: World, count: int, below: str = "", seed: int = 1) -> se
     return damaged
 
 
-EVERYDAY = ("hollowed behind a marker", "imports of missing names", "emptied", "unbalanced brackets", "conflict markers")
+EVERYDAY = ("hollowed behind a marker", "imports of missing names", "emptied", "conflict markers")
 
 
 @pytest.mark.parametrize("kind", some_of([kind for kind in KINDS if kind != "slow drip"], *EVERYDAY))

@@ -227,7 +227,7 @@ def test_an_overflowing_queue_ends_in_a_scan_and_later_edits_are_seen(tmp_path: 
         selection.go.clear()
         watched.write("first.py")
         for number in range(int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())):
-            watched.write(f"{number % 100}.py")
+            os.close(os.open(watched.root / f"{number % 100}.py", os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
         watched.write("made_meanwhile/m.py")
         selection.go.set()
         wait_until(lambda: any("overflow" in str(why) for _, _, why in watched.sink.hints))
