@@ -20,12 +20,7 @@ from typing import Any
 
 PROGRAMS = Path(sys.executable).parent
 _NAMES = {"guardctl": "guardd.cli.main", "guardd": "guardd.service.main"}
-_PRELOADED = (
-    *_NAMES.values(), "guardd.service.daemon", "guardd.service.progress", "guardd.cli.context", "guardd.cli.output",
-    "guardd.config.settings", "guardd.store.store", "guardd.recovery.restore", "guardd.recovery.verify",
-    "guardd.capture.capturer", "guardd.cli.log", "guardd.cli.restore", "guardd.cli.status", "guardd.cli.incidents",
-    "guardd.cli.capturing",
-)  # fmt: skip
+_PROGRAMS_OF_THEIR_OWN = ("__main__", "source_worker", "probe_child", "probe_keeper")
 
 
 class Forked:
@@ -143,9 +138,15 @@ def _serve(address: str) -> tuple[dict[str, Any], list[int]]:
     """Fork a keeper for each request, which forks the program; returns, in the program's process, what was asked for."""
     import gc
     import importlib
+    import pkgutil
     import select
 
-    for name in _PRELOADED:
+    import guardd
+
+    for module in pkgutil.walk_packages(guardd.__path__, "guardd."):
+        if not module.name.endswith(_PROGRAMS_OF_THEIR_OWN):
+            importlib.import_module(module.name)
+    for name in ("pathspec", "rich.progress"):  # what they import when they need it
         importlib.import_module(name)
     gc.collect()
     gc.freeze()

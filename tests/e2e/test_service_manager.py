@@ -105,8 +105,12 @@ def test_child_processes_inherit_nothing_of_the_manager(world: World, manager: M
     world.write("a.py", b"def f():\n    return 1\n")
     daemon = world.start()
     world.write("a.py", b"def f():\n    return (1\n")
-    wait_until(lambda: children(daemon), what="a parsing process")
-    environment = Path(f"/proc/{children(daemon)[0]}/environ").read_bytes()
+
+    def parsing() -> list[int]:  # one that is not a program of its own yet has our environment
+        return [pid for pid in children(daemon) if b"source_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    wait_until(parsing, what="a parsing process")
+    environment = Path(f"/proc/{parsing()[0]}/environ").read_bytes()
     assert b"GUARD_STATE_DIR" in environment
     assert b"NOTIFY_SOCKET" not in environment
     assert b"WATCHDOG" not in environment
