@@ -58,7 +58,6 @@ def whole_stdlib(root: Path) -> tuple[str, ...]:
 EVERYDAY = {
     "standard library": (some_of_the_stdlib, 18),
     "src layout": (src_layout("structlog"), 8),
-    "compiled": (flat("blib2to3", "apsw"), 4),
 }
 LONG = {
     "standard library": (whole_stdlib, 200),

@@ -106,7 +106,7 @@ def test_child_processes_inherit_nothing_of_the_manager(world: World, manager: M
     daemon = world.start()
     world.write("a.py", b"def f():\n    return (1\n")
 
-    def parsing() -> list[int]:  # one that is not a program of its own yet has our environment
+    def parsing() -> list[str]:  # one that is not a program of its own yet has our environment
         return [pid for pid in children(daemon) if b"source_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     wait_until(parsing, what="a parsing process")
