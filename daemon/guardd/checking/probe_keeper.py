@@ -190,7 +190,7 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
             for one in _children():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(one, signal.SIGKILL)
-            time.sleep(0.002)
+            time.sleep(0.002)  # waitpid(2) has no time limit, and what forks has to be killed again
 
 
 def _children() -> list[int]:

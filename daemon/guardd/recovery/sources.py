@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from guardd.errors import GuardError, UsageError
-from guardd.gitcommand import HARMLESS, harmless
+from guardd.gitcommand import HARMLESS, ask, harmless, run
 from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
 
@@ -25,18 +25,11 @@ def git_files(root: str, rev: str, wanted: Callable[[RepoPath], bool]) -> Iterat
     """
     if rev.startswith("-"):
         raise UsageError(f"git:{rev} is no revision; try git:HEAD")
-    resolved = git_output(
-        root,
-        "rev-parse",
-        "--verify",
-        "--quiet",
-        "--end-of-options",
-        f"{rev}^{{tree}}",
-        error=f"git has no revision {rev!r} here",
-    )
+    named = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{tree}}"]
+    resolved = ask(root, named, f"git has no revision {rev!r} here")
     tree = resolved.decode().strip()
-    listing = git_output(root, "ls-tree", "-r", "-z", "--full-tree", tree, error=f"git cannot list {rev!r}")
-    top = os.fsdecode(git_output(root, "rev-parse", "--show-prefix", error="this is no git repo")).rstrip("\n")
+    listing = ask(root, ["ls-tree", "-r", "-z", "--full-tree", tree], f"git cannot list {rev!r}")
+    top = os.fsdecode(ask(root, ["rev-parse", "--show-prefix"], "this is no git repo")).rstrip("\n")
     yield from _contents(root, [entry for entry in _entries(listing, top) if wanted(entry[0])])
 
 
@@ -48,7 +41,7 @@ def merge(ours: bytes, base: bytes, theirs: bytes) -> bytes | None:
             paths.append(os.path.join(folder, name))
             with open(paths[-1], "wb") as file:
                 file.write(content)
-        done = _run(folder, ["merge-file", "-p", "-q", *paths])
+        done = run(folder, ["merge-file", "-p", "-q", *paths])
     if done.returncode == 0:
         return done.stdout
     if 0 < done.returncode < 128:
@@ -111,24 +104,6 @@ class CatFile:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(BrokenPipeError):
             self._process.communicate()
-
-
-def git_output(root: str, *words: str, error: str) -> bytes:
-    """What a git command says. Raises UsageError, which begins with `error`."""
-    done = _run(root, list(words))
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise UsageError(f"{error}{': ' + said[-1] if said else ''}")
-    return done.stdout
-
-
-def _run(root: str, words: list[str]) -> "subprocess.CompletedProcess[bytes]":
-    try:
-        return subprocess.run(
-            ["git", *HARMLESS, *words], cwd=root, env=harmless(), capture_output=True, check=False, stdin=subprocess.DEVNULL
-        )
-    except FileNotFoundError as error:
-        raise UsageError("git is not installed: --merge and --from git:REV need it; leave them out or install git") from error
 
 
 def _refuse(done: "subprocess.CompletedProcess[bytes]") -> bytes:

@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Self
 
 from guardd.errors import GuardError, UsageError
-from guardd.gitcommand import HARMLESS, harmless
+from guardd.gitcommand import HARMLESS, ask, harmless
 from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
-from guardd.recovery.sources import CatFile, git_output
+from guardd.recovery.sources import CatFile
 
 _MOST_COMMITS = 5000
 _MOST_S = 20.0
@@ -82,12 +82,12 @@ class GitHistory:
         if not self._is_git or not wanted:
             return found
         try:
-            top = os.fsdecode(git_output(self._root, "rev-parse", "--show-prefix", error="git cannot be asked")).rstrip("\n")
+            top = os.fsdecode(ask(self._root, ["rev-parse", "--show-prefix"], "git cannot be asked")).rstrip("\n")
         except UsageError as error:
             self.trouble = str(error)
             return found
         try:
-            listing = git_output(self._root, "ls-tree", "-r", "-z", "--full-tree", "HEAD", error="git has no HEAD")
+            listing = ask(self._root, ["ls-tree", "-r", "-z", "--full-tree", "HEAD"], "git has no HEAD")
         except UsageError:  # no commit yet: then it is no source
             return found
         oldest_ns = 0
