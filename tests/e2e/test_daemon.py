@@ -348,16 +348,11 @@ def test_ten_guardctl_at_once_beside_a_daemon_and_a_writer_all_answer(world: Wor
         ["gc"],
         ["log"],
     ]
-    commands = [
-        subprocess.Popen(
-            [PROGRAMS / "guardctl", *one], env=world.env, cwd=world.root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        for one in words
-    ]
-    said = [(one, command.communicate(timeout=90)[1], command.returncode) for one, command in zip(words, commands, strict=True)]
+    commands = [world.begin_ctl(*one) for one in words]
+    ended = [command.finish(90) for command in commands]
     stop.set()
     writer.join()
-    assert [one for one in said if one[2] != 0] == []
+    assert [one for one in ended if one.returncode != 0] == []
     wait_until(lambda: world.heads() == snapshot(world.root))
 
 
