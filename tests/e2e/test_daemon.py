@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from benchmarks.make_tree import copy_stdlib
+from tests import fork_server
 from tests.world import PROGRAMS, World, snapshot, wait_until
 
 from guardd.store.codec import digest
@@ -245,7 +246,7 @@ def test_stop_captures_what_was_hinted_and_is_prompt(world: World) -> None:
     [(["--repo", "/does/not/exist"], 2), ([], 2), (["--config", "/does/not/exist"], 4), (["--nonsense"], 2)],
 )
 def test_a_daemon_that_cannot_start_says_why_in_one_line(world: World, arguments: list[str], code: int) -> None:
-    done = subprocess.run([PROGRAMS / "guardd", *arguments], env=world.env, capture_output=True, text=True, check=False)
+    done = fork_server.Begun([str(PROGRAMS / "guardd"), *arguments], world.env, world.root).finish()
     assert done.returncode == code
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
@@ -285,11 +286,14 @@ def test_under_the_journal_lines_carry_their_priority(world: World) -> None:
     reader, writer = os.pipe()
     found = os.fstat(writer)
     env = {**world.env, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
-    with subprocess.Popen([PROGRAMS / "guardd", "--repo", world.root], env=env, stdout=writer) as process:
-        os.close(writer)
-        with os.fdopen(reader) as lines:
-            seen = [lines.readline() for _ in range(4)]
-            process.send_signal(signal.SIGTERM)
+    command = [str(PROGRAMS / "guardd"), "--repo", str(world.root)]
+    with open(os.devnull, "rb") as nothing:
+        process = fork_server.begin(command, env, world.root, (nothing.fileno(), writer, writer))
+    os.close(writer)
+    with os.fdopen(reader) as lines:
+        seen = [lines.readline() for _ in range(4)]
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
     assert seen[0].startswith('<6>{"')
     assert any(line.startswith("<4>") and "passed over" in line for line in seen)
 

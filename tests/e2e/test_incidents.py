@@ -269,7 +269,7 @@ def test_an_incident_is_open_until_all_of_its_damage_is_answered(watched: tuple[
 def test_restored_in_the_middle_of_a_burst_no_damage_is_left_without_an_incident(watched: tuple[World, Daemon]) -> None:
     world, daemon = watched
     before = snapshot(world.root)
-    damage = Damage(world.root, "hollowed behind a marker", 120, pause_s=0.03)
+    damage = Damage(world.root, "hollowed behind a marker", 60, pause_s=0.03)
     writer = threading.Thread(target=damage.run)
     writer.start()
     while writer.is_alive():

@@ -13,8 +13,8 @@ OLD, NEW = b"old = 1\n" * 200, b"new = 2\n" * 200
 
 @pytest.fixture
 def damaged(world: World) -> World:
-    """700 files, rewritten ten minutes and more after their baseline; the daemon is dead."""
-    for number in range(700):
+    """300 files, rewritten ten minutes and more after their baseline; the daemon is dead."""
+    for number in range(300):
         world.write(f"p{number % 20}/m{number}.py", OLD)
     world.start().stop()
     age(world, 3600)
@@ -30,7 +30,7 @@ def tear(world: World, number: signal.Signals) -> "subprocess.CompletedProcess[s
     for _ in range(10):
         restore = world.begin_ctl(*words)
         while restore.poll() is None and first.read_bytes() != OLD:
-            time.sleep(0.0005)  # seven hundred swaps take some 40 ms
+            time.sleep(0.0005)  # three hundred swaps take some 20 ms
         restore.send_signal(number)
         done = as_text(restore.finish())
         contents = {content for path, content in snapshot(world.root).items() if path.endswith(".py")}
