@@ -19,7 +19,7 @@ test: $(VENV)/.dev  ## Run all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 test-long: $(VENV)/.dev  ## Run the long suite: 50 storms, trees of real size, every kind of damage
-	GUARD_TESTS_SPAWN=1 $(BIN)/pytest -m long --timeout 600 $(PYTEST_ARGS)
+	GUARD_TESTS_SPAWN=1 $(BIN)/pytest -m "long or hypothesis" --timeout 600 $(PYTEST_ARGS)
 
 check: $(VENV)/.dev  ## Lint, format, types, layers
 	$(BIN)/ruff format --check

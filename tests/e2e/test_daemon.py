@@ -142,7 +142,7 @@ def test_a_tree_over_the_watch_limit_is_degraded_says_the_cure_and_is_polled(wor
 
 def test_a_full_disk_degrades_keeps_heads_readable_and_recovers_by_itself(world: World) -> None:
     world.state.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "guardtest", str(world.state)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "guardtest", str(world.state)]
     if subprocess.run(mount, check=False).returncode:
         pytest.skip("mounting needs root")
     try:
