@@ -34,6 +34,7 @@ def age(world: World, seconds: int) -> None:
     from guardd.store.log import row_checksum
 
     db = apsw.Connection(str(world.state / "guard.db"))
+    db.set_busy_timeout(10_000)  # a daemon may be writing
     back = seconds * 1_000_000_000
     with db:
         db.execute("UPDATE versions SET time_ns = time_ns - ?", (back,))
