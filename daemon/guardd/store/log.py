@@ -1,6 +1,7 @@
 """The log: the append-only sequence of versions, the heads, and what was in force at a place in it."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -46,8 +47,10 @@ _HEAD = """
     FROM paths p LEFT JOIN versions v ON v.seq = p.head_seq LEFT JOIN blobs b ON b.id = v.blob_id
     WHERE p.repo_id = ? AND p.path = ?
 """
-_KEYS = "SELECT path, stat, racy FROM paths WHERE repo_id = ? AND present"
-_KEYS_BELOW = _KEYS + " AND path >= ? AND path < ?"
+_KEYS = "SELECT path, stat, racy FROM paths NOT INDEXED WHERE repo_id = ? AND present"
+"""In the order of the table: by an index each row is looked up on its own (225 ms for 100,000 edited paths, 81 ms without)."""
+
+_KEYS_BELOW = "SELECT path, stat, racy FROM paths WHERE repo_id = ? AND present AND path >= ? AND path < ?"
 _PATH_ROW = "SELECT id, path, first_seq, known_before, head_seq FROM paths"
 _PATH = _PATH_ROW + " WHERE repo_id = ? AND path = ?"
 _ALL_PATHS = _PATH_ROW + " WHERE repo_id = ? AND head_seq > 0 ORDER BY path"
@@ -81,6 +84,10 @@ _CLOCKS = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq D
 _ADD_CLOCK = "INSERT OR REPLACE INTO clocks (first_seq, boot_id, offset_ns) VALUES (?, ?, ?)"
 _LAST_TIME = "SELECT time_ns FROM versions WHERE seq >= ? ORDER BY seq DESC LIMIT 1"
 _AT_OR_AFTER = "SELECT seq, time_ns FROM versions WHERE seq >= ? ORDER BY seq LIMIT 1"
+
+
+_TEXT = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+"""What os.fsdecode decodes by; that takes twice as long, which counts for all the paths of a tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +225,7 @@ class Log:
         else:
             below = os.fsencode(folder)
             rows = self._db.each(_KEYS_BELOW, (repo_id, below + b"/", below + b"0"))
-        return {os.fsdecode(path): stat + b"\0" if racy and stat else stat for path, stat, racy in rows}
+        return {path.decode(*_TEXT): stat + b"\0" if racy and stat else stat for path, stat, racy in rows}
 
     def last_seq(self) -> int:
         """The place of the newest version in the log; 0 while it is empty."""
