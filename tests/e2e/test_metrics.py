@@ -216,7 +216,8 @@ def test_what_capture_does_not_need_is_not_loaded_before_it_begins() -> None:
     heavy = ["prometheus_client", "pydantic", "rich", "asyncio", "re2", "http.server", "email", "pathspec"]
     ours = ["guardd.detection", "guardd.analysis", "guardd.response", "guardd.recovery", "guardd.alerting.planning"]
     script = (
-        f"import sys, guardd.service.daemon; bad = [m for m in {heavy + ours!r} if m in sys.modules]; sys.exit(bad and str(bad))"
+        f"import sys, guardd.service.daemon; bad = [m for m in {heavy + ours!r} if m in sys.modules]; "
+        "sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
 

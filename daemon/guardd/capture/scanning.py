@@ -92,7 +92,7 @@ class _Walk:
         """Compare the files of one directory; the directories in it that are to be scanned too."""
         try:
             # By a descriptor, the kernel looks up each name in its directory only: two thirds of the time by whole paths.
-            fd = os.open(os.path.join(self._root, folder), _LISTED | (os.O_NOFOLLOW if folder else 0))
+            fd = os.open(f"{self._root}/{folder}", _LISTED | (os.O_NOFOLLOW if folder else 0))
         except OSError as error:
             return self._pass_over(folder, error)
         try:
