@@ -1,5 +1,6 @@
 """The log: the append-only sequence of versions, the heads, and what was in force at a place in it."""
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,10 @@ _VERSION = """
     FROM versions v JOIN paths p ON p.id = v.path_id LEFT JOIN blobs b ON b.id = v.blob_id
 """
 _AT_SEQ = _VERSION + "WHERE v.seq = ?"
+_STATES = """
+    SELECT v.seq, v.kind, b.hash, b.size, v.mode, b.codec
+    FROM json_each(?) j CROSS JOIN versions v ON v.seq = j.value LEFT JOIN blobs b ON b.id = v.blob_id
+"""
 _IN_FORCE = _VERSION + "WHERE v.path_id = ? AND v.seq <= ? ORDER BY v.seq DESC LIMIT 1"
 _NEXT = _VERSION + "WHERE v.path_id = ? AND v.seq > ? ORDER BY v.seq LIMIT 1"
 _WALK = """
@@ -291,6 +296,11 @@ class Log:
         """The version at this place."""
         row = self._db.row(_AT_SEQ, (seq,))
         return _version(row) if row else None
+
+    def states(self, places: Iterable[int]) -> dict[int, FileState]:
+        """What the versions at these places recorded, of those that are there."""
+        rows = self._db.rows(_STATES, (json.dumps(list(places)),))
+        return {seq: _state(*state) for seq, *state in rows}
 
     def newest(self) -> Version | None:
         """The version at the end of the log; `last_seq` may be the number of an adopted one, which is not in it."""
