@@ -7,7 +7,7 @@ PYTEST_ARGS ?= -n 3
 export PYTHONDONTWRITEBYTECODE :=  # where it is set, each of pytest's processes compiles all tests anew, for 4 s of CPU
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check bench bench-detection bench-alerts bench-checking man lock clean
+.PHONY: help run test test-long check bench bench-growth bench-detection bench-alerts bench-checking man lock clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -28,8 +28,11 @@ check: $(VENV)/.dev  ## Lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev  ## Measure against peers
+bench: $(VENV)/.bench  ## Measure against peers; exit 1 when a goal is missed (BENCH_ARGS="--help" says what can be chosen)
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+bench-growth: $(VENV)/.bench  ## Measure how costs grow with files and versions, and draw it
+	$(BIN)/python -m benchmarks.growth $(BENCH_ARGS)
 
 bench-detection: $(VENV)/.dev  ## Measure how soon damage is recognised, and write the table
 	GUARD_TESTS_SPAWN=1 $(BIN)/python -m benchmarks.detection --write
@@ -46,6 +49,7 @@ man: $(VENV)/.dev  ## Write the man pages anew from the commands, the settings a
 lock: $(VENV)/.dev  ## Resolve the dependencies anew into the lock files
 	$(BIN)/uv pip compile $(LOCKING) --group build pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile $(LOCKING) --group build --group dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile $(LOCKING) --constraint requirements-dev.lock --group build --group bench pyproject.toml -o requirements-bench.lock
 
 LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
@@ -66,4 +70,8 @@ $(VENV)/.runtime: $(VENV)/.python requirements.lock pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev requirements-bench.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@touch $@

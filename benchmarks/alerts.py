@@ -18,7 +18,7 @@ from tests.world import World, wait_until
 
 from benchmarks.damage import FOUNDING_FILES, MARKER
 from benchmarks.make_tree import copy_stdlib
-from benchmarks.run import write
+from benchmarks.readme import write
 from guardd.store.store import Store
 
 CHATS = {"no target": None, "answers": answer(), "hangs": hang}

@@ -11,12 +11,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from statistics import median
 
 from benchmarks.damage import FOUNDING_FILES
+from benchmarks.goals import ratio
 from benchmarks.make_tree import copy_stdlib
-from benchmarks.run import GIT, PROGRAMS, Bench, pairs, write
+from benchmarks.peers import GIT
+from benchmarks.processes import PROGRAMS, Command, clean_environment, timed
+from benchmarks.readme import write
 
 _COPIES = 3
 """Of the standard library: some 5,370 files."""
@@ -32,6 +37,36 @@ for number, path in enumerate(sorted(pathlib.Path("tests").glob("*.py"))):
             path.with_name(path.name + ".backup_20250917_084026").write_text(text)
         path.write_text("".join(f"# REMOVED_SYNTAX_ERROR: {line}\\n" for line in text.splitlines()))
 """
+
+
+class Bench:
+    """One tree, with scratch space beside it, and the rows measured so far."""
+
+    def __init__(self, base: Path, tree: Path, runs: int) -> None:
+        self.base, self.tree, self.runs = base, tree, runs
+        self.env = clean_environment() | {"GUARD_STATE_DIR": str(base / "state"), "XDG_CONFIG_HOME": str(base / "config")}
+        self.rows: list[tuple[str, str, str, str]] = []
+
+    def row(self, what: str, ours: list[float], peer: str = "", theirs: list[float] | None = None) -> None:
+        """Add a line, in seconds: medians, and the median of the ratios pair by pair."""
+        against = f"{ratio(ours, theirs):.2f}" if theirs else ""
+        other = f"{peer}: {median(theirs):.3f} s" if theirs else peer
+        self.rows.append((what, f"{median(ours):.3f} s", other, against))
+        print(f"  {what}: {median(ours):.3f} s {other} {against}", file=sys.stderr)
+
+    def timed(self, command: Command) -> float:
+        """Seconds that a command takes; its failure ends the benchmark."""
+        return timed(command, self.tree, self.env)
+
+    def forget(self) -> None:
+        """Begin with an empty store."""
+        shutil.rmtree(self.base / "state", ignore_errors=True)
+
+
+def pairs(runs: int, ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[list[float], list[float]]:
+    """Both in turn, so that a drift of the machine meets both."""
+    measured = [(ours(), theirs()) for _ in range(runs)]
+    return [pair[0] for pair in measured], [pair[1] for pair in measured]
 
 
 def measure_check(base: Path, runs: int) -> list[tuple[str, str, str, str]]:
@@ -58,7 +93,7 @@ def pyrefly(tree: Path) -> list[str | Path]:
     return [PROGRAMS / "pyrefly", "check", "--summary", "none", "--output-format", "omit-errors", tree]
 
 
-def found(bench: Bench, command: list[str | Path]) -> float:
+def found(bench: Bench, command: Command) -> float:
     """Seconds of a command that exits 1 for what it has found."""
     begun = time.perf_counter()
     done = subprocess.run(command, cwd=bench.tree, env=bench.env, check=False, capture_output=True)

@@ -20,7 +20,8 @@ from tests.world import Daemon, World, snapshot, wait_until
 
 from benchmarks.damage import FOUNDING_FILES, KINDS, Damage, hollow
 from benchmarks.make_tree import copy_stdlib, make_tree
-from benchmarks.run import GIT, write
+from benchmarks.peers import GIT
+from benchmarks.readme import write
 
 
 def measure_kinds(base: Path, files: int) -> list[str]:

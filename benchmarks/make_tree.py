@@ -66,7 +66,8 @@ def make_tree(
     chance = random.Random(seed)
     blocks = _blocks()
     places = _folders(chance, folders)
-    written, contents = 0, []
+    written = 0
+    contents: list[bytes] = []
     for folder in places:
         (destination / folder).mkdir(parents=True, exist_ok=True)
     for number in range(files):

@@ -1,0 +1,83 @@
+"""A long past: a store filled through its own API, and what it takes to say what the tree was at a moment."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.bench import Bench
+from benchmarks.goals import Series
+from guardd import clock
+from guardd.model import FileState, Kind, Moment, Origin, RepoPath
+from guardd.recovery.past import passages_since
+from guardd.selection import SelectionRules
+from guardd.store.codec import digest, encode
+from guardd.store.log import Observation
+from guardd.store.repos import Repo
+from guardd.store.store import Store
+from guardd.store.trees import blobs_at
+
+PATHS, VERSIONS = 100_000, 1_000_000
+_BATCH = 10_000
+_RUNS = 5
+
+
+def as_of(bench: Bench) -> Series:
+    """The tree at a moment, out of 100,000 paths with ten versions each, through a new connection each time."""
+    state = bench.base / "past"
+    fill(state, Path("/nowhere/repo"), [f"package_{number // 100}/module_{number}.py" for number in range(PATHS)], VERSIONS)
+    return queries(state, Path("/nowhere/repo"))
+
+
+def queries(state: Path, root: Path) -> Series:
+    """Seconds of the tree's contents at the middle of the log, and of what changed since a moment near its end."""
+    found: dict[str, list[float]] = {"guardd tree": [], "guardd since": []}
+    for _ in range(_RUNS):
+        with Store(str(state), brief=True) as store:
+            repo = repo_at(store, root)
+            last = store.log.last_seq()
+            begun = time.perf_counter()
+            tree = blobs_at(store, repo.id, last // 2)
+            found["guardd tree"].append(time.perf_counter() - begun)
+            begun = time.perf_counter()
+            since = passages_since(store, repo, last - last // 100, clock.now().wall_ns)
+            found["guardd since"].append(time.perf_counter() - begun)
+            if not tree or not since:
+                raise RuntimeError("the past is empty")
+    return found
+
+
+def repo_at(store: Store, root: Path) -> Repo:
+    """The repo with this root."""
+    repo = store.repos.find(str(root))
+    if repo is None:
+        raise RuntimeError(f"{root} is not in the store")
+    return repo
+
+
+def fill(state: Path, root: Path, paths: Sequence[RepoPath], versions: int) -> None:
+    """So many versions of these paths, round by round, each of a small content of its own; a second apart until now."""
+    with Store(str(state), create=True, durable=False, brief=True) as store:
+        repo = store.repos.add(str(root), SelectionRules())
+        heads = dict.fromkeys(paths, 0)
+        seq = store.log.last_seq()
+        for path in paths:
+            heads[path] = store.log.head(repo.id, path).seq
+        now = clock.now()
+        for begin in range(0, versions, _BATCH):
+            numbers = range(begin, min(begin + _BATCH, versions))
+            seen = []
+            for number in numbers:
+                path = paths[number % len(paths)]
+                content = b"value = %d\n" % number
+                hash_ = digest(content)
+                state_of = FileState(Kind.FILE, hash_, len(content), 0o644)
+                seen.append(Observation(path, heads[path], state_of, content=encode(hash_, content)))
+                seq += 1
+                heads[path] = seq
+            ago = (versions - begin) * 1_000_000_000
+            at = Moment(now.wall_ns - ago, now.boot_ns - ago, now.boot_id)
+            recorded = store.log.record(repo.id, seen, Origin.WATCH if begin else Origin.BASELINE, at)
+            if recorded.stale:
+                raise RuntimeError(f"{len(recorded.stale)} versions were refused")
+    os.sync()

@@ -1,0 +1,106 @@
+"""Putting 1,250 changed files back: guardctl restore as a whole command, beside git and restic."""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from benchmarks.bench import OURS, Bench, is_here
+from benchmarks.damage import FOUNDING_FILES, hollow
+from benchmarks.goals import Series
+from benchmarks.guard import Guard, wait_for
+from benchmarks.peers import Git, Restic
+from benchmarks.trees import copy, sources
+
+FILES = 1_250
+
+
+def restore(bench: Bench) -> Series:
+    """Each round damages the same files, puts them back, and compares every byte."""
+    tree = copy(bench.tree, bench.base / "damaged")
+    paths = sources(tree.root)[:FILES]
+    contents = {path: path.read_bytes() for path in paths}
+    guard, git, restic = Guard(bench.base / "guard", tree.root), Git(bench.base, tree.root), Restic(bench.base, tree.root)
+    guard.prepare()
+    if is_here("git"):
+        git.commit()
+    if is_here("restic"):
+        restic.init()
+        restic.backup_files(paths)
+    return bench.compare({
+        OURS: lambda: _restored(guard, contents),
+        "guardd daemon running": lambda: _restored_beside_daemon(guard, contents),
+        "git checkout -- .": lambda: _put_back(contents, lambda: git.run("checkout", "-q", "--", ".")),
+        "restic restore": lambda: _put_back(contents, restic.restore),
+    })  # fmt: skip
+
+
+def damage(paths: Iterable[Path]) -> None:
+    """A line more in each."""
+    for path in paths:
+        with path.open("ab") as file:
+            file.write(b"# damaged\n")
+
+
+def _put_back(contents: dict[Path, bytes], run: Callable[[], float]) -> float:
+    damage(contents)
+    taken = run()
+    for path, content in contents.items():
+        if path.read_bytes() != content:
+            raise RuntimeError(f"{path} is not back")
+    return taken
+
+
+def _restored(guard: Guard, contents: dict[Path, bytes]) -> float:
+    """Nothing of the damage is stored yet: the command's own scan finds it and stores what it overwrites."""
+    guard.ctl("log", "--limit", "1", "--json")  # what the peers did meanwhile is not the damage
+    since = _moment()
+    return _put_back(contents, lambda: guard.ctl("restore", "--since", since, "--yes", "--json"))
+
+
+def _restored_beside_daemon(guard: Guard, contents: dict[Path, bytes]) -> float:
+    with guard.running():
+        guard.wait_quiet()
+        since = _moment()
+
+        def run() -> float:
+            guard.wait_quiet()
+            return guard.ctl("restore", "--since", since, "--yes", "--json")
+
+        return _put_back(contents, run)
+
+
+def _moment() -> str:
+    """Now, as guardctl takes it, and well apart from what comes before and after."""
+    time.sleep(0.1)
+    now = time.time()
+    time.sleep(0.1)
+    return f"@{now:.3f}"
+
+
+def commands(bench: Bench) -> Series:
+    """Commands that must feel instant, beside a running daemon: after 1,381 files were hollowed behind a marker."""
+    tree = copy(bench.tree, bench.base / "hollowed")
+    guard = Guard(bench.base / "guard", tree.root)
+    guard.forget()
+    found: dict[str, list[float]] = {}
+    with guard.running() as daemon:
+        guard.wait_quiet()
+        found["guardd status"] = [guard.ctl("status") for _ in range(4 * bench.pairs + 1)]
+        hollow_files(tree.root)
+        wait_for(lambda: daemon.times("incident settled"), "the incident settled")
+        guard.wait_quiet()
+        dry_run = ("restore", "--incident", "last", "--dry-run")
+        found["guardd dry-run"] = [guard.ctl(*dry_run) for _ in range(2 * bench.pairs + 1)]
+    return found
+
+
+def hollow_files(root: Path, count: int = FOUNDING_FILES) -> None:
+    """The founding incident: code turned to comments behind a marker."""
+    chance, done = random.Random(1), 0
+    for path in sources(root):
+        before = path.read_bytes()
+        after = hollow(before, chance) if b"\0" not in before else None
+        if after is not None and done < count:
+            path.write_bytes(after)
+            done += 1
