@@ -5,17 +5,16 @@ import os
 
 import pytest
 
-from guardd.logs import Log
+from guardd import logs
+from guardd.logs import log
 
 
-@pytest.fixture
-def log() -> Log:
-    made = Log()
-    made.set_up("info", "json")
-    return made
+@pytest.fixture(autouse=True)
+def json_lines() -> None:
+    logs.set_up("info", "json")
 
 
-def test_a_line_is_json_with_its_keys_first(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_is_json_with_its_keys_first(capsys: pytest.CaptureFixture[str]) -> None:
     log.info("ready", repo="/r", files=3, reasons=["a"])
     line = json.loads(capsys.readouterr().out)
     assert list(line) == ["repo", "files", "reasons", "event", "level", "timestamp"]
@@ -24,26 +23,26 @@ def test_a_line_is_json_with_its_keys_first(log: Log, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("format_", ["json", "console"])
-def test_paths_of_any_bytes_reach_no_terminal_raw(log: Log, capsys: pytest.CaptureFixture[str], format_: str) -> None:
-    log.set_up("info", format_)
+def test_paths_of_any_bytes_reach_no_terminal_raw(capsys: pytest.CaptureFixture[str], format_: str) -> None:
+    logs.set_up("info", format_)
     log.warning("passed over", path="a\n\x1b[31m\udcff.py", many=["\x1b"])
     written = capsys.readouterr().out
     assert written.count("\n") == 1
     assert written.rstrip("\n").isprintable()
 
 
-def test_what_is_under_the_level_is_left_out_but_for_what_was_asked_for(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
-    log.set_up("warning", "console")
+def test_what_is_under_the_level_is_left_out_but_for_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up("warning", "console")
     log.info("ready")
     log.debug("scanned")
-    log.tell("state dump", repos=[])
+    logs.tell("state dump", repos=[])
     log.error("failed", error="no room")
     first, second = capsys.readouterr().out.splitlines()
     assert "state dump" in first
     assert second.endswith("error='no room'")
 
 
-def test_an_exception_is_told_where_it_is_asked_for(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_is_told_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         raise ValueError("odd")
     except ValueError:
@@ -56,11 +55,11 @@ def test_an_exception_is_told_where_it_is_asked_for(log: Log, capsys: pytest.Cap
 
 
 def test_lines_under_the_journal_carry_their_priority(
-    log: Log, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stdout = os.fstat(1)
     monkeypatch.setenv("JOURNAL_STREAM", f"{stdout.st_dev}:{stdout.st_ino}")
-    log.set_up("info", "console")
+    logs.set_up("info", "console")
     try:
         raise ValueError("odd")
     except ValueError:
@@ -68,7 +67,7 @@ def test_lines_under_the_journal_carry_their_priority(
     assert all(line.startswith("<3>") for line in capsys.readouterr().out.splitlines())
 
 
-def test_a_reader_that_left_stops_no_one(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_left_stops_no_one(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone:
         def write(self, text: str) -> int:
             raise BrokenPipeError

@@ -213,7 +213,7 @@ def test_sighup_turns_it_off_on_and_moves_it(served: tuple[World, Daemon, int]) 
 
 
 def test_what_capture_does_not_need_is_not_loaded_before_it_begins() -> None:
-    heavy = ["prometheus_client", "pydantic", "rich", "asyncio", "re2", "http.server", "email", "pathspec"]
+    heavy = ["prometheus_client", "pydantic", "rich", "re2", "http.server", "email", "pathspec"]
     ours = ["guardd.detection", "guardd.analysis", "guardd.response", "guardd.recovery", "guardd.alerting.planning"]
     script = (
         f"import sys, guardd.service.daemon; bad = [m for m in {heavy + ours!r} if m in sys.modules]; "

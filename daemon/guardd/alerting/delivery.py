@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from guardd import clock
+from guardd import clock, logs
 from guardd.alerting.composing import compose
 from guardd.alerting.endpoint import endpoint
 from guardd.alerting.http import NotDelivered
@@ -189,7 +189,7 @@ def main() -> None:
 
     stamina.instrumentation.set_on_retry_hooks([])
     told = json.loads(sys.stdin.readline() or "{}")
-    log.set_up(told["log_level"], told["log_format"])
+    logs.set_up(told["log_level"], told["log_format"])
     with delivery_lock(sys.argv[1]) as lock:
         if not lock.try_acquire(_LOCK_S):
             log.error("alerts not delivered", error=f"another process (pid {lock.holder()}) delivers them")

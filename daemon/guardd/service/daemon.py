@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from guardd import __version__, clock
+from guardd import __version__, clock, logs
 from guardd.errors import Exit, GuardError, Interrupted, StoreError, StoreFull
 from guardd.logs import log
 from guardd.model import Reason, RepoState
@@ -151,7 +151,7 @@ class Daemon:
             self._dump_asked.clear()
             lives = {"guard-capture": self._life.sign, "guard-detect": self._detection_life.sign}
             dump = state_dump(self._state_dir, self._guards, self._troubles, lives, time.monotonic())
-            log.tell("state dump", **dump)
+            logs.tell("state dump", **dump)
 
     # -- capture thread -----------------------------------------------------------------------------------------
 
