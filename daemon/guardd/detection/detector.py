@@ -201,8 +201,7 @@ class Detector:
     def _take(self, versions: Sequence[Version]) -> None:
         cases = [case for version in versions if (case := self._case(version)) is not None]
         self._in_hand = {case.version.path for case in cases}
-        for case in cases:
-            self._judge.look(case)
+        self._judge.look(cases)
         if len(cases) > 2:
             self._open.witness.look()
         convicted = [case for case in cases if case.convicted]
@@ -349,7 +348,7 @@ class Detector:
         cases = [case for case in ripe if not self._judge.git.is_busy(case.version.path)]
         for case in cases:
             del self._pending[case.version.path]
-            self._judge.look(case)
+        self._judge.look(cases)
         for case in self._still_damaged(cases):
             path = case.version.path
             suspect = replace(self._suspects[path], findings=tuple(case.findings))
@@ -372,8 +371,7 @@ class Detector:
         self._thought_at, self._thought_ns = self.cursor, now_ns
         cases = [replace(case) for path, case in self._unsure.items() if self._is_watched(path)]
         self._unsure.clear()
-        for case in cases:
-            self._judge.look(case)
+        self._judge.look(cases)
         damaged = {case.version.path: case for case in self._still_damaged(cases) if case.convicted}
         doubtful = {path: case for path, case in damaged.items() if self._may_be_explained_yet(case)}
         self._unsure.update((path, replace(case, change=None)) for path, case in doubtful.items())

@@ -4,7 +4,6 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from guardd.analysis.sources import UNKNOWN, VERSION, Facts, Parsers
-from guardd.errors import GuardError
 from guardd.store.store import Store
 
 _REMEMBERED = 256
@@ -22,16 +21,15 @@ class FactsOfBlobs:
     def of(self, hashes: Iterable[bytes]) -> dict[bytes, Facts]:
         """The facts of these contents; those that the store cannot read are left out."""
         found: dict[bytes, Facts] = {}
-        unparsed: dict[bytes, bytes] = {}
+        unknown: list[bytes] = []
         for hash_ in dict.fromkeys(hashes):
             facts = self._known.get(hash_) or self._stored(hash_)
             if facts is not None:
                 found[hash_] = facts
             else:
-                try:
-                    unparsed[hash_] = self._store.blobs.read(hash_)
-                except GuardError:  # status and fsck tell of it; there is nothing to be judged
-                    continue
+                unknown.append(hash_)
+        read = self._store.blobs.read_many(unknown)
+        unparsed = {hash_: content for hash_, content in read if isinstance(content, bytes)}  # of the others status and fsck tell
         for hash_, text in zip(unparsed, self._parsers.ask(list(unparsed.values())), strict=True) if unparsed else ():
             found[hash_] = Facts.from_json(text)
             if text != UNKNOWN:  # the machine was busy, perhaps: to be asked again some day

@@ -15,8 +15,7 @@ from guardd.detection.change import Change
 from guardd.detection.facts import FactsOfBlobs
 from guardd.detection.rules import Rules
 from guardd.detection.rules.code_loss import FEWEST_COMMENTED, dangling, lost_definitions
-from guardd.errors import GuardError
-from guardd.model import PYTHON, Finding, Kind, Origin, RepoPath, Version
+from guardd.model import PYTHON, FileState, Finding, Kind, Origin, RepoPath, Version
 from guardd.store.repos import Repo
 from guardd.store.store import Store
 
@@ -120,11 +119,16 @@ class Judge:
         """Whether there is something at this path on disk, whatever the log says by now; not asked in a replay."""
         return self._live and os.path.lexists(os.path.join(self._repo.path, path))
 
-    def look(self, case: Case) -> None:
-        """Ask the rules that need no parser."""
-        case.change = self._change(case)
-        if case.change is not None:
-            self._ask_rules(case, with_facts=False)
+    def look(self, cases: Sequence[Case]) -> None:
+        """Ask the rules that need no parser. What is damaged in the store is fsck's business: there is nothing to compare."""
+        states = [(case.before.state, case.version.state) for case in cases]
+        contents = dict(self._store.blobs.read_many(state.blob for pair in states for state in pair if _is_readable(state)))
+        for case, (before, after) in zip(cases, states, strict=True):
+            was, is_now = contents.get(before.blob), contents.get(after.blob)
+            case.change = None
+            if _is_readable(before) and _is_readable(after) and isinstance(was, bytes) and isinstance(is_now, bytes):
+                case.change = Change(case.version.path, was, is_now)
+                self._ask_rules(case, with_facts=False)
 
     def look_closely(self, cases: Sequence[Case]) -> None:
         """Ask all rules, then whether the code is still the same; the files are parsed at once, in processes of their own."""
@@ -161,15 +165,6 @@ class Judge:
             case.left_by_git = True
             case.findings = [one for one in case.findings if one.rule != "syntax" and not _is_conflict(one, change)]
 
-    def _change(self, case: Case) -> Change | None:
-        before, after = case.before.state, case.version.state
-        if before.kind is not Kind.FILE or after.kind is not Kind.FILE or not (before.stored and after.stored):
-            return None
-        try:
-            return Change(case.version.path, self._store.blobs.read(before.blob), self._store.blobs.read(after.blob))
-        except GuardError:  # damaged in the store: fsck's business, there is nothing to compare
-            return None
-
     def _git_holds(self, version: Version) -> Held:
         read: Callable[[], bytes] = lambda: self._store.blobs.read(version.state.blob)  # noqa: E731  # read only if needed
         written_ns = None if version.origin is Origin.OFFLINE else self._written_ns(version)
@@ -183,6 +178,10 @@ class Judge:
     def _facts_at(self, path: RepoPath) -> Facts | None:
         head = self._store.log.head(self._repo.id, path).state
         return self._facts.of([head.blob]).get(head.blob) if head.kind is Kind.FILE and head.stored else None
+
+
+def _is_readable(state: FileState) -> bool:
+    return state.kind is Kind.FILE and state.stored
 
 
 def _is_conflict(finding: Finding, change: Change) -> bool:
