@@ -252,7 +252,7 @@ def _write(
     on_removed: Callable[[], None],
 ) -> None:
     tag = str(report.restore_id)
-    applied = apply(steps, root, store.blobs.read, tag=tag, on_progress=on_progress, on_removed=on_removed)
+    applied = apply(steps, root, store.blobs.read_many, tag=tag, on_progress=on_progress, on_removed=on_removed)
     store.restores.wrote(repo.id, applied.done.items())
     report.failed += applied.failed
     report.skipped += [(path, "it changed while it was restored; run it again") for path in applied.changed]

@@ -1,5 +1,7 @@
 """The blobs: contents by their hash, each kept once, many as deltas against an earlier one."""
 
+from collections.abc import Iterable, Iterator
+
 from guardd.errors import GuardError
 from guardd.store.codec import MAX_DEPTH, BrokenBlob, Codec, Encoded, decode, digest
 from guardd.store.database import Database
@@ -37,6 +39,14 @@ class Blobs:
         if digest(content) != hash_:
             raise BrokenBlob(f"blob {hash_.hex()[:12]} is damaged in the store; run 'guardctl fsck --repair'")
         return content
+
+    def read_many(self, hashes: Iterable[bytes]) -> Iterator[tuple[bytes, bytes | GuardError]]:
+        """Each of these contents once, in an order of its own, verified; or what keeps it from being read."""
+        for hash_ in dict.fromkeys(hashes):
+            try:
+                yield hash_, self.read(hash_)
+            except GuardError as error:
+                yield hash_, error
 
     def base_for(self, hash_: bytes) -> tuple[bytes, bytes] | None:
         """The (hash, content) of a blob that a next version may be kept as a delta of, or None where it may not."""
