@@ -6,7 +6,7 @@ Paths are relative to the repo, `/`-separated, surrogateescape text (`os.fsdecod
 import struct
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 RepoPath = str
 
@@ -56,8 +56,10 @@ class FileState:
 ABSENT = FileState(Kind.ABSENT)
 
 
-@dataclass(frozen=True, slots=True)
-class StatKey:
+_STAT_KEY = struct.Struct("<QQqqq")
+
+
+class StatKey(NamedTuple):
     """The key of a file state on disk: equal keys mean an unchanged file, once it is no longer racily clean."""
 
     dev: int
@@ -66,16 +68,14 @@ class StatKey:
     mtime_ns: int
     ctime_ns: int
 
-    _PACKED = struct.Struct("<QQqqq")
-
     def pack(self) -> bytes:
         """The key as 40 bytes, as the store keeps it."""
-        return self._PACKED.pack(self.dev, self.ino, self.size, self.mtime_ns, self.ctime_ns)
+        return _STAT_KEY.pack(*self)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
         """The key that `pack` made these bytes of; what follows them is passed over."""
-        return cls(*cls._PACKED.unpack_from(packed))
+        return cls._make(_STAT_KEY.unpack_from(packed))
 
 
 @dataclass(frozen=True, slots=True)

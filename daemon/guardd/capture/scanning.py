@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from guardd.model import RepoPath, StatKey
 from guardd.selection import Selection, marks_environment
@@ -16,8 +16,7 @@ _LOOKS = 64
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Differing:
+class Differing(NamedTuple):
     """A path that must be read: its size in bytes as the scan saw it, and when it changed, as far as its inode says."""
 
     path: RepoPath
