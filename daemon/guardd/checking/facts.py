@@ -165,7 +165,7 @@ class TreeFacts:
 
         def keep(store: Store) -> dict[bytes, bytes]:
             with store.db.transaction():
-                store.facts.put({hash_: text for hash_, text in sure.items() if store.blobs.holds(hash_)}, VERSION)
+                store.facts.put({hash_: sure[hash_] for hash_ in store.blobs.held(sure)}, VERSION)
             return {}
 
         if sure:
