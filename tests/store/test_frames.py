@@ -159,6 +159,15 @@ def test_of_a_damaged_frame_what_lies_before_the_damage_stays_and_fsck_names_the
     assert captured.stored() == captured.contents(), "what is on disk comes back with the next scan"
 
 
+def test_a_thrifty_look_for_bases_leaves_out_frames_of_which_little_is_asked_for(captured: Captured) -> None:
+    blobs = captured.store.blobs
+    heads = [head.state.blob for head in captured.store.log.heads(captured.repo.id, captured.contents()).values()]
+    blobs.let_go()
+    assert blobs.bases(heads[:1], thrifty=True) == {}
+    assert blobs.bases(heads, thrifty=True).keys() == set(heads)
+    assert blobs.bases(heads[:1], thrifty=True).keys() == set(heads[:1]), "its frame is at hand"
+
+
 def test_many_are_read_with_the_reason_of_each_that_cannot_be(captured: Captured) -> None:
     some = [head.state.blob for head in captured.store.log.heads(captured.repo.id, list(captured.contents())[:300]).values()]
     read = dict(captured.store.blobs.read_many([*some, b"none such" * 3]))

@@ -14,6 +14,9 @@ _BY_HASH = _COLUMNS + "WHERE hash = ?"
 _BY_ID = _COLUMNS + "WHERE id = ?"
 _BY_HASHES = _COLUMNS + "WHERE hash IN carray(?) ORDER BY frame_id, place"
 _KNOWN = "SELECT hash, id, depth, codec FROM blobs WHERE hash IN (SELECT value FROM carray(?))"
+_FRAMES_OF = """
+    SELECT b.hash, b.size, b.frame_id, f.size FROM blobs b JOIN frames f ON f.id = b.frame_id WHERE b.hash IN carray(?)
+"""
 _FRAME = "SELECT size, data FROM frames WHERE id = ?"
 _ADD_FRAME = "INSERT INTO frames (size, data) VALUES (?, ?)"
 _LAST_ID = "SELECT max(id) FROM blobs"
@@ -22,12 +25,15 @@ _KEEP = """
     ON CONFLICT (id) DO UPDATE SET codec = excluded.codec, depth = excluded.depth, base_id = excluded.base_id,
         frame_id = excluded.frame_id, place = excluded.place, data = excluded.data
 """
-_AT_ONCE = 256
+_AT_ONCE = 512
 """Blobs that are read with one query: their contents may be in memory together, compressed."""
 
 _FRAMES_AT_HAND = 2
 """Frames that are kept as they were last decompressed: who reads one file reads its neighbours next."""
 
+
+_THRIFT = 8
+"""At least one part in so many must be asked for of a frame to be worth its decompression; anew it takes a file less."""
 
 _T = TypeVar("_T")
 
@@ -98,13 +104,30 @@ class Blobs:
             for hash_ in set(batch) - {row.hash for row in rows}:
                 yield hash_, self._or_why_not(self.read, hash_)
 
-    def bases(self, hashes: Iterable[bytes]) -> dict[bytes, bytes]:
+    def bases(self, hashes: Iterable[bytes], *, thrifty: bool = False) -> dict[bytes, bytes]:
         """The contents of those of these blobs that a next version may be kept as a delta of.
 
-        What cannot be read is left out: fsck reports it, and a new version must not build on it.
+        What cannot be read is left out: fsck reports it, and a new version must not build on it. `thrifty` leaves out what
+        takes long to read, too: frames of which little is asked for.
         """
-        usable = [hash_ for hash_, known in self._known(set(hashes)).items() if known.is_base]
+        wanted = set(hashes)
+        usable = {hash_ for hash_, known in self._known(wanted).items() if known.is_base}
+        if thrifty:
+            usable -= self._costly(usable)
         return {hash_: content for hash_, content in self.read_many(usable) if isinstance(content, bytes)}
+
+    def _costly(self, hashes: set[bytes]) -> set[bytes]:
+        members: dict[int, list[tuple[bytes, int]]] = {}
+        frame_bytes: dict[int, int] = {}
+        for hash_, size, frame_id, frame_size in self._db.rows(_FRAMES_OF, (many(hashes),)) if hashes else ():
+            members.setdefault(frame_id, []).append((hash_, size))
+            frame_bytes[frame_id] = frame_size
+        return {
+            hash_
+            for frame_id, those in members.items()
+            if frame_id not in self._frames and sum(size for _, size in those) * _THRIFT < frame_bytes[frame_id]
+            for hash_, _ in those
+        }
 
     def base_for(self, hash_: bytes) -> tuple[bytes, bytes] | None:
         """The (hash, content) of a blob that a next version may be kept as a delta of, or None where it may not."""
