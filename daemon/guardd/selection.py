@@ -82,6 +82,11 @@ class Selection:
             return False
         return self._gitignore is None or not self._gitignore.ignores(path)
 
+    @property
+    def suffixes(self) -> tuple[str, ...] | None:
+        """Where names alone decide: how those of wanted files end, given that their directories are wanted. Else None."""
+        return self._suffixes if self._exclude is None and self._gitignore is None else None
+
     def wants(self, path: RepoPath) -> bool:
         """Whether a file `path` is wanted, going by its name and the directories above it."""
         return self.wants_name(path) and self.wants_dir(path.rpartition("/")[0])

@@ -212,8 +212,13 @@ def test_sighup_turns_it_off_on_and_moves_it(served: tuple[World, Daemon, int]) 
     assert Scraped(port)("guardd_versions_total") == 12
 
 
-def test_prometheus_client_is_loaded_only_where_it_is_wanted() -> None:
-    script = "import sys, guardd.service.daemon; sys.exit('prometheus_client' in sys.modules)"
+def test_what_capture_does_not_need_is_not_loaded_before_it_begins() -> None:
+    heavy = ["prometheus_client", "pydantic", "rich", "asyncio", "re2", "http.server", "email", "pathspec"]
+    ours = ["guardd.detection", "guardd.analysis", "guardd.response", "guardd.recovery", "guardd.alerting.planning"]
+    script = (
+        f"import sys, guardd.service.daemon; bad = [m for m in {heavy + ours!r} if m in sys.modules]; "
+        "sys.exit(str(bad) if bad else 0)"
+    )
     subprocess.run([sys.executable, "-c", script], check=True)
 
 

@@ -1,11 +1,11 @@
 """What the service manager is told, and how."""
 
+import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from guardd.model import RepoState
 from guardd.service.herald import Herald, status_line
@@ -44,12 +44,11 @@ def test_without_a_real_period_there_is_no_watchdog(microseconds: str) -> None:
     assert Notifier.take({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": microseconds}, 1).watchdog_s is None
 
 
-def test_a_manager_that_is_gone_is_logged_once_and_stops_no_one(tmp_path: Path) -> None:
+def test_a_manager_that_is_gone_is_logged_once_and_stops_no_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     notifier = Notifier(str(tmp_path / "gone"))
-    with capture_logs() as logged:
-        notifier.send("STATUS=a")
-        notifier.send("STATUS=b")
-    assert [line["event"] for line in logged] == ["manager not told"]
+    notifier.send("STATUS=a")
+    notifier.send("STATUS=b")
+    assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == ["manager not told"]
 
 
 def live(state: RepoState, *reasons: str) -> Live:

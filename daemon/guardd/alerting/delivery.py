@@ -16,9 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import structlog
-
-from guardd import clock, logs
+from guardd import clock
 from guardd.alerting.composing import compose
 from guardd.alerting.endpoint import endpoint
 from guardd.alerting.http import NotDelivered
@@ -26,12 +24,11 @@ from guardd.alerting.planning import due_in_ns, next_try_s
 from guardd.alerting.targets import least_interval_s, send
 from guardd.config.alerts import AlertSettings, unpack
 from guardd.errors import GuardError
+from guardd.logs import log
 from guardd.model import Delivery
 from guardd.store.lock import delivery_lock
 from guardd.store.outbox import Outbox
 from guardd.store.store import Store
-
-log = structlog.get_logger()
 
 _IDLE_S = 10.0
 _LOOK_S = 1.0
@@ -192,7 +189,7 @@ def main() -> None:
 
     stamina.instrumentation.set_on_retry_hooks([])
     told = json.loads(sys.stdin.readline() or "{}")
-    logs.set_up(told["log_level"], told["log_format"])
+    log.set_up(told["log_level"], told["log_format"])
     with delivery_lock(sys.argv[1]) as lock:
         if not lock.try_acquire(_LOCK_S):
             log.error("alerts not delivered", error=f"another process (pid {lock.holder()}) delivers them")

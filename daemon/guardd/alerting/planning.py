@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from guardd.config.alerts import AlertSettings
 from guardd.model import Alert, Delivery, Severity, Stage
+
+if TYPE_CHECKING:
+    from guardd.config.alerts import AlertSettings
 
 _SECOND_NS = 1_000_000_000
 _LONGEST_WAIT_NS = 25 * 3600 * _SECOND_NS
@@ -31,7 +34,7 @@ class Assignment:
     dropped: tuple[tuple[Delivery, str], ...] = ()
 
 
-def terms_of(settings: AlertSettings) -> Terms:
+def terms_of(settings: "AlertSettings") -> Terms:
     """The terms that a config sets."""
     quiet = None
     if settings.quiet_hours:

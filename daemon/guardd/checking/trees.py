@@ -90,7 +90,7 @@ class DiskTree:
     @cached_property
     def _blobs(self) -> dict[RepoPath, bytes]:
         known = self._memory.recall() if self._memory is not None else Look()
-        found = scan(self._root, self._selection, known.keys)
+        found = scan(self._root, self._selection, dict(known.keys))
         self.unread |= found.unreadable
         stale = {one.path for one in (*found.differing, *found.missing)}
         now = Look()

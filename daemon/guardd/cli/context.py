@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardd.errors import UsageError
-from guardd.model import Moment
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from guardd.config import Settings
+    from guardd.model import Moment
     from guardd.store.repos import Repo
     from guardd.store.store import Store
 
@@ -48,7 +48,7 @@ class Context:
             raise UsageError("the working directory is not there any more; cd to one that is") from error
 
     @cached_property
-    def now(self) -> Moment:
+    def now(self) -> "Moment":
         """When the command was given."""
         from guardd import clock
 
@@ -112,8 +112,12 @@ class Context:
 
         For commands that capture while no daemon runs: what was excluded since must not be stored again.
         """
+        from guardd.config import locate
+        from guardd.config.places import is_named
         from guardd.errors import ConfigError
 
+        if not is_named(self.config) and not os.path.lexists(locate(self.config)):
+            return
         try:
             about = next((one for one in self.settings.repo if one.path == self.repo.path), None)
         except ConfigError:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 
 from guardd.model import Origin, Version
 from guardd.store.labels import Label
+from guardd.store.log import Change
+
+Entry = tuple[Version, Change]
+"""A version with what it did to its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,16 +19,17 @@ class Between:
     more: int
 
 
-def interleave(versions: Iterable[Version], labels: Iterable[Label], *, to_the_end: bool) -> Iterator[Version | Between]:
+def interleave(entries: Iterable[Entry], labels: Iterable[Label], *, to_the_end: bool) -> Iterator[Entry | Between]:
     """Both newest first: of the snapshots between two versions only the newest, as an agent that reads takes hundreds.
 
     `to_the_end`: also those before the oldest version that is shown.
     """
     waiting = iter(labels)
     ahead = next(waiting, None)
-    for version in versions:
+    for entry in entries:
+        version, _ = entry
         if version.origin is Origin.ADOPT:  # it has no place in the log to be before or after
-            yield version
+            yield entry
             continue
         newest, more = ahead, -1
         while ahead is not None and ahead.seq >= version.seq:
@@ -32,6 +37,6 @@ def interleave(versions: Iterable[Version], labels: Iterable[Label], *, to_the_e
             ahead = next(waiting, None)
         if newest is not None and more >= 0:
             yield Between(newest, more)
-        yield version
+        yield entry
     if to_the_end and ahead is not None:
         yield Between(ahead, sum(1 for _ in waiting))

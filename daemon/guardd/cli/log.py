@@ -1,25 +1,30 @@
 """guardctl log: the versions that were kept, newest first."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import islice
 
 import click
 
 from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
-from guardd.cli.labelling import Between, interleave
+from guardd.cli.labelling import Between, Entry, interleave
 from guardd.cli.moments import Place, before_incident, moment, place
 from guardd.cli.output import emit, iso, page, say, size, when
 from guardd.cli.paths import choose
 from guardd.cli.ran import tell_of_interrupted
 from guardd.errors import Exit
 from guardd.escaping import printable
-from guardd.model import Origin, Version
+from guardd.model import Origin, RepoPath, Version
 from guardd.recovery.past import known_paths
 from guardd.store.log import Change
 from guardd.store.runs import RunFinder
 
 _SIGNS = {Change.CREATED: ("+", "green"), Change.MODIFIED: ("~", "yellow"), Change.DELETED: ("-", "red")}
+
+_FEW = 100
+"""So many paths are asked for one by one; 40 us each, while reading past a version of another path takes 3 us."""
 
 
 @click.command()
@@ -55,21 +60,21 @@ def command(
     tell_of_interrupted(context)
     after = place(context, begin) if begin else None
     upto = place(context, end) if end else None
-    repo, log = context.repo, context.store.log
+    repo = context.repo
     chosen = set(choose(context, paths, known_paths(context.store, repo))) if paths else None
     if incident is not None:
         after = after or before_incident(context, incident)
     adopted = _adopted(context, after, upto) if incident is None else []
     found = (
-        version
-        for version in _by_time(log.versions(repo.id, after.seq if after else 0, upto.seq if upto else None), adopted)
-        if (chosen is None or version.path in chosen)
-        and (incident is None or context.store.incidents.of_version(repo.id, version.path, version.seq) == incident)
+        entry
+        for entry in _by_time(_logged(context, chosen, after.seq if after else 0, upto.seq if upto else None), adopted)
+        if (chosen is None or entry[0].path in chosen)
+        and (incident is None or context.store.incidents.of_version(repo.id, entry[0].path, entry[0].seq) == incident)
     )
-    shown = [version for _, version in zip(range(limit), found, strict=False)] if limit else found
+    shown = list(islice(found, limit)) if limit else found
     if context.json:
         runs = context.store.runs.finder(repo.id)
-        emit(context, [_document(context, version, runs) for version in shown])
+        emit(context, [_document(context, *entry, runs) for entry in shown])
         return Exit.DONE
     if after or upto:
         span = [f"since {when(after.time_ns)}"] if after else []
@@ -81,6 +86,15 @@ def command(
     return Exit.DONE
 
 
+def _logged(context: Context, chosen: set[RepoPath] | None, after: int, until: int | None) -> Iterator[Entry]:
+    """The log's versions of the chosen paths in (after, until], newest first; others with them, where so many are chosen."""
+    log, repo = context.store.log, context.repo
+    if chosen is None or len(chosen) > _FEW:
+        return log.changes(repo.id, after, until)
+    of_each = [log.versions_of(repo.id, path, after, until) for path in chosen]
+    return ((version, log.change_of(version)) for version in merge(*of_each, key=lambda version: version.seq, reverse=True))
+
+
 def _adopted(context: Context, after: Place | None, upto: Place | None) -> list[Version]:
     """The adopted versions between two moments, latest first: by their time, as they have no place in the log."""
     begin, end = after.time_ns if after else 0, upto.time_ns if upto else 1 << 62
@@ -88,24 +102,25 @@ def _adopted(context: Context, after: Place | None, upto: Place | None) -> list[
     return [one.version for one in of_repo if begin < one.version.time_ns <= end]
 
 
-def _by_time(logged: Iterable[Version], adopted: Sequence[Version]) -> Iterator[Version]:
+def _by_time(logged: Iterable[Entry], adopted: Sequence[Version]) -> Iterator[Entry]:
     """Both, newest first: the order of the log is kept, an adopted version comes before what was seen earlier."""
-    waiting = list(reversed(adopted))
-    for version in logged:
-        while waiting and waiting[-1].time_ns > version.time_ns:
+    # What was there before an adopted version was, or was not, backed up: whether it made its path cannot be known.
+    waiting = [(version, Change.MODIFIED) for version in reversed(adopted)]
+    for entry in logged:
+        while waiting and waiting[-1][0].time_ns > entry[0].time_ns:
             yield waiting.pop()
-        yield version
+        yield entry
     yield from reversed(waiting)
 
 
-def _document(context: Context, version: Version, runs: RunFinder) -> dict[str, object]:
+def _document(context: Context, version: Version, change: Change, runs: RunFinder) -> dict[str, object]:
     run = runs.of(version.path, version.seq)
     return {
         "seq": version.seq,
         "path": version.path,
         "time": iso(version.time_ns),
         "origin": version.origin,
-        "kind": _change_of(context, version),
+        "kind": change,
         "size": version.state.size,
         "blob": version.state.blob.hex() or None,
         "incident": None
@@ -115,18 +130,19 @@ def _document(context: Context, version: Version, runs: RunFinder) -> dict[str, 
     }
 
 
-def _lines(context: Context, entries: Iterable[Version | Between]) -> Iterator[str]:
+def _lines(context: Context, entries: Iterable[Entry | Between]) -> Iterator[str]:
     runs, told = context.store.runs.finder(context.repo.id), None
-    for version in entries:
-        if isinstance(version, Between):
-            yield _snapshot_line(version)
+    for entry in entries:
+        if isinstance(entry, Between):
+            yield _snapshot_line(entry)
             continue
+        version, change = entry
         run = runs.of(version.path, version.seq)
         if run is not None and run.id != told:
             told = run.id
             name = click.style(f"run {run.id}", fg="cyan")
             yield f"{'':>8}  {when(run.from_ns)}  {name}, {run.state}: {printable(run.command)}"
-        sign, color = _SIGNS[_change_of(context, version)]
+        sign, color = _SIGNS[change]
         kept = _source(context, version) if version.state.stored else "  (only its hash is kept)"
         path = click.style(f"{sign} {printable(version.path)}", fg=color)
         yield f"{version.seq:>8}  {when(version.time_ns)}  {version.origin:<8}  {size(version.state.size):>9}  {path}{kept}"
@@ -136,11 +152,6 @@ def _source(context: Context, version: Version) -> str:
     """Which backup an adopted version was taken from."""
     adopted = context.store.adopted.get(context.repo.id, version.seq) if version.origin is Origin.ADOPT else None
     return f"  (from {printable(adopted.source)})" if adopted is not None else ""
-
-
-def _change_of(context: Context, version: Version) -> Change:
-    """What a version did; of an adopted one that cannot be known: what was there before it was, or was not, backed up."""
-    return Change.MODIFIED if version.origin is Origin.ADOPT else context.store.log.change_of(version)
 
 
 def _snapshot_line(one: Between) -> str:

@@ -9,13 +9,13 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
+from guardd.config import defaults
 from guardd.config.alerts import AlertSettings, Duration
 from guardd.config.listening import parse_listen
 from guardd.config.places import expand
 from guardd.selection import DEFAULT_INCLUDE, SelectionRules
 
 _SECOND_NS = 1_000_000_000
-_DAY_NS = 86_400 * _SECOND_NS
 _SIZE = re.compile(r"(\d{1,15}) ?(B|KiB|MiB|GiB|TiB)", re.ASCII)
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
@@ -112,9 +112,15 @@ class DaemonSettings(_Table):
     """[daemon]: the process itself."""
 
     state_dir: AbsolutePath | None = Field(None, description="Where the store lies; default: guard in the user's state dir.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is logged.")
-    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: for people on a terminal, else JSON.")
-    scan_interval: Duration = Field(600 * _SECOND_NS, ge=10 * _SECOND_NS, description="How often the whole tree is scanned.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        defaults.LOG_LEVEL, description="The least level that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        defaults.LOG_FORMAT, description="auto: for people on a terminal, else JSON."
+    )
+    scan_interval: Duration = Field(
+        defaults.SCAN_INTERVAL_NS, ge=10 * _SECOND_NS, description="How often the whole tree is scanned."
+    )
     metrics_listen: Annotated[str | None, AfterValidator(_listen)] = Field(
         None, description='Where Prometheus may scrape, on this machine only, as "127.0.0.1:9464"; default: nowhere.'
     )
@@ -195,10 +201,10 @@ class ResponseSettings(_Table):
 class RetentionSettings(_Table):
     """[retention]: how long versions stay. The newest version of a file always does."""
 
-    keep_all: Duration = Field(3 * _DAY_NS, description="Every version, this long.")
-    keep_hourly: Duration = Field(30 * _DAY_NS, description="One an hour, this long.")
-    keep_daily: Duration = Field(365 * _DAY_NS, description="One a day, this long.")
-    quota: Size = Field(2**30, ge=2**20, description="The most that the store may take.")
+    keep_all: Duration = Field(defaults.KEEP_ALL_NS, description="Every version, this long.")
+    keep_hourly: Duration = Field(defaults.KEEP_HOURLY_NS, description="One an hour, this long.")
+    keep_daily: Duration = Field(defaults.KEEP_DAILY_NS, description="One a day, this long.")
+    quota: Size = Field(defaults.QUOTA, ge=2**20, description="The most that the store may take.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

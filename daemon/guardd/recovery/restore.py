@@ -190,21 +190,21 @@ def _mode_from_git(kind: Kind, mode: int, head: FileState) -> int:
 
 def plan_incident(store: Store, repo_id: int, members: Sequence[Suspect]) -> Plan:
     """Each member of an incident back to its last healthy version; what the incident made goes."""
-    wanted = [Wanted(m.path, _state_at(store, m.before_seq), _state_at(store, m.after_seq)) for m in members]
+    wanted = _wanted(store, [(member.path, member.before_seq, member.after_seq) for member in members])
     return plan_states(wanted, lambda path: _head_of(store, repo_id, path))
 
 
 def plan_undo(store: Store, restore: Restore) -> Plan:
     """Every path of a restore back to its safety version, the one right before the restore."""
     items = store.restores.items(restore.id)
-    wanted = [Wanted(i.path, _state_at(store, i.safety_seq), _state_at(store, i.target_seq)) for i in items]
+    wanted = _wanted(store, [(item.path, item.safety_seq, item.target_seq) for item in items])
     return plan_states(wanted, lambda path: _head_of(store, restore.repo_id, path))
 
 
 def plan_resume(store: Store, restore: Restore) -> Plan:
     """What an interrupted restore had still to do."""
     items = store.restores.items(restore.id)
-    wanted = [Wanted(i.path, _state_at(store, i.target_seq), _state_at(store, i.safety_seq)) for i in items]
+    wanted = _wanted(store, [(item.path, item.target_seq, item.safety_seq) for item in items])
     return plan_states(wanted, lambda path: _head_of(store, restore.repo_id, path))
 
 
@@ -212,6 +212,13 @@ def _state_at(store: Store, seq: int) -> FileState | None:
     """The state that a place in the log recorded; 0 stands for nothing there, None for removed by retention."""
     version = store.log.version(seq) if seq else None
     return version.state if version else None if seq else ABSENT
+
+
+def _wanted(store: Store, changes: Sequence[tuple[RepoPath, int, int]]) -> list[Wanted]:
+    """Of each path what the two places in the log recorded: 0 stands for nothing there, None for removed by retention."""
+    states: dict[int, FileState] = store.log.states(seq for _, target, damaged in changes for seq in (target, damaged))
+    states[0] = ABSENT
+    return [Wanted(path, states.get(target), states.get(damaged)) for path, target, damaged in changes]
 
 
 def _head_of(store: Store, repo_id: int, path: RepoPath) -> tuple[int, FileState]:

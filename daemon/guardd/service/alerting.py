@@ -8,19 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import structlog
-
 from guardd import clock
 from guardd.alerting.planning import Terms, assign, due_in_ns, terms_of, wants_word
-from guardd.config.alerts import pack
 from guardd.errors import GuardError
+from guardd.logs import log
 from guardd.model import Alert, Incident, Reason, Stage
 from guardd.selection import is_canary
 from guardd.service.settings import Duties
 from guardd.store.outbox import incident_thread
 from guardd.store.store import Store
-
-log = structlog.get_logger()
 
 _LOOK_S = 1.0
 _REMIND_S = 5.0
@@ -33,8 +29,11 @@ _DIES_AGAIN_S = 60.0
 class Alerting:
     """The thread guard-alert. `news` is set when there may be an alert; what goes wrong is the trouble "alerts"."""
 
-    def __init__(self, state_dir: str, duties: Callable[[], Duties], stop: threading.Event, troubles: dict[str, Reason]) -> None:
-        self.news = threading.Event()
+    def __init__(
+        self, state_dir: str, duties: Callable[[], Duties], stop: threading.Event, troubles: dict[str, Reason],
+        news: threading.Event,
+    ) -> None:  # fmt: skip
+        self._news = news
         self._state_dir = state_dir
         self._duties = duties
         self._stop = stop
@@ -50,7 +49,7 @@ class Alerting:
 
     def finish(self) -> list[threading.Thread]:
         """The thread, which ends once `stop` is set, after what is being delivered."""
-        self.news.set()
+        self._news.set()
         return [self._thread]
 
     def _run(self) -> None:
@@ -86,8 +85,8 @@ class Alerting:
                 self._deliver(poke=assigned)
             if is_proven:
                 self._troubles.pop("alerts", None)
-            self.news.wait(_LOOK_S)
-            self.news.clear()
+            self._news.wait(_LOOK_S)
+            self._news.clear()
         self._assign(store, targets, clock.now().wall_ns)
 
     def _drop_gone(self, store: Store, targets: set[str]) -> None:
@@ -135,6 +134,8 @@ class Alerting:
         if self._courier is not None and (self._courier.poll() is not None or self._served is not self._duties()):
             self._after_end(self._dismiss())
         if self._courier is None:
+            from guardd.config.alerts import pack  # pydantic only for those who have targets
+
             self._served = duties = self._duties()
             self._courier = subprocess.Popen(
                 [sys.executable, "-m", "guardd.alerting.delivery", self._state_dir], stdin=subprocess.PIPE, text=True

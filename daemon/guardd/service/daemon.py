@@ -9,20 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import structlog
-
-from guardd import __version__, clock, logs
+from guardd import __version__, clock
 from guardd.errors import Exit, GuardError, Interrupted, StoreError, StoreFull
+from guardd.logs import log
 from guardd.model import Reason, RepoState
 from guardd.service import signals
-from guardd.service.alerting import Alerting
-from guardd.service.detecting import Detecting
 from guardd.service.dump import state_dump
 from guardd.service.guard import Guard, Progress
 from guardd.service.herald import Herald, status_line
 from guardd.service.memory import give_back
-from guardd.service.monitoring import Monitoring
 from guardd.service.notify import Notifier
 from guardd.service.proof import Life
 from guardd.service.settings import Duties
@@ -34,11 +31,17 @@ from guardd.store.lock import acquire_daemon_lock
 from guardd.store.repos import Live
 from guardd.store.store import Store
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from guardd.service.alerting import Alerting
+    from guardd.service.detecting import Detecting
+    from guardd.service.monitoring import Monitoring
 
 _BEAT_S = 10.0
 _LOOK_S = 1.0
 _REST_AFTER_S = 5.0
+_THINK_AFTER_S = 2.0
+"""Detection and alerts begin once all repos are captured, or after so long: their imports take 0.3 s of the one interpreter."""
+
 _DRAIN_S = 5.0
 """After a stop, what was hinted is captured for this long; what is left is for the scan of the next start."""
 
@@ -74,15 +77,16 @@ class Daemon:
         self._guards: list[Guard] = []
         self._troubles: dict[str, Reason] = {}
         self._tallies = Tallies(clock.now().wall_ns)
-        self._alerting = Alerting(state_dir, lambda: self._duties, self._stop, self._troubles)
-        self._spokesman = Spokesman(self._troubles, self._alerting.news)
+        self._captured = threading.Event()
+        self._alert_news = threading.Event()
+        self._spokesman = Spokesman(self._troubles, self._alert_news)
         self._upkeep = Upkeep(state_dir, lambda: self._duties, self._stop, self._troubles)
-        self._detecting = Detecting(
-            state_dir, lambda: self._duties, self._stop, self._troubles, self._is_behind, self._alerting.news, self._tallies
-        )
-        self._monitoring = Monitoring(state_dir, lambda: self._duties, lambda: self._guards, self._tallies, self._troubles)
+        self._detecting: Detecting | None = None
+        self._alerting: Alerting | None = None
+        self._monitoring: Monitoring | None = None
         self._herald = Herald(manager or Notifier())
         self._life = Life()
+        self._detection_life = Life()
         self._files = 0
         self._counted_for: list[Live] = []
 
@@ -111,10 +115,9 @@ class Daemon:
             capture.start()
             threading.Thread(target=self._dump, name="guard-dump", daemon=True).start()
             self._upkeep.start()
-            self._detecting.start()
-            self._alerting.start()
             self._supervise(capture)
-            return self._wait_for([capture, *self._detecting.finish(), *self._alerting.finish(), *self._upkeep.finish()])
+            thinking = [one for part in (self._detecting, self._alerting) if part is not None for one in part.finish()]
+            return self._wait_for([capture, *thinking, *self._upkeep.finish()])
 
     def _wait_for(self, threads: Sequence[threading.Thread]) -> bool:
         for thread in threads:
@@ -146,9 +149,9 @@ class Daemon:
         while not self._stop.is_set():
             self._dump_asked.wait()
             self._dump_asked.clear()
-            lives = {"guard-capture": self._life.sign, "guard-detect": self._detecting.life.sign}
+            lives = {"guard-capture": self._life.sign, "guard-detect": self._detection_life.sign}
             dump = state_dump(self._state_dir, self._guards, self._troubles, lives, time.monotonic())
-            logs.tell("state dump", **dump)
+            log.tell("state dump", **dump)
 
     # -- capture thread -----------------------------------------------------------------------------------------
 
@@ -201,8 +204,12 @@ class Daemon:
         begun = []
         for path in wanted.keys() - {guard.repo.path for guard in kept}:
             repo = store.repos.add(path, wanted[path])
-            captured = self._detecting.captured
-            begun.append(Guard(store, repo, self._wake, self._news, captured, self._on_progress, self._go_on, self._tallies))
+            if store.incidents.cursor(repo.id) is None:  # detection begins later, and must miss nothing until then
+                with store.db.transaction():
+                    store.incidents.move_cursor(repo.id, store.log.last_seq())
+            begun.append(
+                Guard(store, repo, self._wake, self._news, self._captured, self._on_progress, self._go_on, self._tallies)
+            )
         for guard in begun:
             guard.start()
         if begun or len(kept) != len(self._guards):
@@ -219,11 +226,12 @@ class Daemon:
     # -- main thread --------------------------------------------------------------------------------------------
 
     def _supervise(self, capture: threading.Thread) -> None:
-        next_beat, last_scan = 0.0, time.monotonic()
+        begun_s = last_scan = time.monotonic()
+        next_beat = 0.0
         feed_every_s = self._herald.feed_every_s
         beat_every_s = min(_BEAT_S, feed_every_s or _BEAT_S)
         with Store(self._state_dir, durable=False, patience_s=_PATIENCE_S) as store:
-            self._monitoring.follow()
+            self._follow_monitoring()
             while not self._stop.is_set():
                 self._news.wait(min(_LOOK_S, beat_every_s))
                 self._news.clear()
@@ -231,11 +239,7 @@ class Daemon:
                     break
                 if not capture.is_alive():
                     raise GuardError("the capture thread ended; see the log, and start guardd again")
-                if self._reload_asked.is_set():
-                    self._reload_asked.clear()
-                    with self._herald.reloading():
-                        self._load_anew()
-                    self._monitoring.follow()
+                self._reload_if_asked()
                 now = time.monotonic()
                 if now - last_scan >= self._duties.scan_interval_s:
                     last_scan = now
@@ -244,17 +248,45 @@ class Daemon:
                 beat = now >= next_beat
                 if beat:
                     next_beat = now + beat_every_s
-                    self._monitoring.follow()
+                    self._follow_monitoring()
                     self._upkeep.look()
                     for guard in self._guards:
                         guard.supervise()
                 self._spokesman.speak(store, self._guards, len(self._duties.repos), beat=beat)
                 self._tell_manager(store)
+                self._begin_to_think(now - begun_s)
                 if beat and feed_every_s is not None:
                     self._feed()
             self._herald.stopping()
-            self._monitoring.stop()
+            if self._monitoring is not None:
+                self._monitoring.stop()
             self._spokesman.fall_silent(store)
+
+    def _begin_to_think(self, running_s: float) -> None:
+        """Begin detection and alerts, unless they have begun, or are still too early."""
+        captured = {guard.repo.path for guard in self._guards if guard.begun is not None}
+        if self._detecting is not None or (running_s < _THINK_AFTER_S and captured != {path for path, _ in self._duties.repos}):
+            return
+        from guardd.service.alerting import Alerting
+        from guardd.service.detecting import Detecting
+
+        self._detecting = Detecting(
+            self._state_dir, lambda: self._duties, self._stop, self._troubles, self._is_behind, self._captured, self._alert_news,
+            self._tallies, self._detection_life,
+        )  # fmt: skip
+        self._detecting.start()
+        self._alerting = Alerting(self._state_dir, lambda: self._duties, self._stop, self._troubles, self._alert_news)
+        self._alerting.start()
+
+    def _follow_monitoring(self) -> None:
+        if self._monitoring is None:
+            if self._duties.metrics_listen is None:
+                return
+            from guardd.service.monitoring import Monitoring  # an HTTP server only for those who want it
+
+            duties, guards = lambda: self._duties, lambda: self._guards
+            self._monitoring = Monitoring(self._state_dir, duties, guards, self._tallies, self._troubles)
+        self._monitoring.follow()
 
     def _tell_manager(self, store: Store) -> None:
         """Tell the service manager how things stand, and once that no repo has to be waited for any more."""
@@ -278,10 +310,17 @@ class Daemon:
     def _feed(self) -> None:
         """Feed the watchdog if there is proof, and have the threads go round, so that there is some the next time."""
         is_told = self._spokesman.wrote_s > self._herald.fed_s or "live" in self._troubles
-        if not self._herald.feed([self._life.sign, self._detecting.life.sign], is_told=is_told):
-            log.debug("watchdog not fed", capture=str(self._life.sign), detection=str(self._detecting.life.sign), told=is_told)
+        if not self._herald.feed([self._life.sign, self._detection_life.sign], is_told=is_told):
+            log.debug("watchdog not fed", capture=str(self._life.sign), detection=str(self._detection_life.sign), told=is_told)
         self._wake.set()
-        self._detecting.captured.set()
+        self._captured.set()
+
+    def _reload_if_asked(self) -> None:
+        if self._reload_asked.is_set():
+            self._reload_asked.clear()
+            with self._herald.reloading():
+                self._load_anew()
+            self._follow_monitoring()
 
     def _load_anew(self) -> None:
         try:

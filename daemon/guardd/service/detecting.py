@@ -3,13 +3,12 @@
 import threading
 from collections.abc import Callable
 
-import structlog
-
 from guardd import clock
 from guardd.analysis.sources import Parsers
 from guardd.detection.detector import Detector
 from guardd.detection.settings import limits_of
 from guardd.errors import GuardError, Interrupted
+from guardd.logs import log
 from guardd.model import Incident, Reason
 from guardd.response.responder import respond
 from guardd.selection import is_canary
@@ -18,8 +17,6 @@ from guardd.service.proof import Life
 from guardd.service.settings import Duties
 from guardd.service.tallies import Tallies
 from guardd.store.store import Store
-
-log = structlog.get_logger()
 
 _LOOK_S = 1.0
 _LOOK_BUSY_S = 0.1
@@ -35,7 +32,7 @@ class Detecting:
     """The threads guard-detect and guard-respond. Incidents go into `tallies`.
 
     `captured` is set when a repo has new versions, `is_behind` tells whether capture has work to do, `alert_news` is set when
-    there is something to tell people. `life` is guard-detect's.
+    there is something to tell people. guard-detect leaves its signs in `life`.
     What goes wrong in them becomes one of the daemon's `troubles`, under "detection" and "response"; they go on.
     """
 
@@ -46,11 +43,13 @@ class Detecting:
         stop: threading.Event,
         troubles: dict[str, Reason],
         is_behind: Callable[[], bool],
+        captured: threading.Event,
         alert_news: threading.Event,
         tallies: Tallies,
+        life: Life,
     ) -> None:
-        self.captured = threading.Event()
-        self.life = Life()
+        self._captured = captured
+        self._life = life
         self._state_dir = state_dir
         self._duties = duties
         self._stop = stop
@@ -72,7 +71,7 @@ class Detecting:
 
     def finish(self) -> list[threading.Thread]:
         """The threads, which end once `stop` is set: detection after the source in hand, response after the restore in hand."""
-        self.captured.set()
+        self._captured.set()
         self._settled.set()
         return self._threads
 
@@ -95,7 +94,7 @@ class Detecting:
         detectors: list[Detector] = []
         said: dict[int, Incident] = {}
         while not self._stop.is_set():
-            self.life.works()
+            self._life.works()
             if duties is not self._duties():
                 duties = self._duties()
                 detectors = _detectors(store, parsers, duties)
@@ -108,18 +107,18 @@ class Detecting:
                     detector.rest()
                 store.db.shrink()
                 give_back()
-            self.life.waits()
-            self.captured.wait(_LOOK_BUSY_S if any(one.busy for one in detectors) else _LOOK_S)
-            self.captured.clear()
+            self._life.waits()
+            self._captured.wait(_LOOK_BUSY_S if any(one.busy for one in detectors) else _LOOK_S)
+            self._captured.clear()
 
     def _go_on(self) -> None:
         """Between two sources: a sign of life, and the end when the daemon stops."""
-        self.life.works()
+        self._life.works()
         if self._stop.is_set():
             raise Interrupted("guardd was told to stop")
 
     def _round(self, store: Store, detector: Detector, said: dict[int, Incident]) -> bool:
-        self.life.works()
+        self._life.works()
         is_more = detector.round(clock.now().wall_ns)
         self._tell(store, detector, said)
         if is_more and detector.is_clear:
@@ -191,7 +190,7 @@ class Detecting:
             log.error(code.replace("-", " "), error=message, exc_info=not isinstance(error, GuardError))
         self._troubles[what] = Reason(code, message, cure)
         if what == "detection":
-            self.life.waits()
+            self._life.waits()
         self._stop.wait(_AFTER_FAILURE_S)
 
 

@@ -5,14 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import structlog
-
 from guardd import clock
 from guardd.capture.capturer import Capturer, Looked
 from guardd.capture.dirty import Dirty, Due
 from guardd.capture.reading import Trouble
 from guardd.capture.scanning import Scan
 from guardd.errors import Interrupted, StoreFull
+from guardd.logs import log
 from guardd.model import Origin, Reason, RepoPath, RepoState
 from guardd.selection import Selection
 from guardd.service.proof import STUCK_S
@@ -21,8 +20,6 @@ from guardd.store import ballast
 from guardd.store.repos import Live, Repo
 from guardd.store.store import Store
 from guardd.watching import RepoWatch
-
-log = structlog.get_logger()
 
 _RETRY_S = 5.0
 _UNSTEADY_S = 0.2

@@ -19,24 +19,27 @@ def guardd(config: str | None, repos: tuple[str, ...], log_format: str | None) -
 
     Runs in the foreground: let systemd, launchd or a shell keep it.
     """
-    from guardd import logs
-    from guardd.config import load, locate, locate_state
+    from guardd.config import defaults, load, locate, locate_state
     from guardd.config.places import is_named
+    from guardd.logs import log
     from guardd.service.daemon import Daemon
     from guardd.service.notify import manager_environment
     from guardd.service.progress import progress
-    from guardd.service.settings import Duties, duties_of
+    from guardd.service.settings import Duties, default_duties, duties_of
 
     os.umask(0o077)
     path, explicit = locate(config), is_named(config)
 
     def duties() -> Duties:
+        if not explicit and not os.path.lexists(path):
+            log.set_up(defaults.LOG_LEVEL, log_format or defaults.LOG_FORMAT)
+            return default_duties(repos)
         settings = load(path, named=explicit)
         if log_format is not None:
             told = settings.daemon.model_copy(update={"log_format": log_format})
             settings = settings.model_copy(update={"daemon": told})
         found = duties_of(settings, repos)
-        logs.set_up(settings.daemon.log_level, settings.daemon.log_format)
+        log.set_up(settings.daemon.log_level, settings.daemon.log_format)
         return found
 
     daemon = Daemon(locate_state(path), duties(), duties, progress(), manager_environment())

@@ -6,10 +6,9 @@ from email.message import Message
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import structlog
-
 from guardd import clock
 from guardd.config.listening import parse_listen
+from guardd.logs import log
 from guardd.model import Reason, RepoState
 from guardd.service.guard import Guard
 from guardd.service.serving import Answer, LoopbackServer
@@ -20,8 +19,6 @@ from guardd.store.store import Store
 
 if TYPE_CHECKING:
     from guardd.service.metrics import Scrape
-
-log = structlog.get_logger()
 
 _SILENT_S = 45.0
 """The main thread looks every second and beats every ten; after so long a silence it hangs."""
@@ -56,7 +53,7 @@ class Monitoring:
     def follow(self) -> None:
         """Serve where the config says by now. A port that is taken is asked for again with the next beat."""
         self._followed_s = time.monotonic()
-        listen = self._duties().settings.daemon.metrics_listen
+        listen = self._duties().metrics_listen
         if self._server is not None and listen == self._listen and self._server.alive:
             return
         self.stop()

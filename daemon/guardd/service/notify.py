@@ -5,9 +5,7 @@ import socket
 from collections.abc import MutableMapping
 from typing import Self
 
-import structlog
-
-log = structlog.get_logger()
+from guardd.logs import log
 
 _PATIENCE_S = 1.0
 """How long a message may wait for a manager that does not read: guarding goes on without it."""

@@ -4,9 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 
-import structlog
-
-log = structlog.get_logger()
+from guardd.logs import log
 
 _LINE_EVERY_S = 2.0
 _BAR_WIDTH = 30

@@ -14,9 +14,7 @@ from socketserver import TCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-import structlog
-
-log = structlog.get_logger()
+from guardd.logs import log
 
 _LARGEST_HEAD = 8 * 1024
 _PATIENCE_S = 3.0

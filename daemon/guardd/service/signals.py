@@ -5,9 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 
-import structlog
-
-log = structlog.get_logger()
+from guardd.logs import log
 
 _ROOM = 65_536
 """Bytes, one a signal: a storm of them must not push SIGTERM out."""

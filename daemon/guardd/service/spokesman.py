@@ -4,17 +4,14 @@ import threading
 import time
 from collections.abc import Sequence
 
-import structlog
-
 from guardd import clock
 from guardd.alerting.protection import Protection, threads_of, unguarded, watch
 from guardd.errors import StoreError
+from guardd.logs import log
 from guardd.model import Alert, Reason, RepoState
 from guardd.service.guard import Guard
 from guardd.store.repos import Live
 from guardd.store.store import Store
-
-log = structlog.get_logger()
 
 
 class Spokesman:

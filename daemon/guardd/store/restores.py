@@ -1,16 +1,19 @@
 """The restores: what each was about to do, so that it can be finished after a crash, and undone."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from guardd.errors import StoreError
 from guardd.model import Moment, Origin, RepoPath, StatKey
 from guardd.selection import CANARY_PATHS
-from guardd.store.blobs import Blobs, StaleBlob
-from guardd.store.codec import Encoded
 from guardd.store.database import Database, Row
-from guardd.store.log import Log, Observation
+
+if TYPE_CHECKING:
+    from guardd.store.blobs import Blobs
+    from guardd.store.codec import Encoded
+    from guardd.store.log import Log, Observation
 
 _BEGIN = "INSERT INTO restores (repo_id, time_ns, command, undoes, state) VALUES (?, ?, ?, ?, 'applying')"
 _ITEM = "INSERT INTO restore_items (restore_id, path_id, safety_seq, target_seq) VALUES (?, ?, ?, ?)"
@@ -64,9 +67,9 @@ class RestoreItem:
 
 
 class Restores:
-    """The restores of one open store."""
+    """The restores of one open store. Its log and its blobs are asked for when one begins: to tell of restores needs neither."""
 
-    def __init__(self, db: Database, log: Log, blobs: Blobs) -> None:
+    def __init__(self, db: Database, log: "Callable[[], Log]", blobs: "Callable[[], Blobs]") -> None:
         self._db = db
         self._log = log
         self._blobs = blobs
@@ -75,23 +78,26 @@ class Restores:
         self,
         repo_id: int,
         command: str,
-        targets: Iterable[Observation],
+        targets: "Iterable[Observation]",
         now: Moment,
         *,
         undoes: int | None = None,
-        blobs: Iterable[Encoded] = (),
+        blobs: "Iterable[Encoded]" = (),
     ) -> tuple[int, list[RepoPath]]:
         """Commit the versions that a restore is about to write; its id, and the paths whose head had moved.
 
         `targets` carry the state to be written and the head that the plan was made on; moved ones are left out.
         """
+        from guardd.store.blobs import StaleBlob
+
         moved: list[RepoPath] = []
         with self._db.transaction():
-            self._blobs.add_all(list(blobs))
+            self._blobs().add_all(list(blobs))
             restore_id = self._db.insert(_BEGIN, (repo_id, now.wall_ns, command, undoes))
-            appending, items = self._log.appending(now), []
+            log = self._log()
+            appending, items = log.appending(now), []
             targets = list(targets)
-            heads = self._log.head_rows(repo_id, (target.path for target in targets))
+            heads = log.head_rows(repo_id, (target.path for target in targets))
             for target in targets:
                 path_id, head = heads[target.path]
                 if head.seq != target.head_seq:

@@ -5,23 +5,26 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from guardd.errors import StoreError, StoreFull
 from guardd.store import schema
-from guardd.store.adopted import AdoptedVersions
-from guardd.store.blobs import Blobs
-from guardd.store.checked import CheckedContents
 from guardd.store.database import Database
-from guardd.store.facts import StoredFacts
-from guardd.store.incidents import Incidents
-from guardd.store.labels import Labels
-from guardd.store.log import Log
-from guardd.store.outbox import Outbox
-from guardd.store.repos import Repos
-from guardd.store.restores import Restores
-from guardd.store.runs import Runs
+
+if TYPE_CHECKING:
+    from guardd.store.adopted import AdoptedVersions
+    from guardd.store.blobs import Blobs
+    from guardd.store.checked import CheckedContents
+    from guardd.store.facts import StoredFacts
+    from guardd.store.incidents import Incidents
+    from guardd.store.labels import Labels
+    from guardd.store.log import Log
+    from guardd.store.outbox import Outbox
+    from guardd.store.repos import Repos
+    from guardd.store.restores import Restores
+    from guardd.store.runs import Runs
 
 _DURABLE = "PRAGMA synchronous = FULL"  # NORMAL lost up to 182 acknowledged commits at a power loss, FULL none
 _FLEETING = "PRAGMA synchronous = NORMAL"
@@ -38,7 +41,7 @@ class StoreSize:
 
 
 class Store:
-    """One connection to the store in `state_dir`; each thread opens its own.
+    """One connection to the store in `state_dir`; each thread opens its own. Its parts are imported when they are asked for.
 
     `create` makes what is missing; without it a missing store is a StoreError. With `durable` off, commits are not
     synced: for the daemon's live state, never for versions. `brief`: for a command that may take memory while it runs.
@@ -59,18 +62,84 @@ class Store:
         self.db.run(_DURABLE if durable else _FLEETING)
         self.db.run(_LARGE_CACHE if brief else _SMALL_CACHE)
         schema.prepare(self.db)
-        self.blobs = Blobs(self.db)
-        self.log = Log(self.db, self.blobs)
-        self.outbox = Outbox(self.db)
-        self.repos = Repos(self.db, self.outbox)
-        self.restores = Restores(self.db, self.log, self.blobs)
-        self.incidents = Incidents(self.db, self.outbox)
-        self.runs = Runs(self.db, self.incidents, state_dir)
-        self.labels = Labels(self.db)
-        self.adopted = AdoptedVersions(self.db, self.blobs)
-        self.facts = StoredFacts(self.db)
-        self.checked = CheckedContents(self.db)
         self._file = _file_at(self.path)
+
+    @cached_property
+    def blobs(self) -> "Blobs":
+        """The contents by their hash."""
+        from guardd.store.blobs import Blobs
+
+        return Blobs(self.db)
+
+    @cached_property
+    def log(self) -> "Log":
+        """The versions of all repos, in order."""
+        from guardd.store.log import Log
+
+        return Log(self.db, self.blobs)
+
+    @cached_property
+    def outbox(self) -> "Outbox":
+        """The alerts, and how far they are."""
+        from guardd.store.outbox import Outbox
+
+        return Outbox(self.db)
+
+    @cached_property
+    def repos(self) -> "Repos":
+        """The repos, and what the daemon last said of each."""
+        from guardd.store.repos import Repos
+
+        return Repos(self.db, self.outbox)
+
+    @cached_property
+    def restores(self) -> "Restores":
+        """The restores, and what each put where."""
+        from guardd.store.restores import Restores
+
+        return Restores(self.db, lambda: self.log, lambda: self.blobs)
+
+    @cached_property
+    def incidents(self) -> "Incidents":
+        """The incidents, and what detection has to remember."""
+        from guardd.store.incidents import Incidents
+
+        return Incidents(self.db, self.outbox)
+
+    @cached_property
+    def runs(self) -> "Runs":
+        """The bulk commands carried out as transactions."""
+        from guardd.store.runs import Runs
+
+        return Runs(self.db, self.incidents, self.state_dir)
+
+    @cached_property
+    def labels(self) -> "Labels":
+        """The snapshots."""
+        from guardd.store.labels import Labels
+
+        return Labels(self.db)
+
+    @cached_property
+    def adopted(self) -> "AdoptedVersions":
+        """The versions out of backup files."""
+        from guardd.store.adopted import AdoptedVersions
+
+        return AdoptedVersions(self.db, self.blobs)
+
+    @cached_property
+    def facts(self) -> "StoredFacts":
+        """What analysis knows of contents."""
+        from guardd.store.facts import StoredFacts
+
+        return StoredFacts(self.db)
+
+    @cached_property
+    def checked(self) -> "CheckedContents":
+        """What checks found in contents."""
+        from guardd.store.checked import CheckedContents
+
+        return CheckedContents(self.db)
 
     def size(self) -> StoreSize:
         """How much the store holds."""
