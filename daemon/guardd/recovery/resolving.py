@@ -32,7 +32,7 @@ _FEW = 50
 
 _AT_ONCE = 250
 
-_PARSED_EACH_S = 430
+_PARSED_A_SECOND = 430
 """Files that one core parses in a second: the standard library's."""
 
 
@@ -68,7 +68,7 @@ def count_imports(store: Store, repo: Repo, how: Conditions, replaced: Mapping[R
 def _takes_too_long(now: Resolution, then: Resolution, paths: Collection[RepoPath]) -> bool:
     """Whether the restored files could not even be parsed by the deadline: then they are not begun with."""
     unknown = now.facts.recall(now.tree, paths) | then.facts.recall(then.tree, paths)
-    return len(now.facts.without_facts(unknown)) > _MOST_S * _PARSED_EACH_S * (os.cpu_count() or 1)
+    return len(now.facts.without_facts(unknown)) > _MOST_S * _PARSED_A_SECOND * (os.cpu_count() or 1)
 
 
 def _of_others(
