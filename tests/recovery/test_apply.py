@@ -4,7 +4,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,8 +36,14 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
         yield opened
 
 
+def read_many(hashes: Iterable[bytes]) -> Iterator[tuple[bytes, bytes | GuardError]]:
+    """As a store that has lost one content, from last to first: the order is its own."""
+    for hash_ in reversed(list(hashes)):
+        yield hash_, GuardError("blob is damaged") if hash_ == digest(b"lost") else BLOBS[hash_]
+
+
 def put(root: Root, *steps: Step) -> Applied:
-    return apply(steps, root, BLOBS.__getitem__, tag="t")
+    return apply(steps, root, read_many, tag="t")
 
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../x", "./a", "a//b", "a/", "a\0b"])
@@ -106,12 +112,7 @@ def test_a_blob_that_cannot_be_read_fails_its_file_only(root: Root) -> None:
     base = Path(root.path)
     (base / "a.py").write_bytes(b"old")
 
-    def read_blob(hash_: bytes) -> bytes:
-        if hash_ == digest(b"lost"):
-            raise GuardError("blob is damaged")
-        return BLOBS[hash_]
-
-    done = apply([Step("a.py", file(b"lost"), key(base / "a.py")), Step("b.py", file(b"fine"), None)], root, read_blob, tag="t")
+    done = put(root, Step("a.py", file(b"lost"), key(base / "a.py")), Step("b.py", file(b"fine"), None))
     assert done.failed == [("a.py", "blob is damaged")]
     assert snapshot(base) == {"a.py": b"old", "b.py": b"fine"}
 
@@ -194,3 +195,22 @@ def test_leftovers_of_a_killed_restore_go_but_never_what_is_not_stored(root: Roo
     kept = leftovers(root, ["", "sub", "not-there"], "7", lambda path: path == "sub/.guardd-7-1.tmp")
     assert kept == [".guardd-7-2.tmp"]
     assert set(snapshot(base)) == {".guardd-7-2.tmp", ".guardd-8-1.tmp"}
+
+
+def test_many_files_of_many_folders_are_swapped_in_at_the_same_time_and_each_is_told_of(root: Root) -> None:
+    base = Path(root.path)
+    steps = []
+    for number in range(120):
+        path = base / f"d{number % 3}" / f"f{number:03}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"old")
+        steps.append(Step(f"d{number % 3}/f{number:03}.py", file(b"new %d" % (number % 7)), key(path)))
+    edited = [steps[5].path, steps[64].path]
+    for edit in edited:
+        (base / edit).write_bytes(b"an edit made meanwhile")
+    done = put(root, *steps)
+    assert done.failed == []
+    assert done.changed == sorted(edited)
+    assert done.done == {step.path: key(base / step.path) for step in steps if step.path not in edited}
+    expected = {step.path: b"an edit made meanwhile" if step.path in edited else BLOBS[step.target.blob] for step in steps}
+    assert snapshot(base) == expected

@@ -1,6 +1,7 @@
 """What is known of the files of trees, by the hash of their contents: from memory, from a store, or by a look at them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 
 from guardd.analysis.markers import DEFAULT_MARKERS, marker_pattern
@@ -50,6 +51,11 @@ class TreeFacts:
             self._known[hash_] = content
             del unknown[hash_]
         return unknown
+
+    def without_facts(self, hashes: Iterable[bytes]) -> set[bytes]:
+        """Those of these contents that would have to be parsed."""
+        wanted = set(hashes)
+        return wanted - self._ask(lambda store: store.facts.get_many(wanted, VERSION)).keys()
 
     def learn_whole(self, tree: Tree, paths: Iterable[RepoPath]) -> None:
         """Look at these files so closely that they can be compared with others."""
@@ -106,35 +112,36 @@ class TreeFacts:
 
     def _look_at(self, tree: Tree, wanted: Mapping[bytes, RepoPath], *, whole: bool = False) -> None:
         left = iter(wanted.items())
-        while batch := list(islice(left, _AT_ONCE)):
-            contents: dict[bytes, bytes] = {}
-            for hash_, path in batch:
-                try:
-                    contents[hash_] = tree.read(path)
-                except GuardError:  # gone, too large, or damaged in the store, which fsck tells of
-                    continue
-            self._take(contents, self._facts_of(contents), whole=whole)
+        while batch := dict(islice(left, _AT_ONCE)):
+            texts = self._stored_facts(batch)
+            is_enough = self.deadline is not None and not whole
+            unread = {hash_: path for hash_, path in batch.items() if hash_ not in texts} if is_enough else batch
+            contents = _read(tree, unread)
+            unparsed = {hash_: content for hash_, content in contents.items() if hash_ not in texts}
+            parsed = (
+                dict(zip(unparsed, self._parsers.ask(list(unparsed.values()), self.deadline), strict=True)) if unparsed else {}
+            )
+            self._keep_facts(parsed)
+            if is_enough:
+                self._take_soon(texts | parsed)
+            else:
+                self._take(contents, {hash_: texts.get(hash_) or parsed[hash_] for hash_ in contents}, whole=whole)
 
-    def _facts_of(self, contents: Mapping[bytes, bytes]) -> dict[bytes, str]:
-        """The facts of contents as JSON: those that detection has kept, and those that have to be parsed for."""
-        stored = self._ask(
-            lambda store: {hash_: text for hash_ in contents if (text := store.facts.get(hash_, VERSION)) is not None}
-        )
-        found = {hash_: text.decode() for hash_, text in stored.items()}
-        unparsed = {hash_: content for hash_, content in contents.items() if hash_ not in found}
-        if unparsed:
-            answers = self._parsers.ask(list(unparsed.values()), self.deadline)
-            found |= dict(zip(unparsed, answers, strict=True))
-        return found
+    def _stored_facts(self, hashes: Iterable[bytes]) -> dict[bytes, str]:
+        """The facts of contents as JSON: those that detection, checks and restores have kept."""
+        stored = self._ask(lambda store: store.facts.get_many(hashes, VERSION))
+        return {hash_: text.decode() for hash_, text in stored.items()}
+
+    def _take_soon(self, texts: Mapping[bytes, str]) -> None:
+        self.in_time = self.in_time and UNKNOWN not in texts.values()
+        self._known |= {hash_: Content.from_json(to_json(text, ())) for hash_, text in texts.items()}
 
     def _take(self, contents: Mapping[bytes, bytes], texts: Mapping[bytes, str], *, whole: bool) -> None:
         found = {hash_: Facts.from_json(text) for hash_, text in texts.items()}
         if whole:
             self._whole |= found
         if self.deadline is not None:
-            self.in_time = self.in_time and UNKNOWN not in texts.values()
-            self._known |= {hash_: Content.from_json(to_json(text, ())) for hash_, text in texts.items()}
-            self._keep({}, texts)
+            self._take_soon(texts)
             return
         undefined = undefined_names({hash_: (contents[hash_], facts) for hash_, facts in found.items()})
         told: dict[bytes, str] = {}
@@ -142,19 +149,35 @@ class TreeFacts:
             troubles = tuple(troubles_of(contents[hash_], facts, self._markers, (undefined or {}).get(hash_, ())))
             told[hash_] = to_json(texts[hash_], troubles)
             self._known[hash_] = Content.from_json(told[hash_])
-        self._keep(told if undefined is not None else {}, texts)
+        if undefined is not None:
+            self._keep({hash_: text for hash_, text in told.items() if texts[hash_] != UNKNOWN})
 
-    def _keep(self, told: Mapping[bytes, str], texts: Mapping[bytes, str]) -> None:
-        """Whole facts are kept of what the store holds, so that they go with it; what no parser could tell is asked again."""
-        sure = {hash_: text for hash_, text in texts.items() if text != UNKNOWN}  # else the machine was busy, perhaps
-
+    def _keep(self, told: Mapping[bytes, str]) -> None:
         def keep(store: Store) -> dict[bytes, bytes]:
-            store.checked.put({hash_: text for hash_, text in told.items() if hash_ in sure}, self._version)
-            with store.db.transaction():
-                store.facts.put({hash_: text for hash_, text in sure.items() if store.blobs.holds(hash_)}, VERSION)
+            store.checked.put(told, self._version)
             return {}
 
         self._ask(keep)
+
+    def _keep_facts(self, parsed: Mapping[bytes, str]) -> None:
+        """Whole facts are kept of what the store holds, so that they go with it; what no parser could tell is asked again."""
+        sure = {hash_: text for hash_, text in parsed.items() if text != UNKNOWN}  # else the machine was busy, perhaps
+
+        def keep(store: Store) -> dict[bytes, bytes]:
+            with store.db.transaction():
+                store.facts.put({hash_: sure[hash_] for hash_ in store.blobs.held(sure)}, VERSION)
+            return {}
+
+        if sure:
+            self._ask(keep)
+
+
+def _read(tree: Tree, wanted: Mapping[bytes, RepoPath]) -> dict[bytes, bytes]:
+    contents: dict[bytes, bytes] = {}
+    for hash_, path in wanted.items():
+        with suppress(GuardError):  # gone, too large, or damaged in the store, which fsck tells of
+            contents[hash_] = tree.read(path)
+    return contents
 
 
 def _python(tree: Tree, paths: Iterable[RepoPath]) -> dict[bytes, RepoPath]:

@@ -144,8 +144,8 @@ def _verify(context: Context, plan: Plan, report: Report) -> Verified:
     imports = count_imports(context.store, repo, Conditions.of(repo.path, settings.detection, about), replaced)
     with Root(repo.path) as root:
         verified = verify(
-            root, report.written, settings.detection.markers, about.verify if about else (), repo.rules.max_file_size,
-            settings.response.verify_timeout / 1e9,
+            context.store, root, report.written, settings.detection.markers, about.verify if about else (),
+            repo.rules.max_file_size, settings.response.verify_timeout / 1e9,
         )  # fmt: skip
     return replace(verified, imports=imports)
 

@@ -21,6 +21,6 @@ def export(
     steps = [Step(version.path, version.state, None) for version in there if version.state.stored]
     unkept = [(version.path, "only its hash was kept (over max_file_size)") for version in there if not version.state.stored]
     with Root(directory) as root:
-        applied = apply(steps, root, store.blobs.read, tag="export", on_progress=lambda done: on_progress(done, len(steps)))
+        applied = apply(steps, root, store.blobs.read_many, tag="export", on_progress=lambda done: on_progress(done, len(steps)))
     changed = [(path, "something else is there") for path in applied.changed]
     return len(applied.done), [*applied.failed, *changed, *unkept, *lost]

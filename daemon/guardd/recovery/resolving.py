@@ -1,5 +1,6 @@
 """What a restore did to the imports of a tree: how many led nowhere before it, how many do now, and which of them are new."""
 
+import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
@@ -31,6 +32,9 @@ _FEW = 50
 
 _AT_ONCE = 250
 
+_PARSED_A_SECOND = 430
+"""Files that one core parses in a second: the standard library's."""
+
 
 def count_imports(store: Store, repo: Repo, how: Conditions, replaced: Mapping[RepoPath, FileState]) -> ImportCounts | None:
     """Count them, given what the restored paths were before; None where not even theirs are known in time.
@@ -46,6 +50,8 @@ def count_imports(store: Store, repo: Repo, how: Conditions, replaced: Mapping[R
         facts.judge_by(how.markers)
         now = Resolution(tree, how.source_roots, facts, *around)
         then = Resolution(Overlay(tree, earlier, store.blobs.read), how.source_roots, facts, *around)
+        if _takes_too_long(now, then, replaced):
+            return None
         lost = _lost_in_time(now, replaced)
         if lost is None:
             return None
@@ -57,6 +63,12 @@ def count_imports(store: Store, repo: Repo, how: Conditions, replaced: Mapping[R
         of_others = _of_others(now, then, others, _FEW + len(replaced))
     lost_now, lost_then = (mine | rest for mine, rest in zip((lost, lost_then), of_others or (set(), set()), strict=True))
     return ImportCounts(len(lost_then), len(lost_now), tuple(sorted(lost_now - lost_then)), of_others is not None)
+
+
+def _takes_too_long(now: Resolution, then: Resolution, paths: Collection[RepoPath]) -> bool:
+    """Whether the restored files could not even be parsed by the deadline: then they are not begun with."""
+    unknown = now.facts.recall(now.tree, paths) | then.facts.recall(then.tree, paths)
+    return len(now.facts.without_facts(unknown)) > _MOST_S * _PARSED_A_SECOND * (os.cpu_count() or 1)
 
 
 def _of_others(

@@ -90,11 +90,11 @@ def _write_plan(
 ) -> None:
     capturer = Capturer(store, repo)
     try:
-        heads = {item.path: store.log.head(repo.id, item.path) for item in plan.work}
+        heads = store.log.heads(repo.id, (item.path for item in plan.work))
         # What has changed since a head with a sound key was read is found when it is swapped out, by that key.
         unsure = [path for path, head in heads.items() if head.racy or head.key is None]
         capturer.look(unsure, Origin.SCAN)
-        heads |= {path: store.log.head(repo.id, path) for path in unsure}
+        heads |= store.log.heads(repo.id, unsure)
         keys = {path: head.key for path, head in heads.items()}
         work = [item for item in plan.work if keys[item.path] or not item.current.present]
         unread = {item.path for item in plan.work} - {item.path for item in work}
@@ -259,7 +259,7 @@ def _write(
     on_removed: Callable[[], None],
 ) -> None:
     tag = str(report.restore_id)
-    applied = apply(steps, root, store.blobs.read, tag=tag, on_progress=on_progress, on_removed=on_removed)
+    applied = apply(steps, root, store.blobs.read_many, tag=tag, on_progress=on_progress, on_removed=on_removed)
     store.restores.wrote(repo.id, applied.done.items())
     report.failed += applied.failed
     report.skipped += [(path, "it changed while it was restored; run it again") for path in applied.changed]

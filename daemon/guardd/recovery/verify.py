@@ -6,18 +6,17 @@ import shlex
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from guardd.analysis.markers import marker_pattern
-from guardd.analysis.sources import Facts, Parsers
 from guardd.beneath import Root
 from guardd.capture.reading import Seen, read
 from guardd.model import PYTHON, FileState, Kind, RepoPath
+from guardd.recovery.syntax import invalid_among
+from guardd.store.store import Store
 
 _LONGEST_OUTPUT = 20_000
-_PARSING_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,7 @@ class Verified:
 
 
 def verify(
+    store: Store,
     root: Root,
     written: Sequence[tuple[RepoPath, FileState]],
     markers: Sequence[str],
@@ -73,7 +73,10 @@ def verify(
 ) -> Verified:
     """Read back what was written, look for markers and broken syntax in it, and run the repo's own commands."""
     pattern = marker_pattern(markers)
-    wrong, sources, marked = [], [], 0
+    wrong: list[RepoPath] = []
+    python: list[bytes] = []
+    contents: dict[bytes, bytes] = {}
+    marked = 0
     for path, target in written:
         seen = read(root, path, max(max_file_size, target.size))
         if not isinstance(seen, Seen) or seen.state != target:
@@ -81,22 +84,15 @@ def verify(
         elif seen.state.kind is Kind.FILE and seen.content is not None:
             marked += pattern.search(seen.content) is not None
             if path.endswith(PYTHON):
-                sources.append(seen.content)
+                python.append(seen.state.blob)
+                contents[seen.state.blob] = seen.content
+    invalid = invalid_among(store, contents)
     return Verified(
         tuple(wrong),
         marked,
-        _count_invalid(sources),
+        None if invalid is None else sum(1 for blob in python if blob in invalid),
         tuple(run_command(command, root.path, timeout_s) for command in commands),
     )
-
-
-def _count_invalid(sources: Sequence[bytes]) -> int | None:
-    with Parsers("syntax") as parsers:
-        answers = parsers.ask(sources, time.monotonic() + _PARSING_S) if sources else []
-    facts = [Facts.from_json(answer) for answer in answers]
-    if any(one.parses is None and not one.error for one in facts):
-        return None
-    return sum(1 for one in facts if one.parses is False)
 
 
 def run_command(command: str, cwd: str, timeout_s: float) -> CommandRun:

@@ -53,7 +53,9 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
     report = carry_out(store, repo, plan, f"auto-restore of incident {incident.id}")
     commands = () if is_canary(chosen[0].path) else policy.commands  # nobody's tests say anything of the canary's files
     with Root(repo.path) as root:
-        verified = verify(root, report.written, policy.markers, commands, repo.rules.max_file_size, policy.verify_timeout_s)
+        verified = verify(
+            store, root, report.written, policy.markers, commands, repo.rules.max_file_size, policy.verify_timeout_s
+        )
     note = _told(report, verified)
     left = len(report.failed) + len(report.skipped) + len(verified.wrong)
     if left or len(chosen) < wrong or not store.incidents.close(incident.id, IncidentState.RESTORED, now_ns, note):

@@ -15,6 +15,7 @@ MOST = 50_000
 
 _GET = "SELECT data FROM checked WHERE hash = ? AND version = ?"
 _PUT = "INSERT OR REPLACE INTO checked (hash, version, data) VALUES (?, ?, ?)"
+_ADD = "INSERT OR IGNORE INTO checked (hash, version, data) VALUES (?, ?, ?)"
 _PRUNE = "DELETE FROM checked WHERE id <= (SELECT max(id) FROM checked) - ?"
 _CLEAR = "DELETE FROM checked"
 
@@ -42,6 +43,11 @@ class CheckedContents:
         """Keep what was found; in a transaction of its own."""
         with self._db.transaction():
             self._db.run_many(_PUT, ((hash_, version, zstd.compress(text.encode())) for hash_, text in found.items()))
+
+    def add(self, found: Mapping[bytes, str], version: int) -> None:
+        """Keep what was found in contents of which nothing is kept; in a transaction of its own."""
+        with self._db.transaction():
+            self._db.run_many(_ADD, ((hash_, version, zstd.compress(text.encode())) for hash_, text in found.items()))
 
     def prune(self, most: int = MOST) -> None:
         """Keep the newest ones only."""

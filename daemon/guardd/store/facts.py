@@ -1,6 +1,7 @@
 """The facts of contents, by hash, so that none is parsed twice. They can be computed anew at any time."""
 
 import sys
+from collections.abc import Iterable
 
 from guardd.store.database import Database
 
@@ -29,6 +30,12 @@ class StoredFacts:
             return zstd.decompress(data) if data is not None else None
         except zstd.ZstdError:  # damaged: computed anew
             return None
+
+    def get_many(self, hashes: Iterable[bytes], version: int) -> dict[bytes, bytes]:
+        """The same of many contents; those that are not known are left out."""
+        with self._db.snapshot():  # one read transaction for all
+            found = ((hash_, self.get(hash_, version)) for hash_ in hashes)
+            return {hash_: text for hash_, text in found if text is not None}
 
     def put(self, found: dict[bytes, str], version: int) -> None:
         """Keep facts by hash; inside a transaction."""
