@@ -6,7 +6,7 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from guardd.errors import GuardError, StoreDamaged
-from guardd.store.codec import MAX_DEPTH, BrokenBlob, Codec, Encoded, Frame, decode, digest, unpack
+from guardd.store.codec import MAX_DEPTH, BrokenBlob, Codec, Encoded, Frame, FrameReader, decode, digest
 from guardd.store.database import Database, many
 
 _COLUMNS = "SELECT hash, size, codec, base_id, frame_id, place, data FROM blobs "
@@ -29,7 +29,7 @@ _AT_ONCE = 512
 """Blobs that are read with one query: their contents may be in memory together, compressed."""
 
 _FRAMES_AT_HAND = 2
-"""Frames that are kept as they were last decompressed: who reads one file reads its neighbours next."""
+"""Frames that are kept as far as they were decompressed: who reads one file reads its neighbours next."""
 
 
 _THRIFT = 8
@@ -80,7 +80,7 @@ class Blobs:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._frames: OrderedDict[int, bytes] = OrderedDict()
+        self._frames: OrderedDict[int, FrameReader] = OrderedDict()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -236,17 +236,16 @@ class Blobs:
     def _part(self, row: _Row) -> bytes:
         if row.frame_id is None or row.place is None or row.place < 0:
             raise BrokenBlob("the row of a stored blob does not say where its frame is; run 'guardctl fsck --repair'")
-        return self._frame(row.frame_id)[row.place : row.place + row.size]
+        return self._frame(row.frame_id).part(row.place, row.size)
 
-    def _frame(self, frame_id: int) -> bytes:
-        content = self._frames.get(frame_id)
-        if content is None:
+    def _frame(self, frame_id: int) -> FrameReader:
+        reader = self._frames.get(frame_id)
+        if reader is None:
             row = self._db.row(_FRAME, (frame_id,))
             if row is None:
                 raise BrokenBlob("the frame of a stored blob is gone; run 'guardctl fsck --repair'")
-            content = unpack(Frame(*row))
-            self._frames[frame_id] = content
+            reader = self._frames[frame_id] = FrameReader(Frame(*row))
             if len(self._frames) > _FRAMES_AT_HAND:
                 self._frames.popitem(last=False)
         self._frames.move_to_end(frame_id)
-        return content
+        return reader
