@@ -7,6 +7,7 @@ a path opened in turn with O_NOFOLLOW, which holds as well but costs a system ca
 import ctypes
 import errno
 import os
+import re
 import stat
 import struct
 import sys
@@ -21,6 +22,7 @@ _SYS_OPENAT2 = 437  # the same number on every architecture: it came after the t
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
 _RESOLVE = _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
 _HOW = struct.Struct("=QQQ")
+_UNCLEAN = re.compile(rb"\0|(?:^|/)\.{0,2}(?:/|\Z)")
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -159,7 +161,7 @@ def sync_filesystem(fd: int) -> None:
 
 def _clean(path: RepoPath) -> bytes:
     encoded = os.fsencode(path)
-    if not encoded or b"\0" in encoded or any(part in (b"", b".", b"..") for part in encoded.split(b"/")):
+    if _UNCLEAN.search(encoded):
         raise ValueError(f"not a path inside of a repo: {path!r}")
     return encoded
 

@@ -6,7 +6,7 @@ Paths are relative to the repo, `/`-separated, surrogateescape text (`os.fsdecod
 import struct
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 RepoPath = str
 
@@ -56,14 +56,13 @@ class FileState:
 ABSENT = FileState(Kind.ABSENT)
 
 
-_PACKED = struct.Struct("<QQqqq")
+_STAT_KEY = struct.Struct("<QQqqq")
 
-pack_key = _PACKED.pack
-"""The fields of a StatKey, in order, as its 40 bytes: for a scan, to which making the object would cost as much as the stat."""
+pack_key = _STAT_KEY.pack
+"""The fields of a StatKey, in order, as its 40 bytes: for a scan, which needs no object for each file that it meets."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatKey:
+class StatKey(NamedTuple):
     """The key of a file state on disk: equal keys mean an unchanged file, once it is no longer racily clean."""
 
     dev: int
@@ -74,12 +73,12 @@ class StatKey:
 
     def pack(self) -> bytes:
         """The key as 40 bytes, as the store keeps it."""
-        return pack_key(self.dev, self.ino, self.size, self.mtime_ns, self.ctime_ns)
+        return pack_key(*self)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
         """The key that `pack` made these bytes of; what follows them is passed over."""
-        return cls(*_PACKED.unpack_from(packed))
+        return cls._make(_STAT_KEY.unpack_from(packed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """The capturer: looks at paths of one repo and records what it finds, as versions in the store."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
+from typing import TypeVar
 
 from guardd import clock
 from guardd.beneath import Root
@@ -13,16 +15,26 @@ from guardd.capture.scanning import Differing, Scan, scan
 from guardd.model import Kind, Origin, RepoPath
 from guardd.selection import Selection
 from guardd.store.blobs import StaleBlob
-from guardd.store.codec import Encoded, encode, unkept
+from guardd.store.codec import Encoded, divide, encode, pack, unkept
 from guardd.store.lock import restore_lock
-from guardd.store.log import Head, Observation
+from guardd.store.log import Head, Observation, Recorded
 from guardd.store.repos import Repo
 from guardd.store.store import Store
 
 _BATCH = 256
 """Paths that are read, and committed, together: a FULL commit costs 0.3 ms, a file some 0.1 ms."""
 
-_READERS = min(4, os.cpu_count() or 1)
+_FEW = 8
+"""Fewer files than these are read and encoded at once, each by itself: threads and frames are for many."""
+
+_PART_BYTES = 8 * 1024 * 1024
+"""So many bytes are read in one go by one thread, at most."""
+
+_THREADS = min(4, os.cpu_count() or 1)
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_Job = tuple[bytes, bytes, tuple[bytes, bytes]]
 
 
 @dataclass(slots=True)
@@ -102,144 +114,131 @@ class Capturer:
     ) -> Looked:
         """Read these paths, verified, and record what differs from their heads; a batch is a transaction.
 
-        `on_written` hears of the new versions of each batch as soon as they are durable.
+        While a batch is recorded, the next one is being encoded and the one after it read. `on_written` hears of the new
+        versions of each batch as soon as they are durable.
         """
         looked = Looked()
         done = 0
+        recording = _Recording(origin, times or {}, known_before)
         with Root(self._repo.path) as root:
-            for batch, reads in self._read_ahead(root, paths):
-                recorded = self._record(root, batch, reads, origin, times or {}, known_before=known_before)
-                looked.absorb(recorded)
+            read = _one_ahead(self._start_reading(root, batch) for batch in _batches(paths))
+            encoded = _one_ahead(self._start_encoding(root, batch, looked, recording) for batch in read)
+            for batch in encoded:
+                written = self._record(batch, looked, recording)
                 if on_written is not None:
-                    on_written(recorded.written)
-                done += len(batch)
+                    on_written(written)
+                done += len(batch.heads)
                 if on_progress is not None:
                     on_progress(done, total)
         return looked
 
     def close(self) -> None:
-        """End the reading threads."""
+        """End the reading threads, and let go of what is kept at hand."""
+        self._store.blobs.let_go()
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
 
-    def _read_ahead(
-        self, root: Root, paths: Iterable[RepoPath]
-    ) -> Iterator[tuple[dict[RepoPath, Head], list["Future[Seen | Trouble] | Seen | Trouble"]]]:
-        """Batches with their heads as they were before the reads; the next batch is read while one is recorded."""
-        todo = iter(paths)
-        ahead = None
-        while batch := list(islice(todo, _BATCH)):
-            # The heads first: a version that another process adds after this makes the observation stale, not wrong.
-            heads = {path: self._store.log.head(self._repo.id, path) for path in dict.fromkeys(batch)}
-            reads = self._start_reads(root, list(heads))
-            if ahead is not None:
-                yield ahead
-            ahead = heads, reads
-        if ahead is not None:
-            yield ahead
+    def _start_reading(self, root: Root, paths: Sequence[RepoPath]) -> "_Batch":
+        # The heads first: a version that another process adds after this makes the observation stale, not wrong.
+        heads = self._store.log.heads(self._repo.id, paths)
+        read_all = partial(_read_all, root, self._repo.rules.max_file_size)
+        return _Batch(heads, self._each_part(read_all, list(heads)))
 
-    def _start_reads(self, root: Root, batch: Sequence[RepoPath]) -> list["Future[Seen | Trouble] | Seen | Trouble"]:
-        limit = self._repo.rules.max_file_size
-        if len(batch) < 8:  # a single save is not worth a thread's wake-up
-            return [read(root, path, limit, LARGE) for path in batch]
-        return [self._threads().submit(read, root, path, limit, LARGE) for path in batch]
-
-    def _threads(self) -> ThreadPoolExecutor:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="guard-read")
-        return self._pool
-
-    def _record(
-        self,
-        root: Root,
-        heads: dict[RepoPath, Head],
-        reads: Sequence["Future[Seen | Trouble] | Seen | Trouble"],
-        origin: Origin,
-        times: dict[RepoPath, int],
-        *,
-        known_before: bool,
-    ) -> Looked:
-        looked = Looked()
-        seen: list[Seen] = []
-        for path, pending in zip(heads, reads, strict=True):
-            found = pending.result() if isinstance(pending, Future) else pending
-            if found is Trouble.LARGE:
-                large = read(root, path, self._repo.rules.max_file_size)
-                if isinstance(large, Seen):
-                    one = self._commit([large], heads, origin, times, known_before=known_before)
-                    looked.absorb(one)
-                    continue
-                found = large
-            if isinstance(found, Trouble):
-                looked.troubled[path] = found
+    def _start_encoding(self, root: Root, batch: "_Batch", looked: Looked, recording: "_Recording") -> "_Batch":
+        found: list[Seen] = []
+        for path, seen in zip(batch.heads, batch.reads, strict=True):
+            is_large = seen is Trouble.LARGE
+            one = read(root, path, self._repo.rules.max_file_size) if is_large else seen
+            if isinstance(one, Trouble):
+                looked.troubled[path] = one
+            elif is_large:
+                alone = _Batch({path: batch.heads[path]})
+                self._encode(alone, [one], looked, recording)
+                self._record(alone, looked, recording)
             else:
-                seen.append(found)
-        looked.absorb(self._commit(seen, heads, origin, times, known_before=known_before))
-        return looked
+                found.append(one)
+        self._encode(batch, found, looked, recording)
+        return batch
 
-    def _commit(
-        self,
-        seen: Sequence[Seen],
-        heads: dict[RepoPath, Head],
-        origin: Origin,
-        times: dict[RepoPath, int],
-        *,
-        known_before: bool,
-    ) -> Looked:
-        looked = Looked()
-        kept = []
-        being_restored = self._being_restored(seen, heads)
-        for one in seen:
+    def _encode(self, batch: "_Batch", found: Sequence[Seen], looked: Looked, recording: "_Recording") -> None:
+        """Begin to encode what the store lacks of what was found."""
+        being_restored = self._being_restored(found, batch.heads)
+        lacking: dict[bytes, Seen] = {}
+        for one in found:
+            head = batch.heads[one.path].state
             if one.path in being_restored:
                 looked.again.append(one.path)
                 continue
-            kept.append(one)
+            batch.seen.append(one)
             if one.odd:
                 looked.odd[one.path] = one.odd
-            if not one.state.stored and one.state != heads[one.path].state:
+            if not one.state.stored and one.state != head:
                 looked.unkept.append(one.path)
-        if not kept:
-            return looked
-        for whole in (False, True):
-            contents = self._encode(kept, heads, whole=whole)
-            now = clock.now()
-            observations = [
-                Observation(
-                    one.path, heads[one.path].seq, one.state, one.key, one.racy(now.wall_ns),
-                    contents.get(one.state.blob), times.get(one.path),
-                )
-                for one in kept
-            ]  # fmt: skip
-            try:
-                recorded = self._store.log.record(self._repo.id, observations, origin, now, known_before=known_before)
-            except StaleBlob:
-                if whole:
-                    raise
-            else:
-                looked.written += recorded.written
-                looked.again += recorded.stale
-                break
-        return looked
-
-    def _encode(self, seen: Sequence[Seen], heads: dict[RepoPath, Head], *, whole: bool) -> dict[bytes, Encoded]:
-        """The blobs that the store lacks (`whole`: all of them, without bases), by hash."""
-        blobs: dict[bytes, Encoded] = {}
-        jobs: dict[bytes, tuple[bytes, tuple[bytes, bytes] | None]] = {}
-        for one in seen:
-            head, state = heads[one.path].state, one.state
-            known = state == head and head.stored
-            if not state.present or known or state.blob in jobs or state.blob in blobs:
-                continue
+            if one.state.present and not (one.state == head and head.stored):
+                lacking.setdefault(one.state.blob, one)
+        known = self._store.blobs.held(lacking)
+        batch.new = [one for hash_, one in lacking.items() if hash_ not in known and hash_ not in recording.under_way]
+        recording.under_way.update(one.state.blob for one in batch.new)
+        related = {one.path: state.blob for one in batch.new if (state := batch.heads[one.path].state).kind is Kind.FILE}
+        bases = self._store.blobs.bases(set(related.values()))
+        deltas: list[_Job] = []
+        fresh: list[tuple[bytes, bytes]] = []
+        for one in batch.new:
+            base = related.get(one.path, b"")
             if one.content is None:
-                blobs[state.blob] = unkept(state.blob, state.size)
-            elif whole or not self._store.blobs.holds(state.blob):
-                related = not whole and head.kind is Kind.FILE
-                jobs[state.blob] = one.content, self._store.blobs.base_for(head.blob) if related else None
-        if len(jobs) < 8:
-            return blobs | {hash_: encode(hash_, *job) for hash_, job in jobs.items()}
-        encoded = self._threads().map(encode, jobs, *zip(*jobs.values(), strict=True))
-        return blobs | {blob.hash: blob for blob in encoded}
+                batch.unkept.append(unkept(one.state.blob, one.state.size))
+            elif base in bases:
+                deltas.append((one.state.blob, one.content, (base, bases[base])))
+            else:
+                fresh.append((one.state.blob, one.content))
+        batch.deltas = self._each_part(_encode_all, deltas)
+        batch.fresh = self._pack(fresh)
+
+    def _record(self, batch: "_Batch", looked: Looked, recording: "_Recording") -> list[RepoPath]:
+        """Record what was found, durably; the paths with a new version."""
+        if not batch.seen:
+            return []
+        contents = {blob.hash: blob for blob in chain(batch.unkept, batch.deltas, batch.fresh)}
+        try:
+            recorded = self._append(batch, contents, recording)
+        except StaleBlob:  # gc took a content away that was known when this batch was encoded
+            wholes = {one.state.blob: one.content for one in batch.seen if one.content is not None}
+            contents |= {blob.hash: blob for blob in self._pack(list(wholes.items()))}
+            recorded = self._append(batch, contents, recording)
+        recording.under_way.difference_update(one.state.blob for one in batch.new)
+        looked.written += recorded.written
+        looked.again += recorded.stale
+        return recorded.written
+
+    def _append(self, batch: "_Batch", contents: Mapping[bytes, Encoded], recording: "_Recording") -> Recorded:
+        now = clock.now()
+        observations = [
+            Observation(
+                one.path, batch.heads[one.path].seq, one.state, one.key, one.racy(now.wall_ns),
+                contents.get(one.state.blob), recording.times.get(one.path),
+            )
+            for one in batch.seen
+        ]  # fmt: skip
+        return self._store.log.record(self._repo.id, observations, recording.origin, now, known_before=recording.known_before)
+
+    def _pack(self, contents: Sequence[tuple[bytes, bytes]]) -> Iterator[Encoded]:
+        if len(contents) < _FEW:
+            return iter([encode(hash_, content) for hash_, content in contents])
+        return chain.from_iterable(self._threads().map(pack, divide(contents)))
+
+    def _each_part(self, work: Callable[[Sequence[_T]], list[_R]], items: Sequence[_T]) -> Iterator[_R]:
+        """The results of `work`, which the threads have begun on a share of the items each."""
+        if len(items) < _FEW:  # a single save is not worth a thread's wake-up
+            return iter(work(items))
+        share = -(-len(items) // _THREADS)
+        parts = [items[begin : begin + share] for begin in range(0, len(items), share)]
+        return chain.from_iterable(self._threads().map(work, parts))
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="guard-read")
+        return self._pool
 
     def _being_restored(self, seen: Sequence[Seen], heads: dict[RepoPath, Head]) -> set[RepoPath]:
         """Paths whose head another process has committed but not written yet: theirs to finish, ours to look at later."""
@@ -251,6 +250,60 @@ class Capturer:
         if waiting and restore_lock(self._store.state_dir, self._repo.id).holder() not in (None, os.getpid()):
             return waiting
         return set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    """How what is found is to be recorded; `under_way` are the blobs of batches that are not recorded yet."""
+
+    origin: Origin
+    times: Mapping[RepoPath, int]
+    known_before: bool
+    under_way: set[bytes] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Paths on their way: their heads before they were read, what was read, what is new of it, and that as blobs."""
+
+    heads: dict[RepoPath, Head]
+    reads: Iterator[Seen | Trouble] = field(default_factory=lambda: iter(()))
+    seen: list[Seen] = field(default_factory=list)
+    new: list[Seen] = field(default_factory=list)
+    unkept: list[Encoded] = field(default_factory=list)
+    deltas: Iterator[Encoded] = field(default_factory=lambda: iter(()))
+    fresh: Iterator[Encoded] = field(default_factory=lambda: iter(()))
+
+
+def _batches(paths: Iterable[RepoPath]) -> Iterator[list[RepoPath]]:
+    todo = iter(paths)
+    while batch := list(islice(todo, _BATCH)):
+        yield batch
+
+
+def _one_ahead(items: Iterable[_T]) -> Iterator[_T]:
+    """The same items, each asked for one earlier than it is given: what it stands for has begun by then."""
+    ahead: list[_T] = []
+    for item in items:
+        yield from ahead
+        ahead = [item]
+    yield from ahead
+
+
+def _read_all(root: Root, keep_up_to: int, paths: Sequence[RepoPath]) -> list[Seen | Trouble]:
+    """Read these; what would make them too many bytes for the memory is left to be read on its own."""
+    found: list[Seen | Trouble] = []
+    room = _PART_BYTES
+    for path in paths:
+        one = read(root, path, keep_up_to, min(LARGE, room))
+        if isinstance(one, Seen) and one.content is not None:
+            room -= len(one.content)
+        found.append(one)
+    return found
+
+
+def _encode_all(jobs: Sequence[_Job]) -> list[Encoded]:
+    return [encode(*job) for job in jobs]
 
 
 def _paths(found: Iterable[Differing]) -> Iterator[RepoPath]:

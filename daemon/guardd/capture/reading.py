@@ -3,8 +3,8 @@
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -31,8 +31,7 @@ class Trouble(Enum):
     LARGE = "it is read on its own"
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What a verified read found. `content` is None where only the hash is kept; `odd` names what is no file or link."""
 
     path: RepoPath
@@ -85,8 +84,8 @@ def _read_open(fd: int, path: RepoPath, keep_up_to: int, at_once_up_to: int | No
     else:
         content = _slurp(fd, size)
         blob, length = digest(content), len(content)
-    after = key_of(os.fstat(fd))
-    if length != size or after != key_of(before):
+    key, after = key_of(before), key_of(os.fstat(fd))
+    if length != size or after != key:
         return Trouble.UNSTEADY
     state = FileState(Kind.FILE, blob, size, stat.S_IMODE(before.st_mode) & 0o777, content is not None)
     return Seen(path, state, after, content)

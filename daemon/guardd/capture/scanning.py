@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from guardd.model import RepoPath, StatKey, pack_key
 from guardd.selection import Selection, marks_environment
@@ -18,8 +18,7 @@ _LISTED = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _UNKNOWN = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Differing:
+class Differing(NamedTuple):
     """A path that must be read: its size in bytes as the scan saw it, and when it changed, as far as its inode says."""
 
     path: RepoPath

@@ -1,6 +1,8 @@
-"""How a blob's bytes are kept: zstd, against the path's previous version where that is smaller. Pure."""
+"""How a blob's bytes are kept: zstd, against the path's previous version where that is smaller, new files together. Pure."""
 
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import cast
@@ -20,6 +22,11 @@ LEVEL = 3
 MAX_DEPTH = 24
 """The most deltas that a read has to undo; a one-line edit costs 50 bytes as a delta and some 3,000 whole."""
 
+FRAME_BYTES = 2 * 1024 * 1024
+"""About so many bytes of neighbouring files are compressed together. Of 274 MB in 12,568 files level 3 makes 83.1 MB file by
+file, 75.5 MB by 256 KiB, 70.4 MB by 1 MiB, 66.8 MB by 2 MiB, 64.1 MB by 4 MiB, all in the same time; reading one takes 4 ms."""
+
+_STEP = 1 << 14
 _DEFAULT_WINDOW = 1 << 21
 _SHORTEST_PREFIX = 8
 
@@ -37,17 +44,29 @@ class Codec(IntEnum):
     """zstd with the base's content as prefix."""
     UNKEPT = 3
     """Only the hash is kept: the file is over `max_file_size`."""
+    FRAME = 4
+    """A part of a frame, from its `place` on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """Contents compressed together: the size of all of them in bytes, and their zstd."""
+
+    size: int
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A blob ready for the store; `base` is the hash of the blob that a delta needs, else empty."""
+    """A blob ready for the store; `base` is the hash of the blob that a delta needs, else empty; `place` is that in `frame`."""
 
     hash: bytes
     size: int
     codec: Codec
     data: bytes | None
     base: bytes = b""
+    frame: Frame | None = None
+    place: int = 0
 
 
 def digest(content: bytes) -> bytes:
@@ -66,6 +85,45 @@ def encode(hash_: bytes, content: bytes, base: tuple[bytes, bytes] | None = None
                 return best  # no whole form of source text comes near
     whole = zstd.compress(content, LEVEL)
     return Encoded(hash_, len(content), Codec.ZSTD, whole) if len(whole) < len(cast(bytes, best.data)) else best
+
+
+def pack(contents: Sequence[tuple[bytes, bytes]]) -> list[Encoded]:
+    """One frame out of these (hash, content)s: `divide` says how many go together well."""
+    together = b"".join(content for _, content in contents)
+    frame = Frame(len(together), zstd.compress(together, LEVEL))
+    packed, place = [], 0
+    for hash_, content in contents:
+        packed.append(Encoded(hash_, len(content), Codec.FRAME, None, frame=frame, place=place))
+        place += len(content)
+    return packed
+
+
+def unpack(frame: Frame) -> bytes:
+    """The contents of a frame, one behind the other; of a damaged one those before the damage, never more than `size` bytes."""
+    try:
+        return zstd.ZstdDecompressor().decompress(frame.data, max_length=frame.size)
+    except zstd.ZstdError:
+        decompressor, parts = zstd.ZstdDecompressor(), [b""]
+        with suppress(zstd.ZstdError):
+            while not decompressor.eof and sum(map(len, parts)) < frame.size:
+                parts.append(decompressor.decompress(frame.data if len(parts) == 1 else b"", max_length=_STEP))
+                if not parts[-1]:
+                    break
+        return b"".join(parts)[: frame.size]
+
+
+def divide(contents: Sequence[tuple[bytes, bytes]]) -> list[Sequence[tuple[bytes, bytes]]]:
+    """These (hash, content)s, in their order, in parts of one frame each: of about `FRAME_BYTES`, and alike in size."""
+    total = sum(len(content) for _, content in contents)
+    share = total / max(1, round(total / FRAME_BYTES))
+    parts: list[Sequence[tuple[bytes, bytes]]] = []
+    begin, size = 0, 0
+    for end, (_, content) in enumerate(contents, 1):
+        size += len(content)
+        if size >= share * (len(parts) + 1) or end == len(contents):
+            parts.append(contents[begin:end])
+            begin = end
+    return parts
 
 
 def unkept(hash_: bytes, size: int) -> Encoded:

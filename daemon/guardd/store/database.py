@@ -1,7 +1,7 @@
 """The SQLite connection: its settings, its transactions, and SQLite's errors as guard's."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -104,6 +104,11 @@ class Database:
             yield
         finally:
             self.run("COMMIT")
+
+
+def many(values: Collection[bytes]) -> object:
+    """Values (at least one) as one parameter of a query, which reads them `FROM carray(?)`."""
+    return apsw.carray(tuple(values))
 
 
 def sqlite_version() -> tuple[int, ...]:

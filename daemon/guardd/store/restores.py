@@ -43,7 +43,6 @@ _ITEMS = """
     WHERE i.restore_id = ? ORDER BY p.path
 """
 _COUNT = "SELECT seq FROM sqlite_sequence WHERE name = 'restores'"
-_PATH_ID = "SELECT id FROM paths WHERE repo_id = ? AND path = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +92,24 @@ class Restores:
 
         moved: list[RepoPath] = []
         with self._db.transaction():
-            for blob in blobs:
-                self._blobs().add(blob)
+            self._blobs().add_all(list(blobs))
             restore_id = self._db.insert(_BEGIN, (repo_id, now.wall_ns, command, undoes))
             log = self._log()
-            appending = log.appending(now)
+            appending, items = log.appending(now), []
+            targets = list(targets)
+            heads = log.head_rows(repo_id, (target.path for target in targets))
             for target in targets:
-                head_id, head = log.head_row(repo_id, target.path)
+                path_id, head = heads[target.path]
                 if head.seq != target.head_seq:
                     moved.append(target.path)
                     continue
-                try:
-                    seq = appending.add(repo_id, head_id, head, target, Origin.RESTORE, known_before=False)
-                except StaleBlob as error:
-                    raise StoreError(f"gc has just removed the old content of {target.path!r}; run the restore again") from error
-                path_id = head_id or self._db.value(_PATH_ID, (repo_id, os.fsencode(target.path)))
-                self._db.run(_ITEM, (restore_id, path_id, head.seq, seq))
+                seq, path_id = appending.add(repo_id, path_id, head, target, Origin.RESTORE, known_before=False)
+                items.append((restore_id, path_id, head.seq, seq))
+            try:
+                appending.write()
+            except StaleBlob as error:
+                raise StoreError("gc has just removed an old content that was to be restored; run the restore again") from error
+            self._db.run_many(_ITEM, items)
         return restore_id, moved
 
     def wrote(self, repo_id: int, keys: Iterable[tuple[RepoPath, StatKey | None]]) -> None:

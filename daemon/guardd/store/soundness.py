@@ -10,7 +10,7 @@ from guardd.store.codec import Codec
 from guardd.store.log import row_checksum
 from guardd.store.store import Store
 
-_BLOBS = "SELECT hash FROM blobs WHERE codec <> 3"
+_BLOBS = "SELECT hash FROM blobs WHERE codec <> 3 AND typeof(hash) = 'blob' ORDER BY frame_id, place, base_id"
 _VERSIONS_OF_BLOB = """
     SELECT v.seq, p.path, r.path FROM versions v JOIN paths p ON p.id = v.path_id JOIN repos r ON r.id = p.repo_id
     JOIN blobs b ON b.id = v.blob_id WHERE b.hash = ?1
@@ -32,7 +32,7 @@ _WRONG_HEADS = """
     LEFT JOIN (SELECT path_id, max(seq) AS seq FROM versions GROUP BY path_id) m ON m.path_id = p.id
     WHERE p.head_seq <> coalesce(m.seq, 0)
 """
-_LOSE_BLOB = "UPDATE blobs SET codec = ?, depth = 0, base_id = NULL, data = NULL WHERE hash = ?"
+_LOSE_BLOB = "UPDATE blobs SET codec = ?, depth = 0, base_id = NULL, frame_id = NULL, place = NULL, data = NULL WHERE hash = ?"
 _LOOK_AGAIN = """
     UPDATE paths SET stat = NULL WHERE head_seq IN
         (SELECT v.seq FROM versions v JOIN blobs b ON b.id = v.blob_id WHERE b.hash = ?)
@@ -71,12 +71,10 @@ def check(store: Store) -> Iterator[Damage]:
 
 
 def _check_rows(store: Store) -> Iterator[Damage]:
-    for (hash_,) in store.db.each(_BLOBS):
-        try:
-            store.blobs.read(hash_)
-        except GuardError as error:
+    for hash_, read in store.blobs.read_many(row[0] for row in store.db.each(_BLOBS)):
+        if isinstance(read, GuardError):
             touched = tuple((row[0], os.fsdecode(row[1])) for row in store.db.rows(_VERSIONS_OF_BLOB, (hash_,)))
-            yield Damage(f"blob {hash_.hex()[:12]}: {error}", touched, hash_)
+            yield Damage(f"blob {hash_.hex()[:12]}: {read}", touched, hash_)
     for seq, path, kind, blob, mode, mtime_ns, time_ns, origin, checksum in store.db.each(_ROWS):
         name = os.fsdecode(path) if isinstance(path, bytes) else "?"
         fields = (seq, path or b"", kind, blob or b"", mode, mtime_ns, time_ns, origin)

@@ -8,7 +8,7 @@ from itertools import islice
 from guardd.errors import StoreError
 from guardd.model import RepoPath
 from guardd.store.blobs import MissingBlob
-from guardd.store.codec import BrokenBlob, encode
+from guardd.store.codec import BrokenBlob, divide, encode, pack
 from guardd.store.retention import Aged, Policy, Taken, expired, expired_adopted, over_quota
 from guardd.store.store import Store
 
@@ -18,9 +18,12 @@ _STEP = 500
 _QUOTA_ROUNDS = 10
 """What several versions share is counted for each, so that one round may free less than it reckons."""
 
+_SPARSE = 0.5
+"""A frame of which less than this is needed is written anew: what it takes to do so is less than what it gives back."""
+
 _AGED = """
-    SELECT v.seq, v.path_id, v.time_ns, coalesce(length(b.data), 0)
-    FROM versions v LEFT JOIN blobs b ON b.id = v.blob_id
+    SELECT v.seq, v.path_id, v.time_ns, coalesce(length(b.data), b.size * length(f.data) / nullif(f.size, 0), 0)
+    FROM versions v LEFT JOIN blobs b ON b.id = v.blob_id LEFT JOIN frames f ON f.id = b.frame_id
     ORDER BY v.path_id, v.seq
 """
 _TAKEN = """
@@ -56,7 +59,12 @@ _IS_ORPHAN = """
         AND NOT EXISTS (SELECT 1 FROM adopted WHERE blob_id = b.id)
 """
 _DEPENDENTS = "SELECT hash FROM blobs WHERE base_id = ?"
-_KEEP_WHOLE = "UPDATE blobs SET codec = ?, depth = 0, base_id = NULL, data = ? WHERE hash = ?"
+_DROP_EMPTY_FRAMES = "DELETE FROM frames WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE frame_id = frames.id)"
+_SPARSE_FRAMES = """
+    SELECT f.id FROM frames f JOIN blobs b ON b.frame_id = f.id GROUP BY f.id HAVING sum(b.size) < f.size * ?
+"""
+_MEMBERS = "SELECT hash FROM blobs WHERE frame_id = ? ORDER BY place"
+_DROP_FRAME = "DELETE FROM frames WHERE id = ?"
 _DROP_BLOB = "DELETE FROM blobs WHERE id = ?"
 _DROP_FACTS = "DELETE FROM facts WHERE hash = (SELECT hash FROM blobs WHERE id = ?)"
 _VACUUM_STEP = "PRAGMA incremental_vacuum(2000)"
@@ -96,6 +104,7 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
     versions = _drop_versions(store, list(expired(_aged(store), policy, now_ns, pinned)))
     versions += _drop_versions(store, list(expired_adopted(_taken(store), policy, now_ns)))
     blobs = _drop_orphans(store)
+    _repack(store, _SPARSE)
     store.checked.prune()
     if over_quota_by(store, policy):  # before any version goes
         store.checked.clear()
@@ -106,6 +115,7 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
             break
         versions += gone
         blobs += _drop_orphans(store)
+        _repack(store, _SPARSE)
     store.runs.prune(now_ns - policy.keep_daily_ns)
     store.labels.prune(policy.keep_all_ns, policy.keep_daily_ns, now_ns)
     _give_back(store)
@@ -143,6 +153,8 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
             shared[path] = sorted(others - set(paths))
     store.checked.clear()
     blobs = _drop_orphans(store)
+    if not _repack(store, 1.0):
+        raise StoreError("forgotten, but its bytes lie beside damaged ones; run 'guardctl fsck --repair', and purge again")
     if not _give_back(store):
         raise StoreError("forgotten, but another process still reads old pages of the store; run 'guardctl gc' to overwrite them")
     return Freed(versions, blobs, max(0, before - _file_bytes(store))), shared
@@ -178,11 +190,26 @@ def _drop_orphans(store: Store) -> int:
                     wholes = [encode(row[0], store.blobs.read(row[0])) for row in store.db.rows(_DEPENDENTS, (blob_id,))]
                 except (BrokenBlob, MissingBlob):
                     continue  # a damaged blob is for fsck to report, and its base may help to mend it
-                for whole in wholes:
-                    store.db.run(_KEEP_WHOLE, (whole.codec, whole.data, whole.hash))
+                store.blobs.keep_anew(wholes)
                 store.db.run(_DROP_FACTS, (blob_id,))
                 dropped += store.db.run(_DROP_BLOB, (blob_id,))
     return dropped
+
+
+def _repack(store: Store, least: float) -> bool:
+    """Write the frames anew of which less than this share is still needed; False if one is damaged, and for fsck to mend."""
+    store.db.run(_DROP_EMPTY_FRAMES)
+    is_done = True
+    for (frame_id,) in store.db.rows(_SPARSE_FRAMES, (least,)):
+        with store.db.transaction():
+            try:
+                contents = [(row[0], store.blobs.read(row[0])) for row in store.db.rows(_MEMBERS, (frame_id,))]
+            except (BrokenBlob, MissingBlob):
+                is_done = False
+                continue
+            store.blobs.keep_anew([blob for part in divide(contents) for blob in pack(part)])
+            store.db.run(_DROP_FRAME, (frame_id,))
+    return is_done
 
 
 def _give_back(store: Store) -> bool:

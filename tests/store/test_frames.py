@@ -1,0 +1,179 @@
+"""Frames: neighbouring files compressed together are read one by one, outlive each other, and go when they must."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+from benchmarks.make_tree import copy_packages
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardd.capture.capturer import Capturer
+from guardd.errors import GuardError
+from guardd.model import Origin
+from guardd.selection import SelectionRules
+from guardd.store.codec import FRAME_BYTES, Codec, Frame, digest, divide, pack, unpack
+from guardd.store.repos import Repo
+from guardd.store.retention import DAY_NS, Policy
+from guardd.store.soundness import check, repair
+from guardd.store.space import collect, purge
+from guardd.store.store import Store
+
+ALL = Policy(0, 0, 0, 1 << 40)
+NOW_NS = 2_000_000_000 * 1_000_000_000
+
+
+class Captured:
+    """A small real tree, with its baseline in a store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "tree"
+        copy_packages(self.root, ["asyncio", "email"])
+        self.store = Store(str(folder / "state"), create=True)
+        self.repo: Repo = self.store.repos.add(str(self.root), SelectionRules())
+        self.capture()
+
+    def capture(self) -> None:
+        capturer = Capturer(self.store, self.repo)
+        capturer.scan(Origin.SCAN)
+        capturer.close()
+
+    def contents(self) -> dict[str, bytes]:
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("*.py")}
+
+    def stored(self) -> dict[str, bytes]:
+        paths = self.store.log.paths(self.repo.id)
+        heads = self.store.log.heads(self.repo.id, paths)
+        read = dict(self.store.blobs.read_many(head.state.blob for head in heads.values() if head.state.present))
+        found = {path: read[head.state.blob] for path, head in heads.items() if head.state.present}
+        return {path: content for path, content in found.items() if isinstance(content, bytes)}
+
+    def frames(self) -> list[Frame]:
+        return [Frame(*row) for row in self.store.db.rows("SELECT size, data FROM frames")]
+
+
+@pytest.fixture
+def captured(tmp_path: Path) -> Iterator[Captured]:
+    made = Captured(tmp_path)
+    yield made
+    made.store.close()
+
+
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=30))
+def test_each_content_lies_in_its_frame_where_its_blob_says(contents: list[bytes]) -> None:
+    packed = pack([(digest(content), content) for content in contents])
+    frame = packed[0].frame
+    assert frame is not None
+    together = unpack(frame)
+    assert [together[blob.place : blob.place + blob.size] for blob in packed] == contents
+
+
+@given(st.lists(st.integers(0, FRAME_BYTES // 2), max_size=60))
+def test_contents_are_divided_in_their_order_into_parts_of_about_a_frame(sizes: list[int]) -> None:
+    contents = [(b"%d" % number, bytes(size)) for number, size in enumerate(sizes)]
+    parts = divide(contents)
+    assert [one for part in parts for one in part] == contents
+    assert all(parts)
+    assert all(sum(len(content) for _, content in part) <= 2.1 * FRAME_BYTES for part in parts)
+    assert len(parts) <= 1 + sum(sizes) / FRAME_BYTES
+
+
+def test_a_bomb_in_a_frame_unpacks_to_no_more_than_the_frame_says() -> None:
+    frame = pack([(b"", bytes(50_000_000))])[0].frame
+    assert frame is not None
+    assert len(unpack(Frame(1000, frame.data))) == 1000
+
+
+def test_a_baseline_goes_into_few_frames_and_each_file_reads_back(captured: Captured) -> None:
+    assert captured.stored() == captured.contents()
+    assert 1 <= len(captured.frames()) <= 2
+    whole = captured.store.db.value("SELECT count(*) FROM blobs WHERE codec <> ?", (Codec.FRAME,))
+    assert whole == 0
+    assert list(check(captured.store)) == []
+
+
+def test_an_edit_is_a_delta_against_a_part_of_a_frame(captured: Captured) -> None:
+    edited = captured.root / "asyncio" / "tasks.py"
+    edited.write_bytes(edited.read_bytes() + b"\nedited = True\n")
+    captured.capture()
+    assert captured.store.db.value("SELECT max(length(data)) FROM blobs WHERE codec = ?", (Codec.DELTA,)) < 200
+    assert captured.stored() == captured.contents()
+
+
+def test_the_same_content_in_many_files_is_kept_once_also_while_batches_are_under_way(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    root.mkdir()
+    for number in range(700):
+        (root / f"copy_{number}.py").write_bytes(b"content = %d\n" % (number % 20) * 100)
+    store = Store(str(tmp_path / "state"), create=True)
+    Capturer(store, store.repos.add(str(root), SelectionRules())).scan(Origin.SCAN)
+    assert store.size().blobs == 20
+    assert store.db.value("SELECT sum(size) FROM frames") == sum(len(b"content = %d\n" % number) * 100 for number in range(20))
+    store.close()
+
+
+def test_a_frame_is_written_anew_once_less_than_half_of_it_is_needed(captured: Captured) -> None:
+    kept = sorted(captured.contents())[::5]
+    before = sum(len(frame.data) for frame in captured.frames())
+    for path in captured.contents().keys() - set(kept):
+        (captured.root / path).unlink()
+    captured.capture()
+    collect(captured.store, ALL, NOW_NS + 800 * DAY_NS)
+    assert captured.stored() == captured.contents()
+    assert sorted(captured.stored()) == kept
+    assert sum(len(frame.data) for frame in captured.frames()) < before / 2
+    assert list(check(captured.store)) == []
+
+
+def test_purge_takes_a_secret_out_of_its_frame_and_leaves_the_neighbours(captured: Captured) -> None:
+    secret = (captured.root / "asyncio" / "locks.py").read_bytes()
+    assert any(secret in unpack(frame) for frame in captured.frames())
+    purge(captured.store, captured.repo.id, ["asyncio/locks.py"])
+    assert not any(secret in unpack(frame) for frame in captured.frames())
+    neighbours = captured.contents()
+    del neighbours["asyncio/locks.py"]
+    assert captured.stored() == neighbours
+
+
+def test_of_a_damaged_frame_what_lies_before_the_damage_stays_and_fsck_names_the_rest(captured: Captured) -> None:
+    chance = random.Random(1)
+    with apsw.Connection(captured.store.path) as db:
+        frame_id, data = db.execute("SELECT id, data FROM frames ORDER BY length(data) DESC").fetchone()
+        middle = len(data) * 2 // 3
+        db.execute(
+            "UPDATE frames SET data = ? WHERE id = ?", (data[:middle] + chance.randbytes(40) + data[middle + 40 :], frame_id)
+        )
+    captured.store.blobs.let_go()
+    whole = captured.stored()
+    damages = list(check(captured.store))
+    named = {path for damage in damages for _, path in damage.versions}
+    assert named == captured.contents().keys() - whole.keys()
+    assert named
+    assert len(whole) > len(named) / 3, "what lies before the damage can be read"
+    assert all(content == captured.contents()[path] for path, content in whole.items())
+    repair(captured.store, damages)
+    assert list(check(captured.store)) == []
+    captured.capture()
+    assert captured.stored() == captured.contents(), "what is on disk comes back with the next scan"
+
+
+def test_many_are_read_with_the_reason_of_each_that_cannot_be(captured: Captured) -> None:
+    some = [head.state.blob for head in captured.store.log.heads(captured.repo.id, list(captured.contents())[:300]).values()]
+    read = dict(captured.store.blobs.read_many([*some, b"none such" * 3]))
+    assert isinstance(read.pop(b"none such" * 3), GuardError)
+    assert {hash_: digest(content) for hash_, content in read.items() if isinstance(content, bytes)} == {one: one for one in some}
+
+
+def test_large_files_are_captured_without_a_frame_growing_beyond_bounds(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    root.mkdir()
+    for number in range(30):
+        (root / f"large_{number}.py").write_bytes(random.Random(number).randbytes(900_000))
+    store = Store(str(tmp_path / "state"), create=True)
+    _, looked = Capturer(store, store.repos.add(str(root), SelectionRules())).scan(Origin.SCAN)
+    assert len(looked.written) == 30
+    assert store.db.value("SELECT max(size) FROM frames") <= 2.1 * FRAME_BYTES
+    assert list(check(store)) == []
+    store.close()
