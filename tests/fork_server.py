@@ -105,19 +105,42 @@ def is_forked(command: list[str]) -> bool:
     return first.parent == PROGRAMS and first.name in _NAMES and not os.environ.get("GUARD_TESTS_SPAWN")
 
 
-def run(command: list[str], env: dict[str, str], cwd: Path, timeout: float) -> "subprocess.CompletedProcess[bytes]":
-    """Run one of the programs to its end, with nothing on stdin; its output."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, open(os.devnull, "rb") as nothing:
-        words = [os.fspath(word) for word in command]
-        forked = Forked(_SERVER.start(words, env, os.fspath(cwd), (nothing.fileno(), out.fileno(), err.fileno())))
+class Begun:
+    """A program that goes on beside the test. Its output goes into files, so that no one has to read it meanwhile."""
+
+    def __init__(self, command: list[str], env: dict[str, str], cwd: Path, given: bytes = b"") -> None:
+        self.command = [os.fspath(word) for word in command]
+        self._out, self._err = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115  # closed when it has ended
+        with tempfile.TemporaryFile() as stdin:
+            stdin.write(given)
+            stdin.seek(0)
+            self._process = begin(self.command, env, cwd, (stdin.fileno(), self._out.fileno(), self._err.fileno()))
+        self.pid = self._process.pid
+        self.poll, self.wait = self._process.poll, self._process.wait
+        self.send_signal, self.kill = self._process.send_signal, self._process.kill
+
+    def finish(self, timeout: float = 60) -> "subprocess.CompletedProcess[bytes]":
+        """Wait for its end; what it said."""
         try:
-            code = forked.wait(timeout)
+            code = self.wait(timeout)
         except subprocess.TimeoutExpired:
-            forked.kill()
+            self.kill()
             raise
-        out.seek(0)
-        err.seek(0)
-        return subprocess.CompletedProcess(command, code, out.read(), err.read())
+        said = []
+        for file in (self._out, self._err):
+            file.seek(0)
+            said.append(file.read())
+            file.close()
+        return subprocess.CompletedProcess(self.command, code, *said)
+
+
+def begin(
+    command: list[str], env: dict[str, str], cwd: Path, streams: tuple[int, int, int]
+) -> "Forked | subprocess.Popen[bytes]":
+    """Start one of the programs on these standard streams."""
+    if not is_forked(command):
+        return subprocess.Popen(command, env=env, cwd=cwd, stdin=streams[0], stdout=streams[1], stderr=streams[2])
+    return Forked(_SERVER.start([os.fspath(word) for word in command], env, os.fspath(cwd), streams))
 
 
 def start(command: list[str], env: dict[str, str]) -> Forked:
@@ -204,7 +227,24 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     words = request["words"]
     sys.argv = words
-    importlib.import_module(_NAMES[Path(words[0]).name]).main()
+    code = 0
+    atexit.register(lambda: _leave(code))  # called once all threads have ended and what the program registered was called
+    try:
+        importlib.import_module(_NAMES[Path(words[0]).name]).main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
+    except BaseException:
+        code = 1
+        raise
+
+
+def _leave(code: int) -> None:
+    """End without taking the interpreter down: that writes to all memory that is shared with the forking process, for 50 ms."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -45,8 +46,10 @@ def snapshot(root: Path) -> dict[str, bytes]:
     return found
 
 
-def _text(output: bytes) -> str:
-    return output.decode().replace("\r\n", "\n")
+def as_text(done: "subprocess.CompletedProcess[bytes]") -> "subprocess.CompletedProcess[str]":
+    """What a program said, as `text=True` gives it."""
+    out, err = (output.decode().replace("\r\n", "\n") for output in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
 
 class Daemon:
@@ -121,25 +124,30 @@ class World:
             daemon.wait_ready()
         return daemon
 
-    def ctl(self, *arguments: str, check: int | None = 0, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-        ended = self._ctl(*arguments, cwd=cwd or self.root)
-        done = subprocess.CompletedProcess(ended.args, ended.returncode, _text(ended.stdout), _text(ended.stderr))
+    def ctl(
+        self,
+        *arguments: str,
+        check: int | None = 0,
+        cwd: Path | None = None,
+        given: bytes = b"",
+        env: Mapping[str, str] = MappingProxyType({}),
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run guardctl to its end, with this on stdin and these variables on top of the world's."""
+        done = as_text(self.begin_ctl(*arguments, cwd=cwd, given=given, env=env).finish(100))
         if check is not None:
             assert done.returncode == check, (arguments, done.returncode, done.stdout, done.stderr)
         return done
 
     def ctl_bytes(self, *arguments: str) -> bytes:
-        done = self._ctl(*arguments, cwd=self.root)
+        done = self.begin_ctl(*arguments).finish(100)
         done.check_returncode()
         return done.stdout
 
-    def _ctl(self, *arguments: str, cwd: Path) -> "subprocess.CompletedProcess[bytes]":
-        command = [str(PROGRAMS / "guardctl"), *arguments]
-        if fork_server.is_forked(command):
-            return fork_server.run(command, self.env, cwd, timeout=100)
-        return subprocess.run(
-            command, env=self.env, cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=100
-        )
+    def begin_ctl(
+        self, *arguments: str, cwd: Path | None = None, given: bytes = b"", env: Mapping[str, str] = MappingProxyType({})
+    ) -> fork_server.Begun:
+        """A guardctl that goes on beside the test."""
+        return fork_server.Begun([str(PROGRAMS / "guardctl"), *arguments], {**self.env, **env}, cwd or self.root, given)
 
     def json(self, *arguments: str, check: int | None = 0) -> Any:
         return json.loads(self.ctl(*arguments, "--json", check=check).stdout)

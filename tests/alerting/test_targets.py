@@ -48,7 +48,7 @@ def many(message: Message) -> Message:
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(message=hostile)
 @example(message=DAMAGED)
 @example(message=RESOLVED)
@@ -121,7 +121,6 @@ def test_each_stage_has_a_look_of_its_own() -> None:
     assert teams.payload(RESOLVED)["attachments"][0]["content"]["body"][0]["style"] == "good"
 
 
-@settings(deadline=None)
 @given(text, st.integers(1, 300), st.sampled_from([utf16, json_bytes]))
 def test_what_is_cut_is_as_long_as_can_be_and_says_so(given_text: str, limit: int, measure: Callable[[str], int]) -> None:
     limit = max(limit, measure(SHORT))

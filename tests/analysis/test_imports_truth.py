@@ -56,7 +56,7 @@ def whole_stdlib(root: Path) -> tuple[str, ...]:
 
 
 EVERYDAY = {
-    "standard library": (some_of_the_stdlib, 18),
+    "standard library": (some_of_the_stdlib, 12),
     "src layout": (src_layout("structlog"), 8),
 }
 LONG = {

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sarif_kit.validate import validation_errors
 
@@ -42,7 +42,6 @@ def test_an_excerpt_is_two_harmless_lines(problem: Problem, content: bytes) -> N
     assert all(line.isprintable() and len(line) < 150 for line in found)
 
 
-@settings(max_examples=30)
 @given(st.lists(PROBLEMS, max_size=5))
 def test_sarif_is_valid_whatever_is_found(problems: list[Problem]) -> None:
     log = json.loads(json.dumps(sarif(problems, "/a folder/repo")))

@@ -18,11 +18,9 @@ def answer(world: World, shell: str, line: str, cwd: Path | None = None) -> list
     words = line.split(" ")
     text = " ".join(words) if shell != "bash" else "\n".join(words)
     at = words[-1] if shell == "fish" else str(len(words) - 1)
-    done = subprocess.run(
-        [PROGRAMS / "guardctl"], cwd=cwd or world.root, capture_output=True, text=True, check=False,
-        env={**world.env, "_GUARDCTL_COMPLETE": f"{shell}_complete", "COMP_WORDS": text, "COMP_CWORD": at},
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    asked = {"_GUARDCTL_COMPLETE": f"{shell}_complete", "COMP_WORDS": text, "COMP_CWORD": at}
+    done = world.ctl(cwd=cwd, env=asked)
+    assert done.stderr == ""
     lines = done.stdout.strip().splitlines()  # a blank line stands for nothing
     if shell == "zsh":
         return [value.replace("\\:", ":") for value in lines[1::3]]

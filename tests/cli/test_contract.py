@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests import fork_server
 from tests.world import PROGRAMS, World
 
 from guardd.cli.main import COMMANDS
@@ -179,10 +180,7 @@ def answer(world: World, words: list[str], typed: bytes | None) -> tuple[int, st
     """Run guardctl on a real terminal and answer its question (None: interrupt it); the exit code and what was shown."""
     master, slave = pty.openpty()
     env = {**world.env, "TERM": "xterm"}
-    process = subprocess.Popen(
-        [PROGRAMS / "guardctl", *words], env=env, cwd=world.root, stdin=slave, stdout=slave, stderr=slave,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # a shell's background job is born deaf to it
-    )  # fmt: skip
+    process = fork_server.begin([str(PROGRAMS / "guardctl"), *words], env, world.root, (slave, slave, slave))
     os.close(slave)
     shown = b""
     asked = False

@@ -79,7 +79,7 @@ def test_each_kind_of_mistake_is_named(tmp_path: Path, text: str | bytes, said: 
     assert any(said in line for line in problems(tmp_path, text)), problems(tmp_path, text)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 def test_no_file_does_anything_but_load_or_be_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "any.toml"

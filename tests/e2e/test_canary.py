@@ -2,17 +2,17 @@
 
 import random
 import signal
-import subprocess
 import threading
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmarks.damage import hollow
 from tests.e2e.test_daemon import git
-from tests.world import PROGRAMS, Daemon, World, snapshot, wait_until
+from tests.fork_server import Begun
+from tests.world import Daemon, World, as_text, snapshot, wait_until
 
 from guardd import clock
 from guardd.config import load
@@ -68,13 +68,13 @@ def test_a_canary_is_captured_flagged_and_put_back_with_times_and_leaves_only_it
     git(world.root, "add", "-A")
     git(world.root, "commit", "-qm", "first")
     before = snapshot(world.root)
-    running = subprocess.Popen([PROGRAMS / "guardctl", "doctor", "--canary"], env=world.env, cwd=world.root, stdout=-1, text=True)
-    out = ""
-    while not out:
+    running = world.begin_ctl("doctor", "--canary")
+    while running.poll() is None:
         assert git(world.root, "status", "--porcelain") == "", "git sees nothing of it"
-        with suppress(subprocess.TimeoutExpired):
-            out = running.communicate(timeout=0.02)[0]
-    assert running.returncode == 0, out
+        time.sleep(0.02)
+    done = as_text(running.finish())
+    assert done.returncode == 0, done
+    out = done.stdout
     assert [out.index(f"canary {step} in {world.root}") for step in STEPS] == sorted(
         out.index(f"canary {step}") for step in STEPS
     )
@@ -186,15 +186,14 @@ def test_told_to_stop_it_cleans_up_first(watched: tuple[World, Daemon], number: 
     running = start_canary(world)
     wait_until(lambda: len(list(world.root.glob("guardd_canary_*/canary_*.py"))) == 5)
     running.send_signal(number)
-    _, err = running.communicate(timeout=20)
-    assert (running.returncode, err) == (130, "guardctl: interrupted; the canary's files are removed\n")
+    done = running.finish(20)
+    assert (done.returncode, done.stderr) == (130, b"guardctl: interrupted; the canary's files are removed\n")
     assert snapshot(world.root) == before
     assert folders(world) == []
 
 
-def start_canary(world: World) -> "subprocess.Popen[str]":
-    command = [PROGRAMS / "guardctl", "doctor", "--canary", "--deadline", "60s"]
-    return subprocess.Popen(command, env=world.env, cwd=world.root, stdout=-1, stderr=-1, text=True)
+def start_canary(world: World) -> Begun:
+    return world.begin_ctl("doctor", "--canary", "--deadline", "60s")
 
 
 def test_what_a_killed_canary_left_goes_with_the_next_but_nothing_of_others(watched: tuple[World, Daemon]) -> None:
@@ -205,7 +204,7 @@ def test_what_a_killed_canary_left_goes_with_the_next_but_nothing_of_others(watc
     again = canary(world, check=1)
     assert f"another canary (pid {running.pid})" in again["planted"]["message"]
     running.kill()
-    running.communicate()
+    running.finish()
     (left,) = folders(world)
     precious = world.write("guardd_canary_0badcafe/mine.py", "mine = 1\n")
     elsewhere = world.root.parent / "elsewhere"

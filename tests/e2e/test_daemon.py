@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from benchmarks.make_tree import copy_stdlib
+from tests import fork_server
 from tests.world import PROGRAMS, World, snapshot, wait_until
 
 from guardd.store.codec import digest
@@ -141,7 +142,7 @@ def test_a_tree_over_the_watch_limit_is_degraded_says_the_cure_and_is_polled(wor
 
 def test_a_full_disk_degrades_keeps_heads_readable_and_recovers_by_itself(world: World) -> None:
     world.state.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "guardtest", str(world.state)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "guardtest", str(world.state)]
     if subprocess.run(mount, check=False).returncode:
         pytest.skip("mounting needs root")
     try:
@@ -245,7 +246,7 @@ def test_stop_captures_what_was_hinted_and_is_prompt(world: World) -> None:
     [(["--repo", "/does/not/exist"], 2), ([], 2), (["--config", "/does/not/exist"], 4), (["--nonsense"], 2)],
 )
 def test_a_daemon_that_cannot_start_says_why_in_one_line(world: World, arguments: list[str], code: int) -> None:
-    done = subprocess.run([PROGRAMS / "guardd", *arguments], env=world.env, capture_output=True, text=True, check=False)
+    done = fork_server.Begun([str(PROGRAMS / "guardd"), *arguments], world.env, world.root).finish()
     assert done.returncode == code
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
@@ -285,11 +286,14 @@ def test_under_the_journal_lines_carry_their_priority(world: World) -> None:
     reader, writer = os.pipe()
     found = os.fstat(writer)
     env = {**world.env, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
-    with subprocess.Popen([PROGRAMS / "guardd", "--repo", world.root], env=env, stdout=writer) as process:
-        os.close(writer)
-        with os.fdopen(reader) as lines:
-            seen = [lines.readline() for _ in range(4)]
-            process.send_signal(signal.SIGTERM)
+    command = [str(PROGRAMS / "guardd"), "--repo", str(world.root)]
+    with open(os.devnull, "rb") as nothing:
+        process = fork_server.begin(command, env, world.root, (nothing.fileno(), writer, writer))
+    os.close(writer)
+    with os.fdopen(reader) as lines:
+        seen = [lines.readline() for _ in range(4)]
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
     assert seen[0].startswith('<6>{"')
     assert any(line.startswith("<4>") and "passed over" in line for line in seen)
 
@@ -348,16 +352,11 @@ def test_ten_guardctl_at_once_beside_a_daemon_and_a_writer_all_answer(world: Wor
         ["gc"],
         ["log"],
     ]
-    commands = [
-        subprocess.Popen(
-            [PROGRAMS / "guardctl", *one], env=world.env, cwd=world.root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        for one in words
-    ]
-    said = [(one, command.communicate(timeout=90)[1], command.returncode) for one, command in zip(words, commands, strict=True)]
+    commands = [world.begin_ctl(*one) for one in words]
+    ended = [command.finish(90) for command in commands]
     stop.set()
     writer.join()
-    assert [one for one in said if one[2] != 0] == []
+    assert [one for one in ended if one.returncode != 0] == []
     wait_until(lambda: world.heads() == snapshot(world.root))
 
 

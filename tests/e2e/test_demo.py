@@ -1,11 +1,15 @@
 """The demo: it plays the founding incident for real, and leaves nothing behind."""
 
+import json
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.world import PROGRAMS, World, some_of, wait_until
+
+from guardd.service.demo import FILES
 
 
 @pytest.fixture
@@ -20,12 +24,25 @@ def left_behind(world: World) -> list[str]:
     return [*(str(path) for path in Path(folder).iterdir()), *(one for one in world.processes() if "guardd" in one)]
 
 
-def test_the_demo_damages_recognises_tells_and_puts_back(stage: World) -> None:
-    shown = stage.json("demo")
+def play(stage: World, count: int) -> dict[str, Any]:
+    """The demo's document, of so many files to damage."""
+    if count == FILES:
+        whole: dict[str, Any] = stage.json("demo")
+        return whole
+    smaller = f"import guardd.service.demo as demo; demo.FILES = {count}; from guardd.cli.main import main; main()"
+    command = [str(PROGRAMS / "python"), "-c", smaller, "demo", "--json"]
+    done = subprocess.run(command, env=stage.env, cwd=stage.root, capture_output=True, text=True, check=True)
+    part: dict[str, Any] = json.loads(done.stdout)
+    return part
+
+
+@pytest.mark.parametrize("count", some_of([200, FILES], 200))
+def test_the_demo_damages_recognises_tells_and_puts_back(stage: World, count: int) -> None:
+    shown = play(stage, count)
     assert shown["restored"]
-    assert shown["files"] > 1_381
+    assert shown["files"] > count
     assert [one["stage"] for one in shown["messages"]] == ["opened", "updated", "resolved"]
-    assert shown["messages"][1]["incident"]["damaged"] == 1_381
+    assert shown["messages"][1]["incident"]["damaged"] == count
     assert set(shown["seconds"]) == {"tree", "ready", "script", "recognised", "alert", "settled", "restore", "all"}
     assert left_behind(stage) == []
     assert not stage.state.exists(), "the user's own store is not touched"

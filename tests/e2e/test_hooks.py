@@ -47,11 +47,8 @@ def call(
     world: World, told: object, *options: str, cwd: Path | None = None, text: str | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """Run the hook as Claude Code does: JSON on stdin."""
-    return subprocess.run(
-        [PROGRAMS / "guardctl", "hook", "claude-code", "--run", "--timeout", "60", *options], env=world.env,
-        cwd=cwd or world.root, input=json.dumps(told) if text is None else text, capture_output=True, text=True, check=False,
-        timeout=60,
-    )  # fmt: skip
+    given = (json.dumps(told) if text is None else text).encode()
+    return world.ctl("hook", "claude-code", "--run", "--timeout", "60", *options, cwd=cwd, given=given, check=None)
 
 
 def told(world: World, tool: str, cwd: Path | None = None, **given: Any) -> dict[str, Any]:

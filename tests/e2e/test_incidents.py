@@ -56,7 +56,7 @@ def test_each_kind_of_damage_is_seen_at_once_named_whole_and_taken_back(watched:
     assert incidents[0]["severity"] in ("high", "critical")
     assert all(member["findings"][0]["message"] for member in incidents[0]["members"] if member["damaged"])
     id_ = str(incidents[0]["id"])
-    report = world.json("restore", "--incident", id_, "--only-damaged", "--yes")
+    report = world.json("restore", "--incident", id_, "--only-damaged", "--yes", "--no-verify")
     assert report["failed"] == report["skipped"] == []
     honest = {path: after[path] for path in damage.honest}
     assert snapshot(world.root) == before | honest
@@ -81,7 +81,7 @@ def test_an_incident_is_open_while_the_damage_still_goes_on_and_has_all_of_it_in
     (incident,) = world.wait_settled(daemon)
     named = {member["path"] for member in incident["members"] if member["damaged"]}
     assert damage.damaged | more.damaged <= named | damage.born
-    world.json("restore", "--incident", "last", "--yes")
+    world.json("restore", "--incident", "last", "--yes", "--no-verify")
     assert snapshot(world.root) == before
 
 
@@ -101,7 +101,7 @@ def test_damage_that_drips_slowly_is_found_over_the_long_window(world: World) ->
         assert count == 8 or world.json("incidents", "list") == []
     incident = world.wait_settled(daemon)[0]
     assert incident["damaged"] == 8
-    world.json("restore", "--incident", "last", "--yes")
+    world.json("restore", "--incident", "last", "--yes", "--no-verify")
     assert snapshot(world.root) == before
 
 
@@ -251,7 +251,7 @@ def test_damaged_files_that_are_deleted_then_are_damaged_still(watched: tuple[Wo
         world.wait_gone(path)
     wait_until(lambda: world.incidents()[0]["settled"])
     assert world.incidents()[0]["damaged"] == 8
-    world.json("restore", "--incident", "last", "--only-damaged", "--yes")
+    world.json("restore", "--incident", "last", "--only-damaged", "--yes", "--no-verify")
     assert {path: content for path, content in snapshot(world.root).items() if not path.endswith(".gone")} == before
 
 
@@ -259,21 +259,21 @@ def test_an_incident_is_open_until_all_of_its_damage_is_answered(watched: tuple[
     world, daemon = watched
     damaged = sorted(hollow_files(world, 8))
     world.wait_settled(daemon)
-    done = world.ctl("restore", damaged[0], damaged[1], "--incident", "last", "--only-damaged", "--yes")
+    done = world.ctl("restore", damaged[0], damaged[1], "--incident", "last", "--only-damaged", "--yes", "--no-verify")
     assert "stays open: 6 files" in done.stdout
     assert world.json("incidents", "list")[0]["state"] == "open"
-    world.ctl("restore", *damaged[2:], "--incident", "last", "--yes")
+    world.ctl("restore", *damaged[2:], "--incident", "last", "--yes", "--no-verify")
     wait_until(lambda: world.json("incidents", "list")[0]["state"] == "restored")
 
 
 def test_restored_in_the_middle_of_a_burst_no_damage_is_left_without_an_incident(watched: tuple[World, Daemon]) -> None:
     world, daemon = watched
     before = snapshot(world.root)
-    damage = Damage(world.root, "hollowed behind a marker", 120, pause_s=0.03)
+    damage = Damage(world.root, "hollowed behind a marker", 60, pause_s=0.03)
     writer = threading.Thread(target=damage.run)
     writer.start()
     while writer.is_alive():
-        world.ctl("restore", "--incident", "last", "--yes", check=None)
+        world.ctl("restore", "--incident", "last", "--yes", "--no-verify", check=None)
     known: set[str] = set()
 
     def all_known() -> bool:
@@ -356,7 +356,7 @@ def test_work_done_between_two_damages_is_what_a_restore_goes_back_to(watched: t
     world.write(damaged[0], again)
     world.wait_captured(damaged[0], again)
     wait_until(lambda: not any(member["returned"] for member in world.incidents()[0]["members"]))
-    world.json("restore", "--incident", "last", "--yes")
+    world.json("restore", "--incident", "last", "--yes", "--no-verify")
     assert snapshot(world.root) == before | {damaged[0]: mended}
 
 
@@ -431,7 +431,7 @@ def test_what_an_open_incident_needs_outlives_retention(watched: tuple[World, Da
     daemon.stop()
     world.configure(SETTLE + '[retention]\nkeep_all = "0s"\nkeep_hourly = "0s"\nkeep_daily = "0s"\n')
     world.json("gc")
-    world.json("restore", "--incident", "last", "--yes")
+    world.json("restore", "--incident", "last", "--yes", "--no-verify")
     assert snapshot(world.root) == before
     assert damaged
 
@@ -495,6 +495,6 @@ def test_a_writer_that_goes_on_is_fought_for_a_few_rounds_only(world: World) -> 
     listed = world.json("incidents", "list")
     assert len(listed) == 1
     assert world.json("status")["incidents_open"] == 1
-    world.json("restore", "--incident", "last", "--yes")
+    world.json("restore", "--incident", "last", "--yes", "--no-verify")
     assert world.json("incidents", "list")[0]["state"] == "restored"
     assert all(b"REMOVED_SYNTAX_ERROR" not in (world.root / path).read_bytes() for path in damaged)

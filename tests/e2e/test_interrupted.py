@@ -2,18 +2,19 @@
 
 import signal
 import subprocess
+import time
 
 import pytest
 from tests.e2e.test_restore import age
-from tests.world import PROGRAMS, World, snapshot, some_of
+from tests.world import World, as_text, snapshot, some_of
 
 OLD, NEW = b"old = 1\n" * 200, b"new = 2\n" * 200
 
 
 @pytest.fixture
 def damaged(world: World) -> World:
-    """700 files, rewritten ten minutes and more after their baseline; the daemon is dead."""
-    for number in range(700):
+    """300 files, rewritten ten minutes and more after their baseline; the daemon is dead."""
+    for number in range(300):
         world.write(f"p{number % 20}/m{number}.py", OLD)
     world.start().stop()
     age(world, 3600)
@@ -27,20 +28,16 @@ def tear(world: World, number: signal.Signals) -> "subprocess.CompletedProcess[s
     words = ["restore", "--since", "10m", "--yes", "--no-verify"]
     first = world.root / "p0/m0.py"
     for _ in range(10):
-        restore = subprocess.Popen(
-            [PROGRAMS / "guardctl", *words], env=world.env, cwd=world.root,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # as in a terminal
-        )  # fmt: skip
+        restore = world.begin_ctl(*words)
         while restore.poll() is None and first.read_bytes() != OLD:
-            pass  # seven hundred swaps take some 40 ms: no time to sleep
+            time.sleep(0.0005)  # three hundred swaps take some 20 ms
         restore.send_signal(number)
-        out, err = restore.communicate()
+        done = as_text(restore.finish())
         contents = {content for path, content in snapshot(world.root).items() if path.endswith(".py")}
         assert contents <= {OLD, NEW}
         if contents == {OLD, NEW}:
             assert world.status()["interrupted_restore"]
-            return subprocess.CompletedProcess(words, restore.returncode, out, err)
+            return done
         world.ctl("restore", "--resume", "--yes", "--no-verify", check=None)  # it was over already: once more
         world.ctl("undo", "--yes", "--no-verify")
     raise AssertionError("no restore could be stopped in the middle")

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.world import PROGRAMS, World, snapshot, some_of, wait_until
+from tests.fork_server import Begun
+from tests.world import World, snapshot, some_of, wait_until
 
 from guardd.cli.main import run as guardctl
 from guardd.selection import SelectionRules
@@ -39,19 +39,16 @@ def state(root: Path) -> tuple[dict[str, bytes], dict[str, int]]:
     return snapshot(root), modes(root)
 
 
-def start(world: World, *arguments: str) -> "subprocess.Popen[str]":
+def start(world: World, *arguments: str) -> Begun:
     """A guardctl run that goes on beside the test, with --json."""
-    return subprocess.Popen(
-        [PROGRAMS / "guardctl", "run", "--json", *arguments], env=world.env, cwd=world.root, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return world.begin_ctl("run", "--json", *arguments)
 
 
-def finish(process: "subprocess.Popen[str]", code: int) -> dict[str, Any]:
+def finish(process: Begun, code: int) -> dict[str, Any]:
     """Its document, once it has ended with this code."""
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == code, (out, err)
-    found: dict[str, Any] = json.loads(out)
+    done = process.finish()
+    assert done.returncode == code, done
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 

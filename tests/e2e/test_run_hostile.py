@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 import pytest
+from tests import fork_server
 from tests.e2e.test_run import Here, guarded, here, modes, run, start, state, told_by  # noqa: F401  # fixtures
 from tests.world import PROGRAMS, World, snapshot, wait_until
 
@@ -18,9 +19,10 @@ def test_a_run_is_decided_though_no_one_reads_what_it_says(guarded: World) -> No
     os.close(read)  # as in `guardctl run ... 2>&1 | head -1`
     script = "echo '(' > pkg/c.py; trap '' TERM PIPE; sleep 100 & exit 0"
     command = [str(PROGRAMS / "guardctl"), "run", "--", "sh", "-c", script]
-    ended = subprocess.run(command, env=guarded.env, cwd=guarded.root, stdout=write, stderr=write, timeout=60, check=False)
+    with open(os.devnull, "rb") as nothing:
+        code = fork_server.begin(command, guarded.env, guarded.root, (nothing.fileno(), write, write)).wait(60)
     os.close(write)
-    assert ended.returncode == 1
+    assert code == 1
     assert state(guarded.root) == before
     assert guarded.status()["run"] is None
 

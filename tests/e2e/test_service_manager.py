@@ -34,18 +34,18 @@ def fill(world: World, count: int) -> None:
 
 
 def test_ready_comes_after_the_baseline_with_a_live_status_a_fed_watchdog_and_stopping(world: World, manager: Manager) -> None:
-    fill(world, 3000)
+    fill(world, 1000)
     world.env["WATCHDOG_USEC"] = "2000000"
     daemon = world.start()
     wait_until(lambda: manager.index("READY=1") >= 0, what="READY=1")
-    assert world.status()["files"] == 3000
+    assert world.status()["files"] == 1000
     before = [message for message in manager.messages[: manager.index("READY=1")] if message.startswith("STATUS=starting")]
     assert before, "what came before it says that the baseline goes on"
-    wait_until(lambda: "protected: 1 repo, 3,000 files; 0 incidents open" in manager.statuses(), what="the status")
+    wait_until(lambda: "protected: 1 repo, 1,000 files; 0 incidents open" in manager.statuses(), what="the status")
     fed = manager.count("WATCHDOG=1")
     wait_until(lambda: manager.count("WATCHDOG=1") > fed + 3, what="the watchdog fed, although nothing is to be done")
     world.write("new.py")
-    wait_until(lambda: "protected: 1 repo, 3,001 files; 0 incidents open" in manager.statuses(), what="one file more")
+    wait_until(lambda: "protected: 1 repo, 1,001 files; 0 incidents open" in manager.statuses(), what="one file more")
     assert manager.count("READY=1") == 1
     assert daemon.stop() == 0
     wait_until(lambda: manager.index("STOPPING=1") > 0, what="STOPPING=1")

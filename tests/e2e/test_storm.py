@@ -13,6 +13,7 @@ import pytest
 from tests.world import Daemon, World, snapshot, wait_until
 
 SECONDS = 15.0
+EVERYDAY_SECONDS = 7.0
 
 
 class Storm:
@@ -176,7 +177,7 @@ def test_after_a_storm_every_head_equals_the_disk_and_later_edits_are_seen(tmp_p
     worlds = [World(tmp_path / str(seed)) for seed in (1, 2, 3)]
     try:
         with ThreadPoolExecutor(len(worlds)) as threads:
-            list(threads.map(weather, worlds, (1, 2, 3)))
+            list(threads.map(weather, worlds, (1, 2, 3), [EVERYDAY_SECONDS] * 3))
     finally:
         for world in worlds:
             world.close()

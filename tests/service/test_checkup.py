@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import fork_server
 from tests.world import PROGRAMS, World, wait_until
 
 from guardd import clock
@@ -24,7 +25,7 @@ MINUTE = 60 * 1_000_000_000
 def doctor(world: World, *before: str) -> dict[str, dict[str, Any]]:
     """Name -> check, of doctor run by a command, if one is given."""
     command = [*before, str(PROGRAMS / "guardctl"), "doctor", "--json"]
-    done = subprocess.run(command, env=world.env, cwd=world.root, capture_output=True, text=True, check=False)
+    done = fork_server.Begun(command, world.env, world.root).finish()
     assert done.returncode in (0, 1), done.stderr
     checks = json.loads(done.stdout)
     assert all(one["ok"] or one["cure"] for one in checks)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import apsw
 import pytest
-from tests.world import PROGRAMS, World
+from tests import fork_server
+from tests.world import PROGRAMS, World, as_text
 
 from guardd.errors import Exit, StoreBusy, StoreDamaged, StoreError, StoreFull, UsageError
 from guardd.service.main import code_of
@@ -52,9 +53,8 @@ def test_a_disk_that_is_full_at_the_start_is_one_line_and_tried_again(world: Wor
             world.start().stop()
             (world.state / "ballast").unlink()  # with it, guardd would start
         fill(world.state, what)
-        done = subprocess.run(
-            [PROGRAMS / "guardd", "--repo", world.root], env=world.env, capture_output=True, text=True, check=False, timeout=30
-        )
+        command = [str(PROGRAMS / "guardd"), "--repo", str(world.root)]
+        done = as_text(fork_server.Begun(command, world.env, world.root).finish(30))
     finally:
         subprocess.run(["umount", world.state], check=True)
     assert done.stderr.startswith("guardd: no space left")
