@@ -59,7 +59,7 @@ ABSENT = FileState(Kind.ABSENT)
 _STAT_KEY = struct.Struct("<QQqqq")
 
 pack_key = _STAT_KEY.pack
-"""The fields of a StatKey, in order, as its 40 bytes: for a scan, to which making the object would cost as much as the stat."""
+"""The fields of a StatKey, in order, as its 40 bytes: for a scan, which needs no object for each file that it meets."""
 
 
 class StatKey(NamedTuple):
@@ -73,7 +73,7 @@ class StatKey(NamedTuple):
 
     def pack(self) -> bytes:
         """The key as 40 bytes, as the store keeps it."""
-        return _STAT_KEY.pack(*self)
+        return pack_key(*self)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:

@@ -2,7 +2,7 @@
 
 import stat
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -191,21 +191,21 @@ def _mode_from_git(kind: Kind, mode: int, head: FileState) -> int:
 def plan_incident(store: Store, repo_id: int, members: Sequence[Suspect]) -> Plan:
     """Each member of an incident back to its last healthy version; what the incident made goes."""
     wanted = _wanted(store, [(member.path, member.before_seq, member.after_seq) for member in members])
-    return plan_states(wanted, lambda path: _head_of(store, repo_id, path))
+    return plan_states(wanted, _heads_of(store, repo_id, wanted))
 
 
 def plan_undo(store: Store, restore: Restore) -> Plan:
     """Every path of a restore back to its safety version, the one right before the restore."""
     items = store.restores.items(restore.id)
     wanted = _wanted(store, [(item.path, item.safety_seq, item.target_seq) for item in items])
-    return plan_states(wanted, lambda path: _head_of(store, restore.repo_id, path))
+    return plan_states(wanted, _heads_of(store, restore.repo_id, wanted))
 
 
 def plan_resume(store: Store, restore: Restore) -> Plan:
     """What an interrupted restore had still to do."""
     items = store.restores.items(restore.id)
     wanted = _wanted(store, [(item.path, item.target_seq, item.safety_seq) for item in items])
-    return plan_states(wanted, lambda path: _head_of(store, restore.repo_id, path))
+    return plan_states(wanted, _heads_of(store, restore.repo_id, wanted))
 
 
 def _state_at(store: Store, seq: int) -> FileState | None:
@@ -219,6 +219,11 @@ def _wanted(store: Store, changes: Sequence[tuple[RepoPath, int, int]]) -> list[
     states: dict[int, FileState] = store.log.states(seq for _, target, damaged in changes for seq in (target, damaged))
     states[0] = ABSENT
     return [Wanted(path, states.get(target), states.get(damaged)) for path, target, damaged in changes]
+
+
+def _heads_of(store: Store, repo_id: int, wanted: Iterable[Wanted]) -> Callable[[RepoPath], tuple[int, FileState]]:
+    heads = store.log.heads(repo_id, (one.path for one in wanted))
+    return lambda path: (heads[path].seq, heads[path].state)
 
 
 def _head_of(store: Store, repo_id: int, path: RepoPath) -> tuple[int, FileState]:
