@@ -161,7 +161,8 @@ def sync_filesystem(fd: int) -> None:
 
 def _clean(path: RepoPath) -> bytes:
     encoded = os.fsencode(path)
-    if _UNCLEAN.search(encoded):
+    below = b"/" + encoded
+    if (b"/." in below or b"//" in below or below[-1:] == b"/" or b"\0" in encoded) and _UNCLEAN.search(encoded):
         raise ValueError(f"not a path inside of a repo: {path!r}")
     return encoded
 

@@ -40,7 +40,10 @@ _BEAT_S = 10.0
 _LOOK_S = 1.0
 _REST_AFTER_S = 5.0
 _THINK_AFTER_S = 2.0
-"""Detection and alerts begin once all repos are captured, or after so long: their imports take 0.3 s of the one interpreter."""
+"""Detection and alerts begin once all repos are captured, or after so long where some are: both need the one interpreter."""
+
+_THINK_AT_LAST_S = 60.0
+"""They begin at last, whatever keeps the first capture: people must hear of it."""
 
 _DRAIN_S = 5.0
 """After a stop, what was hinted is captured for this long; what is left is for the scan of the next start."""
@@ -264,8 +267,11 @@ class Daemon:
 
     def _begin_to_think(self, running_s: float) -> None:
         """Begin detection and alerts, unless they have begun, or are still too early."""
-        captured = {guard.repo.path for guard in self._guards if guard.begun is not None}
-        if self._detecting is not None or (running_s < _THINK_AFTER_S and captured != {path for path, _ in self._duties.repos}):
+        if self._detecting is not None:
+            return
+        decided = {guard.repo.path for guard in self._guards if self._is_decided(guard)}
+        patience_s = _THINK_AFTER_S if decided else _THINK_AT_LAST_S
+        if running_s < patience_s and not decided >= {path for path, _ in self._duties.repos}:
             return
         from guardd.service.alerting import Alerting
         from guardd.service.detecting import Detecting
@@ -310,8 +316,9 @@ class Daemon:
     def _feed(self) -> None:
         """Feed the watchdog if there is proof, and have the threads go round, so that there is some the next time."""
         is_told = self._spokesman.wrote_s > self._herald.fed_s or "live" in self._troubles
-        if not self._herald.feed([self._life.sign, self._detection_life.sign], is_told=is_told):
-            log.debug("watchdog not fed", capture=str(self._life.sign), detection=str(self._detection_life.sign), told=is_told)
+        lives = [self._life.sign, *([self._detection_life.sign] if self._detecting is not None else [])]
+        if not self._herald.feed(lives, is_told=is_told):
+            log.debug("watchdog not fed", lives=list(map(str, lives)), told=is_told)
         self._wake.set()
         self._captured.set()
 
