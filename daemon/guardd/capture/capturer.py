@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from guardd import clock
 from guardd.beneath import Root
@@ -20,6 +19,9 @@ from guardd.store.lock import restore_lock
 from guardd.store.log import Head, Observation, Recorded
 from guardd.store.repos import Repo
 from guardd.store.store import Store
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _BATCH = 512
 """Paths that are read, and committed, together: a FULL commit costs 0.3 ms, a file some 0.1 ms."""
@@ -241,8 +243,10 @@ class Capturer:
         parts = [items[begin : begin + share] for begin in range(0, len(items), share)]
         return chain.from_iterable(self._threads().map(work, parts))
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _threads(self) -> "ThreadPoolExecutor":
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor  # with logging, a tenth of what a command imports
+
             self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="guard-read")
         return self._pool
 
