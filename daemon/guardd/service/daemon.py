@@ -19,7 +19,7 @@ from guardd.service import signals
 from guardd.service.dump import state_dump
 from guardd.service.guard import Guard, Progress
 from guardd.service.herald import Herald, status_line
-from guardd.service.memory import give_back
+from guardd.service.memory import give_back, keep_little
 from guardd.service.notify import Notifier
 from guardd.service.proof import Life
 from guardd.service.settings import Duties
@@ -109,6 +109,7 @@ class Daemon:
     def _run(self) -> bool:
         with Store(self._state_dir, create=True) as store, acquire_daemon_lock(self._state_dir):
             store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now())
+            keep_little()
             signals.hear(
                 {signal.SIGTERM: self._ask_to_stop, signal.SIGINT: self._ask_to_stop,
                  signal.SIGHUP: self._ask_to_reload, signal.SIGUSR1: self._dump_asked.set}

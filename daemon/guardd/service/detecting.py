@@ -22,7 +22,7 @@ _LOOK_S = 1.0
 _LOOK_BUSY_S = 0.1
 _PARSERS_IDLE_S = 10.0
 _YIELD_S = 0.02
-_PATIENCE_S = 2.0
+_PATIENCE_S = 10.0
 """The longest that detection steps aside for capture, once it is clear that an incident goes on."""
 
 _AFTER_FAILURE_S = 5.0
