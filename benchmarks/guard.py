@@ -16,7 +16,7 @@ from guardd.capture.capturer import Capturer
 from guardd.model import Origin
 from guardd.store.store import Store
 
-_TIMEOUT_S = 300.0
+_TIMEOUT_S = 900.0
 
 
 def wait_for(condition: Callable[[], object], what: str, every_s: float = 0.02) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.bench import Bench, is_here
 from benchmarks.goals import Figure, exit_code, figure, summary, table
 from benchmarks.peers import PEERS
+from benchmarks.processes import end_in_order
 from benchmarks.readme import machine, write
 from benchmarks.results import Results
 from benchmarks.rows import GROUPS, Group, rows_of
@@ -76,6 +77,7 @@ def main() -> int:
     """Measure from the command line; the exit code."""
     chosen = arguments()
     results = Results(chosen.resume)
+    end_in_order()
     with tempfile.TemporaryDirectory(prefix="guard-bench-", dir=chosen.dir) as folder:
         run(chosen, results, Path(folder).resolve())
     figures = results.figures((group.name, tree) for group in GROUPS for tree in TREES)
