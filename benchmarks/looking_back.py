@@ -19,7 +19,7 @@ from guardd.store.trees import blobs_at
 
 PATHS, VERSIONS = 100_000, 1_000_000
 _BATCH = 10_000
-_RUNS = 5
+_RUNS = 3
 
 
 def as_of(bench: Bench) -> Series:
