@@ -35,5 +35,5 @@ def present(measures: Mapping[str, Callable[[], float]]) -> dict[str, Callable[[
 
 
 def is_here(name: str) -> bool:
-    """Whether the program of a series is installed; our own are."""
+    """Whether the program that a series has its name from is installed; our own are."""
     return name.startswith(OURS) or is_installed(name.split(maxsplit=1)[0])

@@ -21,7 +21,7 @@ from statistics import median
 from benchmarks.goals import measured, p99, slope
 from benchmarks.guard import Guard, rescan
 from benchmarks.looking_back import fill, queries
-from benchmarks.processes import memory, settle_disk
+from benchmarks.processes import end_in_order, memory, settle_disk
 from benchmarks.readme import machine, write
 from benchmarks.resting import saves
 from benchmarks.trees import STDLIB, TREES, make, sources
@@ -200,6 +200,7 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, help="where to work, 6 GB; the temporary directory by default")
     parser.add_argument("--write", action="store_true", help="put the table into README.md, and draw growth.png")
     chosen = parser.parse_args()
+    end_in_order()
     with tempfile.TemporaryDirectory(prefix="guard-growth-", dir=chosen.dir) as folder:
         curves = measure(Path(folder).resolve(), chosen.resume)
     text = f"{machine()}; one size after the other, medians.\n{table(curves)}"

@@ -16,7 +16,7 @@ from guardd.capture.capturer import Capturer
 from guardd.model import Origin
 from guardd.store.store import Store
 
-_TIMEOUT_S = 300.0
+_TIMEOUT_S = 900.0
 
 
 def wait_for(condition: Callable[[], object], what: str, every_s: float = 0.02) -> None:
@@ -130,8 +130,8 @@ class Guard:
         with self.store() as store:
             return store.log.last_seq()
 
-    def wait_quiet(self, still_s: float = 0.6) -> None:
-        """Until nothing was captured for a while and all of it has been judged."""
+    def wait_quiet(self, still_s: float = 0.6, *, judged: bool = True) -> None:
+        """Until nothing was captured for a while and, if `judged`, detection has thought about all of it."""
         with self.store() as store:
             repo = store.repos.find(str(self.root))
             if repo is None:
@@ -140,7 +140,7 @@ class Guard:
             deadline = since + _TIMEOUT_S
             while time.monotonic() - since < still_s:
                 last = store.log.last_seq()
-                if last != seen or store.incidents.cursor(repo.id) not in (None, last):
+                if last != seen or (judged and store.incidents.cursor(repo.id) not in (None, last)):
                     seen, since = last, time.monotonic()
                 if time.monotonic() > deadline:
                     raise TimeoutError("the daemon does not come to rest")

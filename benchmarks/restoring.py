@@ -60,11 +60,11 @@ def _restored(guard: Guard, contents: dict[Path, bytes]) -> float:
 
 def _restored_beside_daemon(guard: Guard, contents: dict[Path, bytes]) -> float:
     with guard.running():
-        guard.wait_quiet()
+        guard.wait_quiet(judged=False)
         since = _moment()
 
         def run() -> float:
-            guard.wait_quiet()
+            guard.wait_quiet(judged=False)
             return guard.ctl("restore", "--since", since, "--yes", "--json")
 
         return _put_back(contents, run)

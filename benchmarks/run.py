@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.bench import Bench, is_here
 from benchmarks.goals import Figure, exit_code, figure, summary, table
 from benchmarks.peers import PEERS
+from benchmarks.processes import end_in_order
 from benchmarks.readme import machine, write
 from benchmarks.results import Results
 from benchmarks.rows import GROUPS, Group, rows_of
@@ -24,14 +25,18 @@ from benchmarks.trees import LARGE, MIDDLE, STDLIB, TREES, Tree, make
 
 def measure(group: Group, tree: Tree, base: Path, pairs: int) -> list[Figure]:
     """The figures of one group on one tree."""
-    begun = time.monotonic()
     base.mkdir()
     try:
         series = group.measure(Bench(tree, base, pairs))
     finally:
         shutil.rmtree(base, ignore_errors=True)
-    found = [one for row in rows_of(group.name) if (one := figure(row, tree.name, series)) is not None]
-    print(f"{group.name} on {tree.name}, {time.monotonic() - begun:.0f} s\n{table(found)}\n", file=sys.stderr, flush=True)
+    found = []
+    for row in rows_of(group.name):
+        one = figure(row, tree.name, series)
+        if one is not None:
+            found.append(one)
+        elif is_here(row.ours) and (not row.peer or is_here(row.peer)):
+            raise RuntimeError(f"{group.name} did not measure {row.what}: {row.ours}, {row.peer}")
     return found
 
 
@@ -43,15 +48,19 @@ def run(chosen: argparse.Namespace, results: Results, folder: Path) -> None:
             continue
         tree = make(name, folder / name)
         for group in todo:
-            results.add(group.name, name, measure(group, tree, folder / "scratch", chosen.pairs))
+            begun = time.monotonic()
+            figures = measure(group, tree, folder / "scratch", chosen.pairs)
+            results.add(group.name, name, figures, time.monotonic() - begun)
+            print(f"{group.name} on {name}, {time.monotonic() - begun:.0f} s\n{table(figures)}\n", file=sys.stderr, flush=True)
         shutil.rmtree(tree.root)
 
 
-def report(figures: list[Figure], pairs: int) -> str:
+def report(figures: list[Figure], pairs: int, minutes: float) -> str:
     """The table with what was measured on, what is missed, and which peers are missing."""
     missing = [name for name in PEERS if not is_here(name)]
     said = f"Not installed, rows left out: {', '.join(missing)}." if missing else "All peers are installed."
-    head = f"{machine()}; {pairs} interleaved pairs, slowdowns more; medians, and the median of the ratios pair by pair."
+    head = f"{machine()}; {pairs} interleaved pairs, slowdowns more; medians, and the median of the ratios pair by pair; "
+    head += f"it took {minutes:.0f} minutes."
     return "\n".join([head, "", f"{summary(figures)} {said}", "", table(figures)])
 
 
@@ -76,10 +85,11 @@ def main() -> int:
     """Measure from the command line; the exit code."""
     chosen = arguments()
     results = Results(chosen.resume)
+    end_in_order()
     with tempfile.TemporaryDirectory(prefix="guard-bench-", dir=chosen.dir) as folder:
         run(chosen, results, Path(folder).resolve())
     figures = results.figures((group.name, tree) for group in GROUPS for tree in TREES)
-    text = report(figures, chosen.pairs)
+    text = report(figures, chosen.pairs, results.seconds / 60)
     print(text)
     if chosen.write:
         write("peers", text)

@@ -57,9 +57,9 @@ def reading(bench: Bench) -> Series:
 
 
 def collecting(bench: Bench) -> Series:
-    """`pytest --collect-only` of 300 test modules beside the tree's files, with warm caches."""
+    """`pytest --collect-only` of 200 test modules beside the tree's files, with warm caches."""
     tree = copy(bench.tree, bench.base / "collected")
-    make_tests(tree.root / "suite", 300)
+    make_tests(tree.root / "suite", 200)
     guard = Guard(bench.base / "guard", tree.root)
     guard.prepare()
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "suite"]

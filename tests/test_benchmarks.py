@@ -67,9 +67,10 @@ def test_the_readme_changes_between_the_markers_only() -> None:
 
 def test_a_run_that_was_cut_goes_on_with_what_it_had_measured(tmp_path: Path) -> None:
     one = Figure("stdlib", "w", 1.0, "s", "git", 2.0, 0.5, 0.25)
-    Results(tmp_path / "kept").add("restore", "stdlib", [one])
+    Results(tmp_path / "kept").add("restore", "stdlib", [one], 60.0)
     again = Results(tmp_path / "kept")
     assert ("restore", "stdlib") in again
+    assert again.seconds == 60.0
     assert again.figures([("baseline", "stdlib"), ("restore", "stdlib")]) == [one]
 
 

@@ -8,9 +8,12 @@ from guardd.store.store import Store
 
 _REMEMBERED = 256
 
+_WORTH_KEEPING = 8
+"""So many at once are kept. Those of a single save are 3 KB beside a delta of 60 bytes, and 2 ms to find again."""
+
 
 class FactsOfBlobs:
-    """The facts of contents by hash. What was parsed is kept in the store by `flush`, inside the caller's transaction."""
+    """The facts of contents by hash. What was parsed of a burst is kept in the store by `flush`, inside the caller's transaction."""
 
     def __init__(self, store: Store, parsers: Parsers) -> None:
         self._store = store
@@ -50,8 +53,9 @@ class FactsOfBlobs:
         self._new = {}
 
     def flush(self) -> None:
-        """Write what was found anew into the store."""
-        self._store.facts.put(self._new, VERSION)
+        """Write what was found anew into the store, if it is much."""
+        if len(self._new) >= _WORTH_KEEPING:
+            self._store.facts.put(self._new, VERSION)
         self._new = {}
 
     def _stored(self, hash_: bytes) -> Facts | None:
