@@ -13,7 +13,7 @@ _WORTH_KEEPING = 8
 
 
 class FactsOfBlobs:
-    """The facts of contents by hash. What was parsed of a burst is kept in the store by `flush`, inside the caller's transaction."""
+    """The facts of contents by hash. `flush` keeps what was parsed of a burst in the store, inside the caller's transaction."""
 
     def __init__(self, store: Store, parsers: Parsers) -> None:
         self._store = store
