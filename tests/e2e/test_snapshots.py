@@ -92,7 +92,10 @@ def test_retention_forgets_snapshots_that_are_the_same_place_and_no_other(guarde
 
 def test_a_store_of_an_earlier_version_gets_its_snapshots(guarded: World) -> None:
     old = apsw.Connection(str(guarded.state / "guard.db"))
-    for table in ("adopted", "runs", "checked", "labels", "deliveries", "alerts", "targets"):
+    old.execute("DROP INDEX blobs_by_frame")
+    for column in ("place", "frame_id"):
+        old.execute(f"ALTER TABLE blobs DROP COLUMN {column}")
+    for table in ("frames", "adopted", "runs", "checked", "labels", "deliveries", "alerts", "targets"):
         old.execute(f"DROP TABLE {table}")
     old.execute("ALTER TABLE live DROP COLUMN awake_ns; PRAGMA user_version = 2")
     old.close()
