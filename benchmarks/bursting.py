@@ -42,12 +42,13 @@ print(time.time(), flush=True)
 
 
 def rewritten(bench: Bench) -> Series:
-    """Work, not damage: every file gets a line more. From the last write to all captured, beside the script's own time.
+    """Work, not damage: every file gets a line more. From the last write to all captured, beside the script's time by itself.
 
     In the first round detection is waited for too, which parses every file before and after: that is the peak of memory.
     """
     found: dict[str, list[float]] = {OURS: [], SCRIPT: [], "guardd peak memory": [], "guardd children": []}
     for number in range(bench.pairs):
+        found[SCRIPT].append(_alone(copy(bench.tree, bench.base / "rewritten")))
         tree = copy(bench.tree, bench.base / "rewritten")
         guard = Guard(bench.base / "guard", tree.root)
         guard.forget()
@@ -55,8 +56,7 @@ def rewritten(bench: Bench) -> Series:
             guard.wait_quiet()
             place = guard.last_seq()
             with sampled(partial(children_memory, daemon.pid), 0.25) as children, script(tree, "edit") as process:
-                assert process.stdout is not None
-                begun, ended = (float(process.stdout.readline()) for _ in range(2))
+                ended = _times(process)[1]
                 captured = all_captured(guard, tree, place)
                 if number == 0:
                     guard.wait_quiet()
@@ -64,8 +64,20 @@ def rewritten(bench: Bench) -> Series:
             found["guardd children"].append(max(children))
         _verify(guard, tree)
         found[OURS].append(max(0.0, captured - ended))
-        found[SCRIPT].append(ended - begun)
     return found
+
+
+def _alone(tree: Tree) -> float:
+    """Seconds that the script takes where no one watches."""
+    with script(tree, "edit") as process:
+        begun, ended = _times(process)
+    return ended - begun
+
+
+def _times(process: "subprocess.Popen[str]") -> tuple[float, float]:
+    """When a script wrote its first file, and its last."""
+    assert process.stdout is not None
+    return float(process.stdout.readline()), float(process.stdout.readline())
 
 
 def all_captured(guard: Guard, tree: Tree, place: int) -> float:

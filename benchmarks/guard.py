@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.processes import PROGRAMS, clean_environment, timed
 from guardd.capture.capturer import Capturer
 from guardd.model import Origin
+from guardd.store.codec import DENSE
 from guardd.store.store import Store
 
 _TIMEOUT_S = 900.0
@@ -111,11 +112,14 @@ class Guard:
         self.forget()
         return self.start()
 
-    def prepare(self) -> None:
-        """A baseline that has come to rest, and no daemon."""
+    def prepare(self, *, compact: bool = False) -> None:
+        """A baseline that has come to rest, and no daemon; `compact`: it had time to compress densely, too."""
         self.forget()
-        with self.running():
+        with self.running(), self.store() as store:
             self.wait_quiet()
+            if compact:
+                loose = "SELECT count(*) FROM frames WHERE level < ?"
+                wait_for(lambda: store.db.value(loose, (DENSE,)) == 0, "the store compact", every_s=0.5)
 
     def ctl(self, *words: str) -> float:
         """Seconds of a whole guardctl command."""

@@ -1,6 +1,7 @@
 """A long past: a store filled through its own API, and what it takes to say what the tree was at a moment."""
 
 import os
+import random
 import time
 from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
@@ -64,19 +65,25 @@ def repo_at(store: Store, root: Path) -> Repo:
 
 
 def fill(state: Path, root: Path, paths: Sequence[RepoPath], versions: int) -> None:
-    """So many versions of these paths, round by round, each of a small content of its own; a second apart until now."""
+    """So many versions of these paths, each of a small content of its own, a second apart until now.
+
+    Round by round, in another order each time; no batch has a path twice.
+    """
     with Store(str(state), create=True, durable=False, brief=True) as store:
         repo = store.repos.add(str(root), SelectionRules())
-        heads = dict.fromkeys(paths, 0)
+        heads, order, chance = dict.fromkeys(paths, 0), list(paths), random.Random(1)
         seq = store.log.last_seq()
         for path in paths:
             heads[path] = store.log.head(repo.id, path).seq
         now = clock.now()
-        for begin in range(0, versions, _BATCH):
-            numbers = range(begin, min(begin + _BATCH, versions))
+        begin = 0
+        while begin < versions:
+            numbers = range(begin, min(begin + _BATCH, versions, (begin // len(paths) + 1) * len(paths)))
             seen = []
             for number in numbers:
-                path = paths[number % len(paths)]
+                if number % len(paths) == 0:
+                    chance.shuffle(order)
+                path = order[number % len(paths)]
                 content = b"value = %d\n" % number
                 hash_ = digest(content)
                 state_of = FileState(Kind.FILE, hash_, len(content), 0o644)
@@ -88,4 +95,5 @@ def fill(state: Path, root: Path, paths: Sequence[RepoPath], versions: int) -> N
             recorded = store.log.record(repo.id, seen, Origin.WATCH if begin else Origin.BASELINE, at)
             if recorded.stale:
                 raise RuntimeError(f"{len(recorded.stale)} versions were refused")
+            begin = numbers.stop
     os.sync()

@@ -16,12 +16,11 @@ FILES = 1_250
 
 
 def restore(bench: Bench) -> Series:
-    """Each round damages the same files, puts them back, and compares every byte."""
+    """Each round damages the same files anew, puts them back, and compares every byte; guardd begins from a fresh baseline."""
     tree = copy(bench.tree, bench.base / "damaged")
     paths = sources(tree.root)[:FILES]
     contents = {path: path.read_bytes() for path in paths}
     guard, git, restic = Guard(bench.base / "guard", tree.root), Git(bench.base, tree.root), Restic(bench.base, tree.root)
-    guard.prepare()
     if is_here("git"):
         git.commit()
     if is_here("restic"):
@@ -36,10 +35,10 @@ def restore(bench: Bench) -> Series:
 
 
 def damage(paths: Iterable[Path]) -> None:
-    """A line more in each."""
+    """A line more in each, that was never there before: nothing that is overwritten is in a store yet."""
     for path in paths:
         with path.open("ab") as file:
-            file.write(b"# damaged\n")
+            file.write(b"# damaged at %d\n" % time.time_ns())
 
 
 def _put_back(contents: dict[Path, bytes], run: Callable[[], float]) -> float:
@@ -52,13 +51,15 @@ def _put_back(contents: dict[Path, bytes], run: Callable[[], float]) -> float:
 
 
 def _restored(guard: Guard, contents: dict[Path, bytes]) -> float:
-    """Nothing of the damage is stored yet: the command's own scan finds it and stores what it overwrites."""
+    """Nothing of the damage is stored, and nothing known of any content: the command's own scan finds and stores it."""
+    guard.prepare()
     guard.ctl("log", "--limit", "1", "--json")  # what the peers did meanwhile is not the damage
     since = _moment()
     return _put_back(contents, lambda: guard.ctl("restore", "--since", since, "--yes", "--json"))
 
 
 def _restored_beside_daemon(guard: Guard, contents: dict[Path, bytes]) -> float:
+    guard.forget()
     with guard.running():
         guard.wait_quiet(judged=False)
         since = _moment()

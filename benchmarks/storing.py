@@ -26,7 +26,7 @@ def baseline(bench: Bench) -> Series:
         "borg create": borg.first_backup, "cp -a": cp.run,
     }))  # fmt: skip
     found["cp -a, synced"] = cp.synced
-    guard.prepare()
+    guard.prepare(compact=True)
     found["guardd store"] = [guard.store_bytes() / 1e6]
     for name, repository in (("restic repository", restic), ("borg repository", borg)):
         if is_here(name):

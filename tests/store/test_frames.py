@@ -14,11 +14,11 @@ from guardd.capture.capturer import Capturer
 from guardd.errors import GuardError
 from guardd.model import Origin
 from guardd.selection import SelectionRules
-from guardd.store.codec import FRAME_BYTES, Codec, Frame, FrameReader, digest, divide, pack
+from guardd.store.codec import DENSE, FRAME_BYTES, QUICK, Codec, Frame, FrameReader, digest, divide, pack
 from guardd.store.repos import Repo
 from guardd.store.retention import DAY_NS, Policy
-from guardd.store.soundness import check, repair
-from guardd.store.space import collect, purge
+from guardd.store.soundness import Damage, check, repair
+from guardd.store.space import collect, compact, purge
 from guardd.store.store import Store
 
 ALL = Policy(0, 0, 0, 1 << 40)
@@ -51,7 +51,7 @@ class Captured:
         return {path: content for path, content in found.items() if isinstance(content, bytes)}
 
     def frames(self) -> list[Frame]:
-        return [Frame(*row) for row in self.store.db.rows("SELECT size, data FROM frames")]
+        return [Frame(*row) for row in self.store.db.rows("SELECT size, level, data FROM frames")]
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def test_contents_are_divided_in_their_order_into_parts_of_about_a_frame(sizes: 
 def test_a_bomb_in_a_frame_unpacks_to_no_more_than_the_frame_says() -> None:
     frame = pack([(b"", bytes(50_000_000))])[0].frame
     assert frame is not None
-    assert FrameReader(Frame(1000, frame.data)).part(0, 50_000_000) == bytes(1000)
-    assert FrameReader(Frame(1000, frame.data[:8])).part(0, 1000) == b""
+    assert FrameReader(Frame(1000, 1, frame.data)).part(0, 50_000_000) == bytes(1000)
+    assert FrameReader(Frame(1000, 1, frame.data[:8])).part(0, 1000) == b""
 
 
 def test_a_baseline_goes_into_few_frames_and_each_file_reads_back(captured: Captured) -> None:
@@ -187,4 +187,87 @@ def test_large_files_are_captured_without_a_frame_growing_beyond_bounds(tmp_path
     assert len(looked.written) == 30
     assert store.db.value("SELECT max(size) FROM frames") <= 2.1 * FRAME_BYTES
     assert list(check(store)) == []
+    store.close()
+
+
+def test_what_gc_puts_elsewhere_while_it_is_read_still_reads(captured: Captured) -> None:
+    kept = sorted(captured.contents())[::5]
+    for path in captured.contents().keys() - set(kept):
+        (captured.root / path).unlink()
+    captured.capture()
+    heads = captured.store.log.heads(captured.repo.id, kept).values()
+    captured.store.blobs.let_go()
+    reading = captured.store.blobs.read_many([head.state.blob for head in heads])
+    found = dict([next(reading)])
+    captured.store.blobs.let_go()
+    with Store(captured.store.state_dir) as other:
+        collect(other, ALL, NOW_NS + 800 * DAY_NS)
+    found |= dict(reading)
+    assert all(isinstance(content, bytes) and digest(content) == hash_ for hash_, content in found.items())
+
+
+def test_repair_takes_nothing_away_that_reads_by_now(captured: Captured) -> None:
+    blob = captured.store.log.head(captured.repo.id, "asyncio/locks.py").state.blob
+    repair(captured.store, [Damage("as it looked while gc was at work", blob=blob)])
+    assert captured.stored() == captured.contents()
+
+
+def test_what_was_lost_and_is_on_disk_still_comes_back_into_as_few_frames(captured: Captured) -> None:
+    with apsw.Connection(captured.store.path) as db:
+        db.execute("UPDATE frames SET data = zeroblob(length(data))")
+    captured.store.blobs.let_go()
+    repair(captured.store, list(check(captured.store)))
+    captured.capture()
+    assert captured.stored() == captured.contents()
+    assert len(captured.frames()) <= 2
+
+
+def test_a_damaged_size_is_damage_and_not_a_crash(captured: Captured) -> None:
+    (captured.root / "single.py").write_bytes(b"value = 1\n" * 50)
+    captured.capture()
+    with apsw.Connection(captured.store.path) as db:
+        db.execute("UPDATE blobs SET size = ? WHERE codec = ?", ((1 << 63) - 1, Codec.ZSTD))
+    assert {path for damage in check(captured.store) for _, path in damage.versions} == {"single.py"}
+
+
+def test_frames_are_compressed_densely_when_there_is_time_and_no_reader_notices(captured: Captured) -> None:
+    before = sum(len(frame.data) for frame in captured.frames())
+    assert {frame.level for frame in captured.frames()} == {QUICK}
+    assert compact(captured.store, lambda: False) == 0
+    with Store(captured.store.state_dir) as other:
+        first = next(iter(captured.contents()))
+        assert captured.stored()[first] == captured.contents()[first]
+        assert compact(other, lambda: True) == len(captured.frames())
+        assert compact(other, lambda: True) == 0
+    assert captured.stored() == captured.contents()
+    assert {frame.level for frame in captured.frames()} == {DENSE}
+    assert sum(len(frame.data) for frame in captured.frames()) < 0.9 * before
+    assert list(check(captured.store)) == []
+
+
+def test_a_damaged_frame_is_left_as_it_is_for_fsck(captured: Captured) -> None:
+    with apsw.Connection(captured.store.path) as db:
+        db.execute("UPDATE frames SET data = substr(data, 1, length(data) / 2)")
+    before = captured.frames()
+    assert compact(captured.store, lambda: True) == 0
+    assert [frame.data for frame in captured.frames()] == [frame.data for frame in before]
+
+
+def test_a_large_file_is_recorded_after_all_that_changed_before_it(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    root.mkdir()
+    store = Store(str(tmp_path / "state"), create=True)
+    capturer = Capturer(store, store.repos.add(str(root), SelectionRules()))
+    capturer.scan(Origin.SCAN)
+    for number in range(300):
+        (root / f"small_{number}.py").write_bytes(b"small = %d\n" % number)
+    (root / "large.py").write_bytes(b"# " + bytes(2_000_000))
+    heard: list[str] = []
+    paths = [f"small_{number}.py" for number in range(300)] + ["large.py"]
+    capturer.look(paths, Origin.WATCH, on_written=heard.extend)
+    assert heard == paths
+    newest = store.log.newest()
+    assert newest is not None
+    assert newest.path == "large.py"
+    capturer.close()
     store.close()

@@ -65,7 +65,18 @@ def _ask_ruff(sources: Mapping[bytes, bytes]) -> dict[bytes, frozenset[tuple[str
         for number, key in enumerate(keys):
             with open(os.path.join(folder, f"{number}.py"), "wb") as file:
                 file.write(sources[key])
-        command = [program, "check", "--isolated", "--no-cache", "--quiet", "--select", "F821", "--output-format", "json"]
+        command = [
+            program,
+            "check",
+            "--isolated",
+            "--no-respect-gitignore",
+            "--no-cache",
+            "--quiet",
+            "--select",
+            "F821",
+            "--output-format",
+            "json",
+        ]
         try:
             done = subprocess.run(
                 [*command, "--target-version", newest_target(program), folder],

@@ -133,6 +133,8 @@ class Capturer:
             encoded = _one_ahead(self._start_encoding(root, batch, looked, recording) for batch in read)
             for batch in encoded:
                 written = self._record(batch, looked, recording)
+                for path in batch.large:
+                    written += self._look_alone(root, path, batch, looked, recording)
                 if on_written is not None:
                     on_written(written)
                 done += len(batch.heads)
@@ -151,23 +153,29 @@ class Capturer:
         # The heads first: a version that another process adds after this makes the observation stale, not wrong.
         heads = self._store.log.heads(self._repo.id, paths)
         read_all = partial(_read_all, root, self._repo.rules.max_file_size)
-        return _Batch(heads, self._each_part(read_all, list(heads)))
+        return _Batch(heads, clock.now().wall_ns, self._each_part(read_all, list(heads)))
 
     def _start_encoding(self, root: Root, batch: "_Batch", looked: Looked, recording: "_Recording") -> "_Batch":
         found: list[Seen] = []
         for path, seen in zip(batch.heads, batch.reads, strict=True):
-            is_large = seen is Trouble.LARGE
-            one = read(root, path, self._repo.rules.max_file_size) if is_large else seen
-            if isinstance(one, Trouble):
-                looked.troubled[path] = one
-            elif is_large:
-                alone = _Batch({path: batch.heads[path]})
-                self._encode(alone, [one], looked, recording)
-                self._record(alone, looked, recording)
+            if seen is Trouble.LARGE:
+                batch.large.append(path)
+            elif isinstance(seen, Trouble):
+                looked.troubled[path] = seen
             else:
-                found.append(one)
+                found.append(seen)
         self._encode(batch, found, looked, recording)
         return batch
+
+    def _look_alone(self, root: Root, path: RepoPath, batch: "_Batch", looked: Looked, recording: "_Recording") -> list[RepoPath]:
+        """Read and record one large file, once all before it is recorded: times in the log never fall."""
+        alone = _Batch({path: batch.heads[path]}, clock.now().wall_ns)
+        one = read(root, path, self._repo.rules.max_file_size)
+        if isinstance(one, Trouble):
+            looked.troubled[path] = one
+            return []
+        self._encode(alone, [one], looked, recording)
+        return self._record(alone, looked, recording)
 
     def _encode(self, batch: "_Batch", found: Sequence[Seen], looked: Looked, recording: "_Recording") -> None:
         """Begin to encode what the store lacks of what was found."""
@@ -212,7 +220,9 @@ class Capturer:
             recorded = self._append(batch, contents, recording)
         except StaleBlob:  # gc took a content away that was known when this batch was encoded
             wholes = {one.state.blob: one.content for one in batch.seen if one.content is not None}
+            hashed = [one.state for one in batch.seen if one.content is None and one.state.present and not one.state.stored]
             contents |= {blob.hash: blob for blob in self._pack(list(wholes.items()))}
+            contents |= {state.blob: unkept(state.blob, state.size) for state in hashed}
             recorded = self._append(batch, contents, recording)
         recording.under_way.difference_update(one.state.blob for one in batch.new)
         looked.written += recorded.written
@@ -223,7 +233,7 @@ class Capturer:
         now = clock.now()
         observations = [
             Observation(
-                one.path, batch.heads[one.path].seq, one.state, one.key, one.racy(now.wall_ns),
+                one.path, batch.heads[one.path].seq, one.state, one.key, one.racy(batch.read_ns),
                 contents.get(one.state.blob), recording.times.get(one.path),
             )
             for one in batch.seen
@@ -275,11 +285,16 @@ class _Recording:
 
 @dataclass(slots=True)
 class _Batch:
-    """Paths on their way: their heads before they were read, what was read, what is new of it, and that as blobs."""
+    """Paths on their way: their heads before they were read, what was read, what is new of it, and that as blobs.
+
+    `read_ns`: when the reading began; `large`: those that are read on their own, after the others.
+    """
 
     heads: dict[RepoPath, Head]
+    read_ns: int
     reads: Iterator[Seen | Trouble] = field(default_factory=lambda: iter(()))
     seen: list[Seen] = field(default_factory=list)
+    large: list[RepoPath] = field(default_factory=list)
     new: list[Seen] = field(default_factory=list)
     unkept: list[Encoded] = field(default_factory=list)
     deltas: Iterator[Encoded] = field(default_factory=lambda: iter(()))

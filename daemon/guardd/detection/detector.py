@@ -291,6 +291,8 @@ class Detector:
         damaged = any(finding.damage for finding in findings)
         edit = case.change.edit if case.change else ""
         gone = not version.state.present
+        if damaged:
+            self._facts.keep((case.before.state.blob, version.state.blob))
         found = Suspect(path, case.before.seq, version.seq, version.time_ns, findings, edit, gone)
         self._forget_doubts(path)
         for one in self._open.all:

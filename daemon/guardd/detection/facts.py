@@ -8,18 +8,19 @@ from guardd.store.store import Store
 
 _REMEMBERED = 256
 
-_WORTH_KEEPING = 8
-"""So many at once are kept. Those of a single save are 3 KB beside a delta of 60 bytes, and 2 ms to find again."""
-
 
 class FactsOfBlobs:
-    """The facts of contents by hash. `flush` keeps what was parsed of a burst in the store, inside the caller's transaction."""
+    """The facts of contents by hash. `flush` writes those that were to be kept into the store, inside the caller's transaction.
+
+    They are 3 KB a content, beside a delta of 60 bytes, and 2 ms to find again: kept are those of what is suspect.
+    """
 
     def __init__(self, store: Store, parsers: Parsers) -> None:
         self._store = store
         self._parsers = parsers
         self._known: OrderedDict[bytes, Facts] = OrderedDict()
         self._new: dict[bytes, str] = {}
+        self._kept: set[bytes] = set()
 
     def of(self, hashes: Iterable[bytes]) -> dict[bytes, Facts]:
         """The facts of these contents; those that the store cannot read are left out."""
@@ -52,11 +53,15 @@ class FactsOfBlobs:
         """Do not keep what was found anew: nothing is written in a replay."""
         self._new = {}
 
+    def keep(self, hashes: Iterable[bytes]) -> None:
+        """The facts of these are asked for again: by a restore, by who looks at the incident."""
+        self._kept.update(hashes)
+
     def flush(self) -> None:
-        """Write what was found anew into the store, if it is much."""
-        if len(self._new) >= _WORTH_KEEPING:
-            self._store.facts.put(self._new, VERSION)
+        """Write what was found anew and is to be kept into the store."""
+        self._store.facts.put({hash_: self._new[hash_] for hash_ in self._kept if hash_ in self._new}, VERSION)
         self._new = {}
+        self._kept.clear()
 
     def _stored(self, hash_: bytes) -> Facts | None:
         if hash_ in self._new:

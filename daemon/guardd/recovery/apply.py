@@ -21,8 +21,8 @@ from guardd.selection import TEMPORARY
 _CHUNK_FILES = 2_000
 _CHUNK_BYTES = 256 * 1024 * 1024
 _OPEN_FOLDERS = 32
-_AHEAD = 4
-"""Handfuls that may wait in memory until they are written."""
+_AHEAD_BYTES = 16 * 1024 * 1024
+"""So much may wait in memory until it is written, but for the handful that goes beyond it."""
 
 _HANDFUL_FILES, _HANDFUL_BYTES = 32, 4 * 1024 * 1024
 
@@ -214,13 +214,15 @@ class _Run:
         ready: list[tuple[Step, str]] = []
         self._full = None
         with ThreadPoolExecutor(1, thread_name_prefix="guard-write") as writer:
-            written: deque[Future[list[tuple[Step, str]]]] = deque()
+            written: deque[tuple[int, Future[list[tuple[Step, str]]]]] = deque()
             try:
                 for some in _handfuls(self._read_blobs(wanting)):
-                    written.append(writer.submit(self._prepare_some, [(content, wanting[hash_]) for hash_, content in some]))
-                    if len(written) > _AHEAD:
-                        ready += written.popleft().result()
-                for one in written:
+                    size = sum(len(content) for _, content in some if isinstance(content, bytes))
+                    todo = [(content, wanting[hash_]) for hash_, content in some]
+                    written.append((size, writer.submit(self._prepare_some, todo)))
+                    while sum(size for size, _ in written) > _AHEAD_BYTES:
+                        ready += written.popleft()[1].result()
+                for _, one in written:
                     ready += one.result()
             except BaseException:
                 writer.shutdown(cancel_futures=True)

@@ -1,13 +1,12 @@
 """What a restore did to the imports of a tree: how many led nowhere before it, how many do now, and which of them are new."""
 
-import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 from guardd.analysis.environment import InstalledNames
 from guardd.analysis.layout import LayoutOf
-from guardd.analysis.sources import Parsers
+from guardd.analysis.sources import WORKERS, Parsers
 from guardd.checking.check import Conditions
 from guardd.checking.facts import TreeFacts
 from guardd.checking.resolution import Resolution
@@ -68,7 +67,7 @@ def count_imports(store: Store, repo: Repo, how: Conditions, replaced: Mapping[R
 def _takes_too_long(now: Resolution, then: Resolution, paths: Collection[RepoPath]) -> bool:
     """Whether the restored files could not even be parsed by the deadline: then they are not begun with."""
     unknown = now.facts.recall(now.tree, paths) | then.facts.recall(then.tree, paths)
-    return len(now.facts.without_facts(unknown)) > _MOST_S * _PARSED_A_SECOND * (os.cpu_count() or 1)
+    return len(now.facts.without_facts(unknown)) > _MOST_S * _PARSED_A_SECOND * WORKERS
 
 
 def _of_others(

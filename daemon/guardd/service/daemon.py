@@ -83,7 +83,7 @@ class Daemon:
         self._captured = threading.Event()
         self._alert_news = threading.Event()
         self._spokesman = Spokesman(self._troubles, self._alert_news)
-        self._upkeep = Upkeep(state_dir, lambda: self._duties, self._stop, self._troubles)
+        self._upkeep = Upkeep(state_dir, lambda: self._duties, self._stop, self._troubles, self._is_behind)
         self._detecting: Detecting | None = None
         self._alerting: Alerting | None = None
         self._monitoring: Monitoring | None = None
@@ -197,6 +197,7 @@ class Daemon:
             guard.rest()
         store.db.shrink()
         give_back()
+        self._upkeep.rested()
 
     def _take_up(self, store: Store, duties: Duties) -> None:
         """Begin to guard what is to be guarded from now on, and end what is not."""

@@ -1,7 +1,7 @@
 """Detection and response in the daemon: a thread that tails the log, and one that answers what has settled."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from guardd import clock
 from guardd.analysis.sources import Parsers
@@ -97,7 +97,9 @@ class Detecting:
             self._life.works()
             if duties is not self._duties():
                 duties = self._duties()
-                detectors = _detectors(store, parsers, duties)
+                detectors = []
+            if len(detectors) < len(duties.repos):  # a repo that was added is known once capture has come to it
+                detectors += _detectors(store, parsers, duties, {one.repo.path for one in detectors})
             # All of them in turn: a burst in one repo must not keep the others waiting.
             while sum(self._round(store, one, said) for one in detectors) and not self._stop.is_set():
                 pass
@@ -105,6 +107,7 @@ class Detecting:
             if parsers.rest(_PARSERS_IDLE_S):
                 for detector in detectors:
                     detector.rest()
+                store.blobs.let_go()
                 store.db.shrink()
                 give_back()
             self._life.waits()
@@ -194,8 +197,9 @@ class Detecting:
         self._stop.wait(_AFTER_FAILURE_S)
 
 
-def _detectors(store: Store, parsers: Parsers, duties: Duties) -> list[Detector]:
+def _detectors(store: Store, parsers: Parsers, duties: Duties, there: Container[str]) -> list[Detector]:
+    """A detector for each repo that is known to the store and has none."""
     detection = duties.settings.detection
     limits = limits_of(detection, duties.settings.response)
-    repos = [repo for path, _ in duties.repos if (repo := store.repos.find(path)) is not None]
+    repos = [repo for path, _ in duties.repos if path not in there and (repo := store.repos.find(path)) is not None]
     return [Detector(store, repo, detection, limits, duties.about(repo.path), parsers) for repo in repos]

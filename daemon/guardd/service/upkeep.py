@@ -1,6 +1,9 @@
-"""Upkeep: retention, old alerts, the ballast; soon after the start and then each hour."""
+"""Upkeep: retention, old alerts, the ballast, soon after the start and then each hour; dense frames whenever there is time."""
 
+import os
+import sys
 import threading
+import time
 from collections.abc import Callable
 
 from guardd import clock
@@ -8,22 +11,30 @@ from guardd.logs import log
 from guardd.model import Reason
 from guardd.service.settings import Duties
 from guardd.store import ballast
-from guardd.store.space import collect, over_quota_by
+from guardd.store.space import collect, compact, over_quota_by
 from guardd.store.store import Store
 
 _FIRST_S = 60.0
 _EVERY_S = 3600.0
+_NICENESS = 10
+"""Of its thread: what people wait for goes first (setpriority(2) takes a thread on Linux)."""
+
 _KEEP_ALERTS_NS = 30 * 86_400 * 1_000_000_000
 
 
 class Upkeep:
     """The thread guard-upkeep. What goes wrong in it is among the daemon's `troubles`, under "upkeep", "quota" and "disk"."""
 
-    def __init__(self, state_dir: str, duties: Callable[[], Duties], stop: threading.Event, troubles: dict[str, Reason]) -> None:
+    def __init__(
+        self, state_dir: str, duties: Callable[[], Duties], stop: threading.Event, troubles: dict[str, Reason],
+        is_behind: Callable[[], bool],
+    ) -> None:  # fmt: skip
         self._state_dir = state_dir
         self._duties = duties
         self._stop = stop
         self._troubles = troubles
+        self._is_behind = is_behind
+        self._rested = threading.Event()
         self._thread = threading.Thread(target=self._run, name="guard-upkeep", daemon=True)
 
     def start(self) -> None:
@@ -38,20 +49,38 @@ class Upkeep:
         """
         self._lay_ballast(spare=ballast.SIZE)
 
+    def rested(self) -> None:
+        """Capture has come to rest: there is time to compress what it stored."""
+        self._rested.set()
+
     def finish(self) -> list[threading.Thread]:
         """The thread, which ends once `stop` is set, after what it is at."""
+        self._rested.set()
         return [self._thread]
 
     def _run(self) -> None:
-        wait_s = _FIRST_S
-        while not self._stop.wait(wait_s):
-            wait_s = _EVERY_S
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        due_s = time.monotonic() + _FIRST_S
+        while not self._stop.is_set():
+            has_rested = self._rested.wait(max(0.0, due_s - time.monotonic()))
+            self._rested.clear()
             try:
-                self._keep_up()
+                if has_rested:
+                    self._compact()
+                if time.monotonic() >= due_s:
+                    due_s = time.monotonic() + _EVERY_S
+                    self._keep_up()
                 self._troubles.pop("upkeep", None)
             except Exception as error:  # the outermost loop of this thread: the next hour tries again
                 log.error("upkeep failed", error=str(error))
                 self._troubles["upkeep"] = Reason("upkeep-failed", str(error), "see the log; it is tried again within the hour")
+
+    def _compact(self) -> None:
+        with Store(self._state_dir) as store:
+            frames = compact(store, lambda: not self._stop.is_set() and not self._is_behind())
+        if frames:
+            log.info("compacted", frames=frames)
 
     def _keep_up(self) -> None:
         policy, now_ns = self._duties().policy, clock.now().wall_ns

@@ -1,24 +1,28 @@
 """The blobs: contents by their hash, each kept once, many as deltas against an earlier one, or in a frame with others."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from guardd.errors import GuardError, StoreDamaged
+from guardd.errors import GuardError, StoreError
 from guardd.store.codec import MAX_DEPTH, BrokenBlob, Codec, Encoded, Frame, FrameReader, decode, digest
 from guardd.store.database import Database, many
 
 _COLUMNS = "SELECT hash, size, codec, base_id, frame_id, place, data FROM blobs "
 _BY_HASH = _COLUMNS + "WHERE hash = ?"
 _BY_ID = _COLUMNS + "WHERE id = ?"
-_BY_HASHES = _COLUMNS + "WHERE hash IN carray(?) ORDER BY frame_id, place"
+_BY_HASHES = _COLUMNS + "WHERE hash IN carray(?)"
+_SIZES = """
+    SELECT hash, coalesce(length(data), 0) FROM blobs WHERE hash IN carray(?) ORDER BY frame_id, place, base_id
+"""
 _KNOWN = "SELECT hash, id, depth, codec FROM blobs WHERE hash IN (SELECT value FROM carray(?))"
 _FRAMES_OF = """
     SELECT b.hash, b.size, b.frame_id, f.size FROM blobs b JOIN frames f ON f.id = b.frame_id WHERE b.hash IN carray(?)
 """
-_FRAME = "SELECT size, data FROM frames WHERE id = ?"
-_ADD_FRAME = "INSERT INTO frames (size, data) VALUES (?, ?)"
+_FRAME = "SELECT size, level, data FROM frames WHERE id = ?"
+_ADD_FRAME = "INSERT INTO frames (size, level, data) VALUES (?, ?, ?)"
 _LAST_ID = "SELECT max(id) FROM blobs"
 _KEEP = """
     INSERT INTO blobs (id, hash, size, codec, depth, base_id, frame_id, place, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -26,7 +30,8 @@ _KEEP = """
         frame_id = excluded.frame_id, place = excluded.place, data = excluded.data
 """
 _AT_ONCE = 512
-"""Blobs that are read with one query: their contents may be in memory together, compressed."""
+_AT_ONCE_BYTES = 16 * 1024 * 1024
+"""Blobs that are read with one query, and so many bytes of them: they are in memory together, compressed."""
 
 _FRAMES_AT_HAND = 2
 """Frames that are kept as far as they were decompressed: who reads one file reads its neighbours next."""
@@ -34,8 +39,6 @@ _FRAMES_AT_HAND = 2
 
 _THRIFT = 8
 """At least one part in so many must be asked for of a frame to be worth its decompression; anew it takes a file less."""
-
-_T = TypeVar("_T")
 
 
 class MissingBlob(GuardError):
@@ -86,23 +89,22 @@ class Blobs:
 
     def read(self, hash_: bytes) -> bytes:
         """The content with this hash, verified against it. Raises MissingBlob, BrokenBlob."""
-        row = self._db.row(_BY_HASH, (hash_,))
-        if row is None:
-            raise MissingBlob(f"the store has no blob {hash_.hex()[:12]}; run 'guardctl fsck'")
-        return self._verified(_Row(*row))
+        try:
+            return self._read(hash_)
+        except GuardError:  # gc in another process may have put it, its base or its frame elsewhere between two of our looks
+            with self._db.snapshot():
+                return self._read(hash_)
 
     def read_many(self, hashes: Iterable[bytes]) -> Iterator[tuple[bytes, bytes | GuardError]]:
         """The (hash, content) of each of these, verified, or why it cannot be read; in the order that is quick to read."""
         todo = iter(dict.fromkeys(hashes))
         while batch := list(islice(todo, _AT_ONCE)):
-            try:
-                rows = [_Row(*row) for row in self._db.rows(_BY_HASHES, (many(batch),))]
-            except StoreDamaged:  # some of them can be read all the same
-                rows = []
-            for row in rows:
-                yield row.hash, self._or_why_not(self._verified, row)
-            for hash_ in set(batch) - {row.hash for row in rows}:
-                yield hash_, self._or_why_not(self.read, hash_)
+            for some in self._in_order(batch):
+                for hash_, row in self._rows(some):
+                    try:
+                        yield hash_, self._verified(row) if row else self.read(hash_)
+                    except GuardError:
+                        yield hash_, self._or_why_not(hash_)
 
     def bases(self, hashes: Iterable[bytes], *, thrifty: bool = False) -> dict[bytes, bytes]:
         """The contents of those of these blobs that a next version may be kept as a delta of.
@@ -141,6 +143,10 @@ class Blobs:
     def held(self, hashes: Iterable[bytes]) -> set[bytes]:
         """Those of these hashes whose content is in the store."""
         return {hash_ for hash_, known in self._known(set(hashes)).items() if known.is_kept}
+
+    def can_read(self, hash_: bytes) -> bool:
+        """Whether the content with this hash is in the store, and whole."""
+        return isinstance(self._or_why_not(hash_), bytes)
 
     def let_go(self) -> None:
         """Give back the memory of what is kept at hand."""
@@ -181,7 +187,7 @@ class Blobs:
                 base_id, depth = base.id, base.depth + 1
             elif blob.frame is not None:
                 if blob.frame not in frames:
-                    frames[blob.frame] = self._db.insert(_ADD_FRAME, (blob.frame.size, blob.frame.data))
+                    frames[blob.frame] = self._db.insert(_ADD_FRAME, (blob.frame.size, blob.frame.level, blob.frame.data))
                 frame_id, place = frames[blob.frame], blob.place
             here = known.get(blob.hash)
             if here is None:
@@ -197,18 +203,45 @@ class Blobs:
 
     # -- decoding -----------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _or_why_not(read: Callable[[_T], bytes], what: _T) -> bytes | GuardError:
+    def _in_order(self, hashes: Sequence[bytes]) -> Iterator[list[bytes]]:
+        """These in the order in which they lie in the store, as many at once as there is memory for."""
+        sizes: dict[bytes, int] = {}
+        with suppress(StoreError):  # some of them can be read all the same
+            sizes.update(self._db.rows(_SIZES, (many(hashes),)))
+        some: list[bytes] = []
+        room = _AT_ONCE_BYTES
+        for hash_ in dict.fromkeys((*sizes, *hashes)):
+            size = sizes.get(hash_, 0)
+            if some and size > room:
+                yield some
+                some, room = [], _AT_ONCE_BYTES
+            some.append(hash_)
+            room -= size
+        yield some
+
+    def _rows(self, hashes: Sequence[bytes]) -> list[tuple[bytes, _Row | None]]:
+        found: dict[bytes, _Row] = {}
+        with suppress(StoreError):
+            found.update((row[0], _Row(*row)) for row in self._db.rows(_BY_HASHES, (many(hashes),)))
+        return [(hash_, found.get(hash_)) for hash_ in hashes]
+
+    def _or_why_not(self, hash_: bytes) -> bytes | GuardError:
         try:
-            return read(what)
+            return self.read(hash_)
         except GuardError as error:
             return error
+
+    def _read(self, hash_: bytes) -> bytes:
+        row = self._db.row(_BY_HASH, (hash_,))
+        if row is None:
+            raise MissingBlob(f"the store has no blob {hash_.hex()[:12]}; run 'guardctl fsck'")
+        return self._verified(_Row(*row))
 
     def _verified(self, row: _Row) -> bytes:
         damaged = f"blob {row.hash.hex()[:12]} is damaged in the store; run 'guardctl fsck --repair'"
         try:
             content = self._decoded(row)
-        except (ValueError, TypeError) as error:  # a codec or a size that is none: the row itself is damaged
+        except (ValueError, TypeError, OverflowError) as error:  # a codec or a size that is none: the row itself is damaged
             raise BrokenBlob(damaged) from error
         if digest(content) != row.hash:
             raise BrokenBlob(damaged)

@@ -98,7 +98,10 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Reads inside see one state of the store, whatever is written meanwhile."""
+        """Reads inside see one state of the store, whatever is written meanwhile; so they do in a transaction already."""
+        if self._db.in_transaction:
+            yield
+            return
         self.run("BEGIN")
         try:
             yield

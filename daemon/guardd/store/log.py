@@ -205,7 +205,7 @@ class Log:
     def record(
         self, repo_id: int, seen: Iterable[Observation], origin: Origin, now: Moment, *, known_before: bool = False
     ) -> Recorded:
-        """Append a version for each observation that differs from its head, in one durable transaction.
+        """Append a version for each observation that differs from its head, in one durable transaction; each path once.
 
         `known_before`: paths that guard meets for the first time were there before (a baseline). Raises StaleBlob.
         """
@@ -221,7 +221,7 @@ class Log:
                     recorded.stale.append(one.path)
                 elif head.state == one.state:
                     if one.content and not head.state.stored:  # it may be kept by now, or was lost and is here again
-                        self._blobs.add(one.content)
+                        appending.keep(one.content)
                     if path_id:
                         looked_at.append((one.key.pack() if one.key else None, one.racy, path_id))
                 else:
@@ -465,6 +465,10 @@ class Appending:
         mtime_ns = one.key.mtime_ns if one.key else time_ns
         self._versions.append((seq, path_id, path, state, mtime_ns, time_ns, origin))
         return seq, path_id
+
+    def keep(self, content: Encoded) -> None:
+        """Have a content kept for a version that is there already."""
+        self._contents.append(content)
 
     def write(self) -> None:
         """Write what was added. Raises StaleBlob."""

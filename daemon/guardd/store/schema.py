@@ -253,10 +253,12 @@ CREATE TABLE checked (                       -- what a check found in a content,
 _V5 = """
 PRAGMA user_version = 5;
 CREATE TABLE frames (                        -- contents of neighbouring files, compressed together
-    id   INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice: readers keep a frame at hand by it
-    size INTEGER NOT NULL,                   -- of the contents, all together
-    data BLOB NOT NULL                       -- zstd
+    id    INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice: readers keep a frame at hand by it
+    size  INTEGER NOT NULL,                  -- of the contents, all together
+    level INTEGER NOT NULL,                  -- of the compression: made quickly at first, densely when there is time
+    data  BLOB NOT NULL                      -- zstd
 );
+CREATE INDEX frames_by_level ON frames (level);
 ALTER TABLE blobs ADD COLUMN frame_id INTEGER REFERENCES frames;
 ALTER TABLE blobs ADD COLUMN place INTEGER;  -- where in the frame the content begins
 CREATE INDEX blobs_by_frame ON blobs (frame_id) WHERE frame_id IS NOT NULL;

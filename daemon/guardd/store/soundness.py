@@ -8,6 +8,7 @@ from guardd.errors import GuardError, StoreDamaged
 from guardd.store.adopted import adopted_checksum
 from guardd.store.codec import Codec
 from guardd.store.log import row_checksum
+from guardd.store.space import repack
 from guardd.store.store import Store
 
 _BLOBS = "SELECT hash FROM blobs WHERE codec <> 3 AND typeof(hash) = 'blob' ORDER BY frame_id, place, base_id"
@@ -93,6 +94,8 @@ def repair(store: Store, damages: list[Damage]) -> None:
     with store.db.transaction():
         for damage in damages:
             if damage.blob is not None:
+                if store.blobs.can_read(damage.blob):  # gc had just put it elsewhere
+                    continue
                 store.db.run(_LOSE_BLOB, (Codec.UNKEPT, damage.blob))
                 store.db.run(_LOOK_AGAIN, (damage.blob,))
             else:
@@ -101,3 +104,4 @@ def repair(store: Store, damages: list[Damage]) -> None:
                     store.db.run(_DROP_ADOPTED, (seq,))
         for path_id, _, _, newest in store.db.rows(_WRONG_HEADS):
             store.db.run(_SET_HEAD, (newest or 0, newest or 0, path_id))
+    repack(store, 1.0)  # what is left of damaged frames is whole again, and nothing beside it that was forgotten

@@ -1,14 +1,14 @@
 """Space: retention applied, blobs that nothing needs dropped, pages given back, paths forgotten on demand."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from guardd.errors import StoreError
 from guardd.model import RepoPath
 from guardd.store.blobs import MissingBlob
-from guardd.store.codec import BrokenBlob, divide, encode, pack
+from guardd.store.codec import DENSE, BrokenBlob, Frame, denser, divide, encode, pack
 from guardd.store.retention import Aged, Policy, Taken, expired, expired_adopted, over_quota
 from guardd.store.store import Store
 
@@ -63,6 +63,9 @@ _DROP_EMPTY_FRAMES = "DELETE FROM frames WHERE NOT EXISTS (SELECT 1 FROM blobs W
 _SPARSE_FRAMES = """
     SELECT f.id FROM frames f JOIN blobs b ON b.frame_id = f.id GROUP BY f.id HAVING sum(b.size) < f.size * ?
 """
+_QUICK_FRAME = "SELECT id, size, level, data FROM frames WHERE level < ? AND id > ? ORDER BY id LIMIT 1"
+_MAKE_DENSE = "UPDATE frames SET level = ?, data = ? WHERE id = ?"
+_FRAME_OF = "SELECT frame_id FROM blobs WHERE id = ?"
 _MEMBERS = "SELECT hash FROM blobs WHERE frame_id = ? ORDER BY place"
 _DROP_FRAME = "DELETE FROM frames WHERE id = ?"
 _DROP_BLOB = "DELETE FROM blobs WHERE id = ?"
@@ -104,10 +107,11 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
     versions = _drop_versions(store, list(expired(_aged(store), policy, now_ns, pinned)))
     versions += _drop_versions(store, list(expired_adopted(_taken(store), policy, now_ns)))
     blobs = _drop_orphans(store)
-    _repack(store, _SPARSE)
+    repack(store, _SPARSE)
     store.checked.prune()
     if over_quota_by(store, policy):  # before any version goes
         store.checked.clear()
+        repack(store, 1.0)
     for _ in range(_QUOTA_ROUNDS):
         excess = over_quota_by(store, policy)
         gone = _drop_versions(store, list(over_quota(_aged(store), excess, now_ns, pinned, _taken(store))))
@@ -115,7 +119,7 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
             break
         versions += gone
         blobs += _drop_orphans(store)
-        _repack(store, _SPARSE)
+        repack(store, 1.0)  # else what went would free nothing, and more would go
     store.runs.prune(now_ns - policy.keep_daily_ns)
     store.labels.prune(policy.keep_all_ns, policy.keep_daily_ns, now_ns)
     _give_back(store)
@@ -135,11 +139,13 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
     before = _file_bytes(store)
     store.db.run("PRAGMA secure_delete = ON")
     versions, shared = 0, {}
+    frames: set[int] = set()
     for path in paths:
         with store.db.transaction():
             path_id, _ = store.log.head_row(repo_id, path)
             whole_name = (repo_id, os.fsencode(path))
             blob_ids = [row[0] for row in store.db.rows(_BLOBS_OF, (path_id, *whole_name))]
+            frames.update(row[0] for blob_id in blob_ids for row in store.db.rows(_FRAME_OF, (blob_id,)))
             for statement in (_PURGE_ITEMS, _PURGE_MEMBERS, _PURGE_SUSPECTS):
                 store.db.run(statement, (path_id,))
             versions += store.db.run(_PURGE_VERSIONS, (path_id,)) + store.db.run(_PURGE_ADOPTED, whole_name)
@@ -153,9 +159,13 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
             shared[path] = sorted(others - set(paths))
     store.checked.clear()
     blobs = _drop_orphans(store)
-    if not _repack(store, 1.0):
-        raise StoreError("forgotten, but its bytes lie beside damaged ones; run 'guardctl fsck --repair', and purge again")
-    if not _give_back(store):
+    left = frames & repack(store, 1.0)
+    is_back = _give_back(store)
+    if left:
+        raise StoreError(
+            "forgotten, but its bytes lie in a damaged part of the store; run 'guardctl fsck --repair' to remove them"
+        )
+    if not is_back:
         raise StoreError("forgotten, but another process still reads old pages of the store; run 'guardctl gc' to overwrite them")
     return Freed(versions, blobs, max(0, before - _file_bytes(store))), shared
 
@@ -196,20 +206,37 @@ def _drop_orphans(store: Store) -> int:
     return dropped
 
 
-def _repack(store: Store, least: float) -> bool:
-    """Write the frames anew of which less than this share is still needed; False if one is damaged, and for fsck to mend."""
+def repack(store: Store, least: float) -> set[int]:
+    """Write the frames anew of which less than this share is still needed; those that are damaged, and for fsck to mend."""
     store.db.run(_DROP_EMPTY_FRAMES)
-    is_done = True
+    damaged = set()
     for (frame_id,) in store.db.rows(_SPARSE_FRAMES, (least,)):
         with store.db.transaction():
             try:
                 contents = [(row[0], store.blobs.read(row[0])) for row in store.db.rows(_MEMBERS, (frame_id,))]
             except (BrokenBlob, MissingBlob):
-                is_done = False
+                damaged.add(frame_id)
                 continue
             store.blobs.keep_anew([blob for part in divide(contents) for blob in pack(part)])
             store.db.run(_DROP_FRAME, (frame_id,))
-    return is_done
+    return damaged
+
+
+def compact(store: Store, go_on: Callable[[], bool]) -> int:
+    """Compress densely what was compressed quickly, a frame at a time while `go_on`; how many frames it was.
+
+    Their contents stay where they are, so that no reader notices. Damaged ones are left to fsck.
+    """
+    done = after = 0
+    while go_on() and (row := store.db.row(_QUICK_FRAME, (DENSE, after))) is not None:
+        after = row[0]
+        made = denser(Frame(*row[1:]))
+        if made is not None:
+            with store.db.transaction():
+                done += store.db.run(_MAKE_DENSE, (made.level, made.data, after))
+    if done:
+        _give_back(store)
+    return done
 
 
 def _give_back(store: Store) -> bool:
