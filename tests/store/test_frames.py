@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardd.capture.capturer import Capturer
-from guardd.errors import GuardError
+from guardd.errors import GuardError, StoreError
 from guardd.model import Origin
 from guardd.selection import SelectionRules
 from guardd.store.codec import DENSE, FRAME_BYTES, QUICK, Codec, Frame, FrameReader, digest, divide, pack
@@ -271,3 +271,16 @@ def test_a_large_file_is_recorded_after_all_that_changed_before_it(tmp_path: Pat
     assert newest.path == "large.py"
     capturer.close()
     store.close()
+
+
+def test_a_secret_in_a_damaged_frame_goes_with_the_repair(captured: Captured) -> None:
+    secret = (captured.root / "asyncio" / "locks.py").read_bytes()
+    with apsw.Connection(captured.store.path) as db:
+        db.execute("UPDATE frames SET data = substr(data, 1, length(data) * 9 / 10)")
+    captured.store.blobs.let_go()
+    with pytest.raises(StoreError, match="fsck --repair"):
+        purge(captured.store, captured.repo.id, ["asyncio/locks.py"])
+    assert any(secret in FrameReader(frame).part(0, frame.size) for frame in captured.frames())
+    repair(captured.store, list(check(captured.store)))
+    assert not any(secret in FrameReader(frame).part(0, frame.size) for frame in captured.frames())
+    assert list(check(captured.store)) == []
