@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.make_tree import copy_stdlib
+from benchmarks.make_tree import copy_packages, copy_stdlib
 from tests import fork_server
 from tests.world import PROGRAMS, World, snapshot, wait_until
 
-from guardd.store.codec import digest
+from guardd.store.codec import DENSE, digest
 from guardd.store.store import Store
 
 
@@ -46,6 +46,16 @@ def test_a_daemon_killed_in_its_baseline_goes_on_where_it_was(world: World) -> N
     assert (status["state"], status["files"], status["versions"]) == ("protected", 3000, 3000)
     assert {entry["origin"] for entry in world.json("log")} == {"baseline"}
     assert world.heads() == snapshot(world.root)
+
+
+def test_a_store_is_made_compact_once_there_is_time(world: World) -> None:
+    copy_packages(world.root)
+    daemon = world.start()
+    wait_until(lambda: daemon.events("compacted"), what="that it was compacted")
+    with Store(str(world.state)) as store:
+        assert store.db.rows("SELECT DISTINCT level FROM frames") == [(DENSE,)]
+    assert world.heads() == snapshot(world.root)
+    world.ctl("fsck")
 
 
 def test_status_tells_protected_and_stopped(world: World) -> None:
