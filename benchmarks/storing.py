@@ -63,7 +63,7 @@ def edits(bench: Bench) -> Series:
     found: dict[str, list[float]] = {}
     tree = copy(bench.tree, bench.base / "edited")
     guard = Guard(bench.base / "guard", tree.root)
-    guard.prepare()
+    guard.prepare(compact=True)  # else what that gives back would hide what the edits add
     before = guard.store_bytes()
     with guard.running():
         _edit_and_wait(guard, tree)
