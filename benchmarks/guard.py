@@ -115,11 +115,10 @@ class Guard:
     def prepare(self, *, compact: bool = False) -> None:
         """A baseline that has come to rest, and no daemon; `compact`: it had time to compress densely, too."""
         self.forget()
-        with self.running(), self.store() as store:
+        with self.running():
             self.wait_quiet()
             if compact:
-                loose = "SELECT count(*) FROM frames WHERE level < ?"
-                wait_for(lambda: store.db.value(loose, (DENSE,)) == 0, "the store compact", every_s=0.5)
+                self.wait_compact()
 
     def ctl(self, *words: str) -> float:
         """Seconds of a whole guardctl command."""
@@ -149,6 +148,12 @@ class Guard:
                 if time.monotonic() > deadline:
                     raise TimeoutError("the daemon does not come to rest")
                 time.sleep(0.02)
+
+    def wait_compact(self) -> None:
+        """Until the daemon has compressed densely what it stored quickly, which it does when it rests."""
+        loose = "SELECT count(*) FROM frames WHERE level < ?"
+        with self.store() as store:
+            wait_for(lambda: store.db.value(loose, (DENSE,)) == 0, "the store compact", every_s=0.5)
 
     def store_bytes(self) -> int:
         """Bytes of all that lies in the state dir, but for the ballast, which is free space held in reserve."""

@@ -21,7 +21,7 @@ def rest(bench: Bench) -> Series:
     guard = Guard(bench.base / "guard", tree.root)
     guard.forget()
     with guard.running() as daemon:
-        guard.wait_quiet()
+        guard.wait_compact()
         time.sleep(_REST_S)
         found = {"guardd memory": [memory(daemon.pid)], "guardd children": [children_memory(daemon.pid)]}
         before = cpu_seconds(daemon.pid)
@@ -29,6 +29,7 @@ def rest(bench: Bench) -> Series:
         found["guardd idle"] = [100 * (cpu_seconds(daemon.pid) - before) / _IDLE_S]
         found[OURS] = saves(guard)
         guard.wait_quiet()
+        time.sleep(2 * _REST_S)
         found["guardd memory after saves"] = [memory(daemon.pid)]
     return found
 

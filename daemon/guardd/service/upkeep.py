@@ -9,6 +9,7 @@ from collections.abc import Callable
 from guardd import clock
 from guardd.logs import log
 from guardd.model import Reason
+from guardd.service.memory import give_back
 from guardd.service.settings import Duties
 from guardd.store import ballast
 from guardd.store.space import collect, compact, over_quota_by
@@ -79,6 +80,7 @@ class Upkeep:
     def _compact(self) -> None:
         with Store(self._state_dir) as store:
             frames = compact(store, lambda: not self._stop.is_set() and not self._is_behind())
+        give_back()
         if frames:
             log.info("compacted", frames=frames)
 
