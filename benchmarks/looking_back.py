@@ -12,8 +12,8 @@ from guardd import clock
 from guardd.model import FileState, Kind, Moment, Origin, RepoPath
 from guardd.recovery.past import passages_since
 from guardd.selection import SelectionRules
+from guardd.store.appending import Observation
 from guardd.store.codec import digest, encode
-from guardd.store.log import Observation
 from guardd.store.repos import Repo
 from guardd.store.store import Store
 from guardd.store.trees import blobs_at

@@ -1,10 +1,11 @@
 """The parsing processes: hostile sources cost one answer each, never the daemon's."""
 
 import time
+from pathlib import Path
 
 import pytest
 
-from guardd.analysis.sources import Facts, Parsers, accepted_by_ruff
+from guardd.analysis.sources import Facts, Parsers, accepted_by_ruff, asked_of_ruff
 
 HOSTILE = {
     "nested brackets": b"x = " + b"(" * 100_000 + b")" * 100_000,
@@ -46,3 +47,12 @@ def test_facts_are_equal_from_process_to_process() -> None:
 
 def test_what_our_interpreter_refuses_is_asked_of_a_newer_parser() -> None:
     assert accepted_by_ruff([b"type X[T] = list[T]\n", b"def f(:\n", b"return 1\n"]) == [True, False, False]
+
+
+def test_an_ignore_file_above_the_scratch_folder_hides_nothing_from_ruff(tmp_path: Path) -> None:
+    for name in (".ignore", ".gitignore"):
+        (tmp_path / name).write_text("*\n")
+    problems = asked_of_ruff([b"x = 1\n", b"def f(:\n"], "F701", 10.0, folder=str(tmp_path))
+    assert problems is not None
+    assert {number for number, _ in problems} == {1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".gitignore", ".ignore"]

@@ -106,5 +106,5 @@ def test_a_ruff_that_fails_says_nothing_rather_than_that_all_is_defined(monkeypa
     source = b"def f():\n    return nowhere\n"
     with Parsers() as parsers:
         (text,) = parsers.ask([source])
-    monkeypatch.setattr("guardd.analysis.undefined.ruff_program", lambda: "/bin/false")
+    monkeypatch.setattr("guardd.analysis.sources.ruff_program", lambda: "/bin/false")
     assert undefined_names({b"k": (source, Facts.from_json(text))}) is None

@@ -11,8 +11,8 @@ from guardd.checking.facts import TreeFacts
 from guardd.checking.trees import LogTree
 from guardd.model import ABSENT, FileState, Kind, Moment, Origin
 from guardd.selection import SelectionRules
+from guardd.store.appending import Observation
 from guardd.store.codec import digest, encode
-from guardd.store.log import Observation
 from guardd.store.store import Store
 
 HALF, OTHER_HALF = (

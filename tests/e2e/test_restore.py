@@ -31,7 +31,7 @@ def age(world: World, seconds: int) -> None:
     """Let everything in the log have happened that much earlier."""
     import apsw
 
-    from guardd.store.log import row_checksum
+    from guardd.store.appending import row_checksum
 
     db = apsw.Connection(str(world.state / "guard.db"))
     db.set_busy_timeout(10_000)  # a daemon may be writing

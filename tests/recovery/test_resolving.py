@@ -9,8 +9,8 @@ from guardd.checking.trees import LogTree
 from guardd.model import FileState, Kind, Moment, Origin, RepoPath
 from guardd.recovery.resolving import count_imports
 from guardd.selection import SelectionRules
+from guardd.store.appending import Observation
 from guardd.store.codec import digest, encode
-from guardd.store.log import Observation
 from guardd.store.repos import Repo
 from guardd.store.store import Store
 

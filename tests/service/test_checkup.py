@@ -15,8 +15,8 @@ from guardd import clock
 from guardd.model import FileState, Kind, Moment, Origin
 from guardd.selection import SelectionRules
 from guardd.service.checkup import check_limits, check_up
+from guardd.store.appending import Observation
 from guardd.store.codec import digest, encode
-from guardd.store.log import Observation
 from guardd.store.store import Store
 
 MINUTE = 60 * 1_000_000_000

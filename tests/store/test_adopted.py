@@ -9,9 +9,10 @@ from guardd.model import ABSENT, FileState, Kind, Moment, Origin, Version
 from guardd.recovery.past import numbered, passages_since, reaching_back
 from guardd.selection import SelectionRules
 from guardd.store.adopted import Adopted, Backup
+from guardd.store.appending import Observation
 from guardd.store.codec import digest, encode
 from guardd.store.lock import daemon_lock
-from guardd.store.log import Knowledge, Observation, Passage
+from guardd.store.log import Knowledge, Passage
 from guardd.store.repos import Repo
 from guardd.store.retention import DAY_NS, Policy, Taken, expired_adopted, over_quota
 from guardd.store.salvage import rebuild

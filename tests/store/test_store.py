@@ -15,9 +15,10 @@ from guardd.errors import StoreError
 from guardd.model import ABSENT, FileState, Kind, Moment, Origin
 from guardd.selection import SelectionRules
 from guardd.store import ballast
+from guardd.store.appending import Observation
 from guardd.store.codec import MAX_DEPTH, BrokenBlob, Codec, decode, digest, encode
 from guardd.store.lock import acquire_daemon_lock, daemon_lock
-from guardd.store.log import Knowledge, Observation
+from guardd.store.log import Knowledge
 from guardd.store.repos import Repo
 from guardd.store.retention import DAY_NS, Policy
 from guardd.store.runs import RunState

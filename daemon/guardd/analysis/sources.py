@@ -246,38 +246,38 @@ def _read_line(descriptor: int, timeout_s: float) -> bytes:
     return line
 
 
-def accepted_by_ruff(sources: Sequence[bytes], timeout_s: float = _SECOND_OPINION_S) -> list[bool]:
-    """Which of these sources ruff, as of the newest Python it knows, finds valid; none of them where there is no ruff.
+def asked_of_ruff(
+    sources: Sequence[bytes], rules: str, timeout_s: float, *options: str, folder: str | None = None
+) -> list[tuple[int, dict[str, Any]]] | None:
+    """What ruff, as of the newest Python it knows, finds in these sources by these rules, each with the number of its source.
 
-    One process for all. `--isolated`: no config of the tree is read; nor may an ignore file
-    above the scratch folder hide what is in it, which would count as valid. Bytes that are no UTF-8 are not ruff's to judge.
+    None where there is no ruff, or it fails. One process for all, which reads them from a scratch folder in `folder`. No
+    config of the tree is read (`--isolated`), nor may an ignore file above hide them, which would count as nothing found.
     """
     program = ruff_program()
     if program is None:
-        return [False] * len(sources)
-    with tempfile.TemporaryDirectory(prefix="guard-syntax-", dir=_memory_for(sources)) as folder:
+        return None
+    with tempfile.TemporaryDirectory(prefix="guard-ruff-", dir=folder) as scratch:
         for number, source in enumerate(sources):
-            with open(os.path.join(folder, f"{number}.py"), "wb", buffering=0) as file:
+            with open(os.path.join(scratch, f"{number}.py"), "wb", buffering=0) as file:
                 file.write(source)
-        command = [
-            program,
-            "check",
-            "--isolated",
-            "--no-respect-gitignore",
-            "--no-cache",
-            "--quiet",
-            "--select",
-            "F407,F701,F702,F704,F706",
-            "--ignore-noqa",
-        ]
-        command += ["--output-format", "json", "--target-version", newest_target(program), folder]
+        command = [program, "check", "--isolated", "--no-respect-gitignore", "--no-cache", "--quiet", *options]
+        command += ["--select", rules, "--output-format", "json", "--target-version", newest_target(program), scratch]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, cwd=folder)
+            done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, cwd=scratch)
             problems = json.loads(done.stdout)
-        except (subprocess.TimeoutExpired, OSError, ValueError):
-            return [False] * len(sources)
-        refused = {os.path.basename(problem["filename"]) for problem in problems}
-        return [f"{number}.py" not in refused and _is_utf8(source) for number, source in enumerate(sources)]
+            return [(int(os.path.basename(one["filename"]).removesuffix(".py")), one) for one in problems]
+        except (subprocess.TimeoutExpired, OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def accepted_by_ruff(sources: Sequence[bytes], timeout_s: float = _SECOND_OPINION_S) -> list[bool]:
+    """Which of these sources ruff finds valid; none of them where there is no ruff. What is no UTF-8 is not ruff's to judge."""
+    problems = asked_of_ruff(sources, "F407,F701,F702,F704,F706", timeout_s, "--ignore-noqa", folder=_memory_for(sources))
+    if problems is None:
+        return [False] * len(sources)
+    refused = {number for number, _ in problems}
+    return [number not in refused and _is_utf8(source) for number, source in enumerate(sources)]
 
 
 def are_plainly_valid(sources: Sequence[bytes], timeout_s: float) -> list[bool]:

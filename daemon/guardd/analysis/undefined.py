@@ -1,12 +1,8 @@
 """Undefined names: what two who look at it differently, our own facts and ruff, both say can only fail."""
 
-import json
-import os
-import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from guardd.analysis.sources import Facts, newest_target, ruff_program
+from guardd.analysis.sources import Facts, asked_of_ruff, ruff_program
 
 _TIMEOUT_S = 30.0
 _GIVEN_BY_OTHERS = {
@@ -56,43 +52,19 @@ def not_defined(name: str) -> str:
 
 
 def _ask_ruff(sources: Mapping[bytes, bytes]) -> dict[bytes, frozenset[tuple[str, int]]] | None:
-    """By key, what ruff's F821 names, as of the newest Python it knows; None if it fails. `--isolated`: no config is read."""
-    program = ruff_program()
-    if program is None:
+    """By key, the (name, line)s that ruff's F821 names: the name stands in its message in backquotes. None if it fails."""
+    if ruff_program() is None:
         return {}
+    problems = asked_of_ruff(list(sources.values()), "F821", _TIMEOUT_S)
+    if problems is None:
+        return None
     keys = list(sources)
-    with tempfile.TemporaryDirectory(prefix="guard-names-") as folder:
-        for number, key in enumerate(keys):
-            with open(os.path.join(folder, f"{number}.py"), "wb") as file:
-                file.write(sources[key])
-        command = [
-            program,
-            "check",
-            "--isolated",
-            "--no-respect-gitignore",
-            "--no-cache",
-            "--quiet",
-            "--select",
-            "F821",
-            "--output-format",
-            "json",
-        ]
-        try:
-            done = subprocess.run(
-                [*command, "--target-version", newest_target(program), folder],
-                capture_output=True, timeout=_TIMEOUT_S, check=False, cwd=folder,
-            )  # fmt: skip
-            answers: dict[bytes, set[tuple[str, int]]] = {}
-            for number, use in _uses_in(done.stdout):
+    answers: dict[bytes, set[tuple[str, int]]] = {}
+    try:
+        for number, problem in problems:
+            if problem["code"] == "F821":
+                use = problem["message"].split("`")[1], problem["location"]["row"]
                 answers.setdefault(keys[number], set()).add(use)
-        except (subprocess.TimeoutExpired, OSError, ValueError, KeyError, IndexError, TypeError):
-            return None
+    except (KeyError, IndexError, TypeError):
+        return None
     return {key: frozenset(uses) for key, uses in answers.items()}
-
-
-def _uses_in(report: bytes) -> Iterator[tuple[int, tuple[str, int]]]:
-    """(number of the file, (name, line)) of each finding in ruff's JSON: the name stands in its message in backquotes."""
-    for problem in json.loads(report):
-        if problem["code"] == "F821":
-            number = int(os.path.basename(problem["filename"]).removesuffix(".py"))
-            yield number, (problem["message"].split("`")[1], problem["location"]["row"])

@@ -13,10 +13,11 @@ from guardd.capture.reading import LARGE, Seen, Trouble, read
 from guardd.capture.scanning import Differing, Scan, scan
 from guardd.model import Kind, Origin, RepoPath
 from guardd.selection import Selection
+from guardd.store.appending import Head, Observation
 from guardd.store.blobs import StaleBlob
 from guardd.store.codec import Encoded, divide, encode, pack, unkept
 from guardd.store.lock import restore_lock
-from guardd.store.log import Head, Observation, Recorded
+from guardd.store.log import Recorded
 from guardd.store.repos import Repo
 from guardd.store.store import Store
 
@@ -51,14 +52,6 @@ class Looked:
     troubled: dict[RepoPath, Trouble] = field(default_factory=dict)
     odd: dict[RepoPath, str] = field(default_factory=dict)
     unkept: list[RepoPath] = field(default_factory=list)
-
-    def absorb(self, other: "Looked") -> None:
-        """Add what another look found."""
-        self.written += other.written
-        self.again += other.again
-        self.troubled |= other.troubled
-        self.odd |= other.odd
-        self.unkept += other.unkept
 
 
 class Capturer:
@@ -124,23 +117,22 @@ class Capturer:
         While a batch is recorded, the next one is being encoded and the one after it read. `on_written` hears of the new
         versions of each batch as soon as they are durable.
         """
-        looked = Looked()
         done = 0
         todo = list(paths)
         recording = _Recording(origin, times or {}, known_before, is_burst=len(todo) >= _BURST)
         with Root(self._repo.path) as root:
             read = _one_ahead(self._start_reading(root, batch) for batch in _batches(todo))
-            encoded = _one_ahead(self._start_encoding(root, batch, looked, recording) for batch in read)
+            encoded = _one_ahead(self._start_encoding(root, batch, recording) for batch in read)
             for batch in encoded:
-                written = self._record(batch, looked, recording)
+                written = self._record(batch, recording)
                 for path in batch.large:
-                    written += self._look_alone(root, path, batch, looked, recording)
+                    written += self._look_alone(root, path, batch, recording)
                 if on_written is not None:
                     on_written(written)
                 done += len(batch.heads)
                 if on_progress is not None:
                     on_progress(done, total)
-        return looked
+        return recording.looked
 
     def close(self) -> None:
         """End the reading threads, and let go of what is kept at hand."""
@@ -155,42 +147,42 @@ class Capturer:
         read_all = partial(_read_all, root, self._repo.rules.max_file_size)
         return _Batch(heads, clock.now().wall_ns, self._each_part(read_all, list(heads)))
 
-    def _start_encoding(self, root: Root, batch: "_Batch", looked: Looked, recording: "_Recording") -> "_Batch":
+    def _start_encoding(self, root: Root, batch: "_Batch", recording: "_Recording") -> "_Batch":
         found: list[Seen] = []
         for path, seen in zip(batch.heads, batch.reads, strict=True):
             if seen is Trouble.LARGE:
                 batch.large.append(path)
             elif isinstance(seen, Trouble):
-                looked.troubled[path] = seen
+                recording.looked.troubled[path] = seen
             else:
                 found.append(seen)
-        self._encode(batch, found, looked, recording)
+        self._encode(batch, found, recording)
         return batch
 
-    def _look_alone(self, root: Root, path: RepoPath, batch: "_Batch", looked: Looked, recording: "_Recording") -> list[RepoPath]:
+    def _look_alone(self, root: Root, path: RepoPath, batch: "_Batch", recording: "_Recording") -> list[RepoPath]:
         """Read and record one large file, once all before it is recorded: times in the log never fall."""
         alone = _Batch({path: batch.heads[path]}, clock.now().wall_ns)
         one = read(root, path, self._repo.rules.max_file_size)
         if isinstance(one, Trouble):
-            looked.troubled[path] = one
+            recording.looked.troubled[path] = one
             return []
-        self._encode(alone, [one], looked, recording)
-        return self._record(alone, looked, recording)
+        self._encode(alone, [one], recording)
+        return self._record(alone, recording)
 
-    def _encode(self, batch: "_Batch", found: Sequence[Seen], looked: Looked, recording: "_Recording") -> None:
+    def _encode(self, batch: "_Batch", found: Sequence[Seen], recording: "_Recording") -> None:
         """Begin to encode what the store lacks of what was found."""
         being_restored = self._being_restored(found, batch.heads)
         lacking: dict[bytes, Seen] = {}
         for one in found:
             head = batch.heads[one.path].state
             if one.path in being_restored:
-                looked.again.append(one.path)
+                recording.looked.again.append(one.path)
                 continue
             batch.seen.append(one)
             if one.odd:
-                looked.odd[one.path] = one.odd
+                recording.looked.odd[one.path] = one.odd
             if not one.state.stored and one.state != head:
-                looked.unkept.append(one.path)
+                recording.looked.unkept.append(one.path)
             if one.state.present and not (one.state == head and head.stored):
                 lacking.setdefault(one.state.blob, one)
         known = self._store.blobs.held(lacking)
@@ -211,7 +203,7 @@ class Capturer:
         batch.deltas = self._each_part(_encode_all, deltas)
         batch.fresh = self._pack(fresh)
 
-    def _record(self, batch: "_Batch", looked: Looked, recording: "_Recording") -> list[RepoPath]:
+    def _record(self, batch: "_Batch", recording: "_Recording") -> list[RepoPath]:
         """Record what was found, durably; the paths with a new version."""
         if not batch.seen:
             return []
@@ -225,8 +217,8 @@ class Capturer:
             contents |= {state.blob: unkept(state.blob, state.size) for state in hashed}
             recorded = self._append(batch, contents, recording)
         recording.under_way.difference_update(one.state.blob for one in batch.new)
-        looked.written += recorded.written
-        looked.again += recorded.stale
+        recording.looked.written += recorded.written
+        recording.looked.again += recorded.stale
         return recorded.written
 
     def _append(self, batch: "_Batch", contents: Mapping[bytes, Encoded], recording: "_Recording") -> Recorded:
@@ -274,12 +266,13 @@ class Capturer:
 
 @dataclass(frozen=True, slots=True)
 class _Recording:
-    """How what is found is to be recorded; `under_way` are the blobs of batches that are not recorded yet."""
+    """How what is found is to be recorded, and what became of it; `under_way` are the blobs of batches not recorded yet."""
 
     origin: Origin
     times: Mapping[RepoPath, int]
     known_before: bool
     is_burst: bool
+    looked: Looked = field(default_factory=Looked)
     under_way: set[bytes] = field(default_factory=set)
 
 

@@ -52,6 +52,7 @@ class FactsOfBlobs:
     def forget_new(self) -> None:
         """Do not keep what was found anew: nothing is written in a replay."""
         self._new = {}
+        self._kept.clear()
 
     def keep(self, hashes: Iterable[bytes]) -> None:
         """The facts of these are asked for again: by a restore, by who looks at the incident."""
@@ -60,8 +61,7 @@ class FactsOfBlobs:
     def flush(self) -> None:
         """Write what was found anew and is to be kept into the store."""
         self._store.facts.put({hash_: self._new[hash_] for hash_ in self._kept if hash_ in self._new}, VERSION)
-        self._new = {}
-        self._kept.clear()
+        self.forget_new()
 
     def _stored(self, hash_: bytes) -> Facts | None:
         if hash_ in self._new:

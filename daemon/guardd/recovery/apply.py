@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from guardd.beneath import Root, exchange, move_to_free_name, sync_filesystem
+from guardd.capture.reading import key_of
 from guardd.errors import GuardError
 from guardd.model import FileState, Kind, RepoPath, StatKey
 from guardd.selection import TEMPORARY
@@ -450,8 +451,7 @@ def _split(path: RepoPath) -> tuple[RepoPath, str]:
 
 
 def _key(folder: int, name: str) -> StatKey:
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    return StatKey(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return key_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
 
 
 def _same(found: StatKey, expected: StatKey) -> bool:

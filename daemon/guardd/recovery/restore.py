@@ -16,9 +16,9 @@ from guardd.recovery.apply import Step, apply, leftovers
 from guardd.recovery.plan import Action, Item, Plan, Wanted, plan_states, with_merged
 from guardd.recovery.sources import git_files, merge
 from guardd.selection import Selection
+from guardd.store.appending import Observation
 from guardd.store.codec import Encoded, digest, encode
 from guardd.store.lock import Lock, restore_lock
-from guardd.store.log import Observation
 from guardd.store.repos import Repo
 from guardd.store.restores import Restore, RestoreItem
 from guardd.store.store import Store

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from guardd.model import FileState, Kind, Origin, RepoPath, Version
+from guardd.store.appending import row_checksum
 from guardd.store.blobs import Blobs
 from guardd.store.codec import Codec, Encoded
 from guardd.store.database import Database, Row
-from guardd.store.log import row_checksum
 
 _ADOPTED = """
     SELECT a.seq, a.path, b.hash, b.size, a.mode, b.codec, a.time_ns, a.adopted_ns, a.source, a.dated_by

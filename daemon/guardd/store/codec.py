@@ -146,12 +146,13 @@ class FrameReader:
 def divide(contents: Sequence[tuple[bytes, bytes]]) -> list[Sequence[tuple[bytes, bytes]]]:
     """These (hash, content)s, in their order, in parts of one frame each: of about `FRAME_BYTES`, and alike in size."""
     total = sum(len(content) for _, content in contents)
-    share = max(1, total / max(1, round(total / FRAME_BYTES)))
+    count = max(1, round(total / FRAME_BYTES))
     parts: list[Sequence[tuple[bytes, bytes]]] = []
     begin, size = 0, 0
     for end, (_, content) in enumerate(contents, 1):
         size += len(content)
-        if size >= share * (len(parts) + 1) or end == len(contents):
+        is_full = size * count >= total * (len(parts) + 1)
+        if end == len(contents) or (is_full and len(parts) + 1 < count):
             parts.append(contents[begin:end])
             begin = end
     return parts

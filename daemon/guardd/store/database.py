@@ -1,6 +1,7 @@
 """The SQLite connection: its settings, its transactions, and SQLite's errors as guard's."""
 
 import os
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -109,9 +110,9 @@ class Database:
             self.run("COMMIT")
 
 
-def many(values: Collection[bytes]) -> object:
-    """Values (at least one) as one parameter of a query, which reads them `FROM carray(?)`."""
-    return apsw.carray(tuple(values))
+def many(values: "Collection[bytes] | array[int]") -> object:
+    """Values (at least one; integers as an array of type q) as one parameter of a query, which reads them `FROM carray(?)`."""
+    return apsw.carray(values if isinstance(values, array) else tuple(values))
 
 
 def sqlite_version() -> tuple[int, ...]:

@@ -1,23 +1,18 @@
 """The log: the append-only sequence of versions, the heads, and what was in force at a place in it."""
 
-import json
 import os
 import sys
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import NamedTuple
-
-from blake3 import blake3
 
 from guardd.errors import StoreError
 from guardd.model import ABSENT, FileState, Kind, Moment, Origin, RepoPath, StatKey, Version
+from guardd.store.appending import NO_HEAD, Appending, Head, Observation
 from guardd.store.blobs import Blobs
-from guardd.store.codec import Codec, Encoded
+from guardd.store.codec import Codec
 from guardd.store.database import Database, Row, many
-
-_FIELDS = b"%d\0%b\0%b\0%b\0%d\0%d\0%d\0%b"
-"""What `row_checksum` makes of a row of the log, in one go."""
 
 _CLOCK_STEP_NS = 1_000_000_000
 """NTP slews the wall clock by less than this; anything more is a step, and begins a new stretch of the log."""
@@ -29,7 +24,7 @@ _VERSION = """
 _AT_SEQ = _VERSION + "WHERE v.seq = ?"
 _STATES = """
     SELECT v.seq, v.kind, b.hash, b.size, v.mode, b.codec
-    FROM json_each(?) j CROSS JOIN versions v ON v.seq = j.value LEFT JOIN blobs b ON b.id = v.blob_id
+    FROM carray(?) c CROSS JOIN versions v ON v.seq = c.value LEFT JOIN blobs b ON b.id = v.blob_id
 """
 _IN_FORCE = _VERSION + "WHERE v.path_id = ? AND v.seq <= ? ORDER BY v.seq DESC LIMIT 1"
 _NEXT = _VERSION + "WHERE v.path_id = ? AND v.seq > ? ORDER BY v.seq LIMIT 1"
@@ -96,21 +91,10 @@ _PASSAGES = """
 _PASSAGES_OF_ALL = _PASSAGES + "WHERE p.repo_id = ?1 AND p.head_seq > ?3 ORDER BY p.path"
 _PASSAGE = _PASSAGES + "WHERE p.repo_id = ?1 AND p.path = ?3 AND p.head_seq > 0"
 _LAST_SEQ = "SELECT seq FROM sqlite_sequence WHERE name = 'versions'"
-_LAST_PATH_ID = "SELECT max(id) FROM paths"
-_ADD_PATH = """
-    INSERT INTO paths (id, repo_id, path, first_seq, known_before, head_seq, present, stat, racy)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
 _NOTE_KNOWN = """
     INSERT OR IGNORE INTO paths (repo_id, path, first_seq, known_before, head_seq, present) VALUES (?, ?, 0, 1, 0, 0)
 """
-_MOVE_HEAD = "UPDATE paths SET head_seq = ?, present = ?, stat = ?, racy = ? WHERE id = ?"
-_BEGIN_ANEW = "UPDATE paths SET first_seq = ?, known_before = 1 WHERE id = ?"
 _SEEN = "UPDATE paths SET stat = ?, racy = ? WHERE id = ?"
-_ADD_VERSION = """
-    INSERT INTO versions (seq, path_id, kind, blob_id, mode, mtime_ns, time_ns, origin, checksum)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
 _NEWEST = _VERSION + "ORDER BY v.seq DESC LIMIT 1"
 _LAST_CLOCK = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq DESC LIMIT 1"
 _CLOCKS = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq DESC"
@@ -118,41 +102,8 @@ _ADD_CLOCK = "INSERT OR REPLACE INTO clocks (first_seq, boot_id, offset_ns) VALU
 _LAST_TIME = "SELECT time_ns FROM versions WHERE seq >= ? ORDER BY seq DESC LIMIT 1"
 _AT_OR_AFTER = "SELECT seq, time_ns FROM versions WHERE seq >= ? ORDER BY seq LIMIT 1"
 
-
 _TEXT = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 """What os.fsdecode decodes by; that takes twice as long, which counts for all the paths of a tree."""
-
-
-class Head(NamedTuple):
-    """The newest version of a path, as far as a next version needs it.
-
-    `key` is None where the disk must be looked at; a `racy` one does not prove that the content is still the same.
-    """
-
-    seq: int
-    state: FileState
-    key: StatKey | None
-    origin: Origin | None
-    racy: bool = False
-
-
-NO_HEAD = Head(0, ABSENT, None, None)
-
-
-class Observation(NamedTuple):
-    """What a verified read found at a path, for a caller who knew the head as `head_seq` (0: none).
-
-    `racy`: too soon after the last change for `key` to be trusted. `content` may be left out where the blob is in the
-    store. `time_ns` is the estimated time of the change, where that is known better than "now".
-    """
-
-    path: RepoPath
-    head_seq: int
-    state: FileState
-    key: StatKey | None = None
-    racy: bool = False
-    content: Encoded | None = None
-    time_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +197,7 @@ class Log:
             self._db.run(_ADD_CLOCK, (next_seq, now.boot_id, offset))
         else:
             floor = self._db.value(_LAST_TIME, (clock[0],)) or 0
-        next_path_id = (self._db.value(_LAST_PATH_ID) or 0) + 1
-        return Appending(self._db, self._blobs, next_seq, next_path_id, floor, now.wall_ns)
+        return Appending(self._db, self._blobs, next_seq, floor, now.wall_ns)
 
     # -- heads --------------------------------------------------------------------------------------------------
 
@@ -276,15 +226,9 @@ class Log:
         """The id of the row of each of these paths (None: guard never saw it) and its head."""
         found: dict[RepoPath, tuple[int | None, Head]] = dict.fromkeys(paths, (None, NO_HEAD))
         if found:
-            for path, path_id, seq, stat, *state, origin, racy in self._db.rows(
-                _HEADS, (many(list(map(os.fsencode, found))), repo_id)
-            ):
-                head = (
-                    Head(seq, _state(*state), StatKey.unpack(stat) if stat else None, Origin(origin), bool(racy))
-                    if seq
-                    else NO_HEAD
-                )
-                found[os.fsdecode(path)] = path_id, head
+            asked = many([os.fsencode(path) for path in found])
+            for path, path_id, *head in self._db.rows(_HEADS, (asked, repo_id)):
+                found[os.fsdecode(path)] = path_id, _head(*head)
         return found
 
     def head_row(self, repo_id: int, path: RepoPath) -> tuple[int | None, Head]:
@@ -321,7 +265,8 @@ class Log:
 
     def states(self, places: Iterable[int]) -> dict[int, FileState]:
         """What the versions at these places recorded, of those that are there."""
-        rows = self._db.rows(_STATES, (json.dumps(list(places)),))
+        asked = array("q", places)
+        rows = self._db.rows(_STATES, (many(asked),)) if asked else []
         return {seq: _state(*state) for seq, *state in rows}
 
     def newest(self) -> Version | None:
@@ -425,78 +370,6 @@ class Log:
         return found
 
 
-class Appending:
-    """Versions being appended inside a transaction; their times never fall within a stretch of the clock.
-
-    `add` gives each its place, `write` writes them all.
-    """
-
-    def __init__(self, db: Database, blobs: Blobs, next_seq: int, next_path_id: int, floor_ns: int, now_ns: int) -> None:
-        self._db = db
-        self._blobs = blobs
-        self._seq = next_seq
-        self._next_path_id = next_path_id
-        self._floor_ns = floor_ns
-        self._now_ns = now_ns
-        self._born: list[Row] = []
-        self._moved: list[Row] = []
-        self._begun_anew: list[Row] = []
-        self._versions: list[tuple[int, int, bytes, FileState, int, int, Origin]] = []
-        self._contents: list[Encoded] = []
-
-    def add(
-        self, repo_id: int, path_id: int | None, head: Head, one: Observation, origin: Origin, *, known_before: bool
-    ) -> tuple[int, int]:
-        """Append one version and move the head to it; its place in the log, and the id of its path's row."""
-        seq, self._seq = self._seq, self._seq + 1
-        time_ns = self._now_ns if one.time_ns is None else min(one.time_ns, self._now_ns)
-        self._floor_ns = time_ns = max(time_ns, self._floor_ns)
-        state, path = one.state, os.fsencode(one.path)
-        stat = one.key.pack() if one.key else None
-        if path_id is None:
-            path_id, self._next_path_id = self._next_path_id, self._next_path_id + 1
-            self._born.append((path_id, repo_id, path, seq, known_before, seq, state.present, stat, one.racy))
-        else:
-            if not head.seq:  # purged, or unreadable so far: what is seen now is not newly born
-                self._begun_anew.append((seq, path_id))
-            self._moved.append((seq, state.present, stat, one.racy, path_id))
-        if one.content is not None and state.present:
-            self._contents.append(one.content)
-        mtime_ns = one.key.mtime_ns if one.key else time_ns
-        self._versions.append((seq, path_id, path, state, mtime_ns, time_ns, origin))
-        return seq, path_id
-
-    def keep(self, content: Encoded) -> None:
-        """Have a content kept for a version that is there already."""
-        self._contents.append(content)
-
-    def write(self) -> None:
-        """Write what was added. Raises StaleBlob."""
-        blob_ids = self._blobs.add_all(self._contents, {version[3].blob for version in self._versions if version[3].present})
-        self._db.run_many(_ADD_PATH, self._born)
-        self._db.run_many(_BEGIN_ANEW, self._begun_anew)
-        self._db.run_many(_MOVE_HEAD, self._moved)
-        self._db.run_many(_ADD_VERSION, (_version_row(blob_ids, *version) for version in self._versions))
-
-
-def _version_row(
-    blob_ids: dict[bytes, int], seq: int, path_id: int, path: bytes, state: FileState, mtime_ns: int, time_ns: int, origin: Origin
-) -> Row:
-    kind, blob = state.kind, state.blob
-    checksum = _checksum(_FIELDS % (seq, path, kind.encode(), blob, state.mode, mtime_ns, time_ns, origin.encode()))
-    blob_id = blob_ids[blob] if blob else None
-    return seq, path_id, kind, blob_id, state.mode, mtime_ns, time_ns, origin, checksum
-
-
-def row_checksum(*fields: int | str | bytes) -> int:
-    """The checksum of a version's row: 63 bits of BLAKE3 over its fields, so that a flipped bit is found."""
-    return _checksum(b"\0".join(field if isinstance(field, bytes) else str(field).encode() for field in fields))
-
-
-def _checksum(packed: bytes) -> int:
-    return int.from_bytes(blake3(packed).digest(8)) >> 1
-
-
 def _change(version: Version, *, was_born: bool) -> Change:
     if not version.state.present:
         return Change.DELETED
@@ -511,6 +384,16 @@ def _state(kind: str, blob: bytes | None, size: int | None, mode: int, codec: in
     if blob is None or size is None:
         return ABSENT
     return FileState(Kind(kind), blob, size, mode, codec != Codec.UNKEPT)
+
+
+def _head(
+    seq: int, stat: bytes | None, kind: str, blob: bytes | None, size: int | None, mode: int, codec: int | None, origin: str,
+    racy: int,
+) -> Head:  # fmt: skip
+    if not seq:
+        return NO_HEAD
+    key = StatKey.unpack(stat) if stat else None
+    return Head(seq, _state(kind, blob, size, mode, codec), key, Origin(origin), bool(racy))
 
 
 def _version(row: Row) -> Version:

@@ -11,9 +11,10 @@ from guardd.selection import CANARY_PATHS
 from guardd.store.database import Database, Row
 
 if TYPE_CHECKING:
+    from guardd.store.appending import Observation
     from guardd.store.blobs import Blobs
     from guardd.store.codec import Encoded
-    from guardd.store.log import Log, Observation
+    from guardd.store.log import Log
 
 _BEGIN = "INSERT INTO restores (repo_id, time_ns, command, undoes, state) VALUES (?, ?, ?, ?, 'applying')"
 _ITEM = "INSERT INTO restore_items (restore_id, path_id, safety_seq, target_seq) VALUES (?, ?, ?, ?)"

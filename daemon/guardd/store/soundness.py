@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from guardd.errors import GuardError, StoreDamaged
 from guardd.store.adopted import adopted_checksum
+from guardd.store.appending import row_checksum
 from guardd.store.codec import Codec
-from guardd.store.log import row_checksum
 from guardd.store.space import repack
 from guardd.store.store import Store
 
