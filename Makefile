@@ -7,7 +7,7 @@ PYTEST_ARGS ?= -n 3
 export PYTHONDONTWRITEBYTECODE :=  # where it is set, each of pytest's processes compiles all tests anew, for 4 s of CPU
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check bench bench-growth bench-detection bench-alerts bench-checking man lock clean
+.PHONY: help run test test-long test-faults check bench bench-growth bench-detection bench-alerts bench-checking man lock clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ test: $(VENV)/.dev  ## Run all tests
 
 test-long: $(VENV)/.dev  ## Run the long suite: 50 storms, trees of real size, every kind of damage
 	GUARD_TESTS_SPAWN=1 $(BIN)/pytest -m "long or hypothesis" --timeout 600 $(PYTEST_ARGS)
+
+test-faults: $(VENV)/.dev  ## Run every fault, attack and fuzz test, and print what they came to (GUARD_FAULTS_SEED=1)
+	rm -f .figures.json
+	GUARD_FIGURES=.figures.json $(BIN)/pytest tests/faults -m "not soak" --timeout 900 $(PYTEST_ARGS) $(FAULTS_ARGS)
 
 check: $(VENV)/.dev  ## Lint, format, types, layers
 	$(BIN)/ruff format --check
@@ -55,7 +59,7 @@ LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --upgrade
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 clean:  ## Remove what make made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .figures.json
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

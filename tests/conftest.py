@@ -2,12 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests.faults.figures import Figures, table
 from tests.world import World
 
 settings.register_profile("everyday", max_examples=20, deadline=None)  # other ones each day: nothing fixes the seed
@@ -28,3 +30,30 @@ def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     yield made
     made.close()
+
+
+FIGURES = Figures()
+"""Of the tests with a promise, in this run."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    promise = item.get_closest_marker("promise")
+    if promise is not None:  # a report goes from the process that made it to the one that adds up, a marker does not
+        report.user_properties.append(("promise", promise.args))
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    properties: dict[str, Any] = dict(report.user_properties)
+    if "promise" in properties and (report.when == "call" or report.outcome != "passed"):
+        test = report.nodeid.partition("[")[0]
+        FIGURES.add(*properties["promise"], test, faults=properties.get("faults", 1), outcome=report.outcome)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    kept = os.environ.get("GUARD_FIGURES")
+    if FIGURES.all and kept:
+        FIGURES.write(Path(kept))
+        terminalreporter.write_line("\n" + table(FIGURES.all))

@@ -1,0 +1,61 @@
+"""What a run of the fault tests came to: by promise and test, how often, with how many faults, with how many losses."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Figure:
+    """A test that holds a promise: `fault` is what it does, `losses` are the runs that failed."""
+
+    promise: str
+    fault: str
+    test: str
+    runs: int = 0
+    faults: int = 0
+    losses: int = 0
+    skipped: int = 0
+
+
+class Figures:
+    """Adds up the runs of each test."""
+
+    def __init__(self, known: Iterable[Figure] = ()) -> None:
+        self._by_test = {(one.promise, one.test): one for one in known}
+
+    def add(self, promise: str, fault: str, test: str, *, faults: int, outcome: str) -> None:
+        """Count one run; `outcome` is pytest's."""
+        one = self._by_test.setdefault((promise, test), Figure(promise, fault, test))
+        if outcome == "skipped":
+            one.skipped += 1
+            return
+        one.runs += 1
+        one.faults += faults
+        one.losses += outcome == "failed"
+
+    @property
+    def all(self) -> list[Figure]:
+        """By promise, then by test."""
+        return sorted(self._by_test.values(), key=lambda one: (one.promise, one.test))
+
+    def write(self, path: Path) -> None:
+        """Keep them as JSON, over those of the same tests from an earlier run."""
+        known = {(one.promise, one.test): one for one in read(path)} if path.exists() else {}
+        merged = Figures((known | self._by_test).values())
+        path.write_text(json.dumps([astuple(one) for one in merged.all], indent=0))
+
+
+def read(path: Path) -> list[Figure]:
+    """What `write` kept."""
+    return [Figure(*fields) for fields in json.loads(path.read_text())]
+
+
+def table(figures: Iterable[Figure]) -> str:
+    """As Markdown: a line for each promise and test."""
+    lines = ["| promise | what is done | runs | faults | losses | test |", "|---|---|---:|---:|---:|---|"]
+    for one in figures:
+        skipped = f" (+ {one.skipped} skipped)" if one.skipped else ""
+        lines.append(f"| {one.promise} | {one.fault} | {one.runs:,}{skipped} | {one.faults:,} | {one.losses} | `{one.test}` |")
+    return "\n".join(lines)
