@@ -107,6 +107,10 @@ class Detector:
         """The open incidents with their members, oldest first."""
         return [(one.incident, list(one.members.values())) for one in self._open.all]
 
+    def look(self) -> None:
+        """Nothing is new: take note of what changes may need to be explained by."""
+        self._judge.git.look()
+
     def rest(self) -> None:
         """Nothing has come for a while: let go of what can be had again."""
         self._facts.rest()
@@ -125,7 +129,7 @@ class Detector:
             self.cursor = versions[-1].seq
         self.decide(versions[-1].time_ns if versions else now_ns)
         if not versions:
-            self._judge.git.look()
+            self.look()
             self.settle(now_ns)
         if versions or self._touched or self._open.has_news:
             self._save()

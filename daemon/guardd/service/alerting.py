@@ -65,6 +65,7 @@ class Alerting:
         last_reminder_s, parted_ns = 0.0, clock.now().wall_ns - clock.now().boot_ns
         duties: Duties | None = None
         targets: list[Terms] = []
+        commits, due_ns = -1, None
         while not self._stop.is_set():
             now = clock.now()
             step_ns = now.wall_ns - now.boot_ns - parted_ns
@@ -74,17 +75,20 @@ class Alerting:
             if duties is not self._duties():
                 duties = self._duties()
                 targets = [terms_of(one) for one in duties.settings.alert]
-            if now.boot_ns / 1e9 - last_reminder_s >= _REMIND_S:
+            reminds = now.boot_ns / 1e9 - last_reminder_s >= _REMIND_S
+            if reminds:
                 last_reminder_s = now.boot_ns / 1e9
                 self._drop_gone(store, {one.target for one in targets})
                 self._remind(store, targets, now.wall_ns)
-            assigned = self._assign(store, targets, now.wall_ns)
-            due_ns = store.outbox.due_ns()
-            is_proven = self._courier is not None or due_ns is None
-            if targets and due_ns is not None and not due_in_ns(due_ns, now.wall_ns):
-                self._deliver(poke=assigned)
-            if is_proven:
-                self._troubles.pop("alerts", None)
+            commits_before, commits = commits, store.db.foreign_commits()
+            if reminds or commits != commits_before or due_ns is not None:
+                assigned = self._assign(store, targets, now.wall_ns)
+                due_ns = store.outbox.due_ns()
+                is_proven = self._courier is not None or due_ns is None
+                if targets and due_ns is not None and not due_in_ns(due_ns, now.wall_ns):
+                    self._deliver(poke=assigned)
+                if is_proven:
+                    self._troubles.pop("alerts", None)
             self._news.wait(_LOOK_S)
             self._news.clear()
         self._assign(store, targets, clock.now().wall_ns)

@@ -1,6 +1,7 @@
 """Detection and response in the daemon: a thread that tails the log, and one that answers what has settled."""
 
 import threading
+import time
 from collections.abc import Callable, Container
 
 from guardd import clock
@@ -20,7 +21,11 @@ from guardd.store.store import Store
 
 _LOOK_S = 1.0
 _LOOK_BUSY_S = 0.1
+_ANSWER_LATER_S = 5.0
 _PARSERS_IDLE_S = 10.0
+_QUIET_AFTER_S = 60.0
+"""So long after the last change everything is decided: only a commit of others is worth a look at the log."""
+
 _YIELD_S = 0.02
 _PATIENCE_S = 10.0
 """The longest that detection steps aside for capture, once it is clear that an incident goes on."""
@@ -93,6 +98,7 @@ class Detecting:
         duties: Duties | None = None
         detectors: list[Detector] = []
         said: dict[int, Incident] = {}
+        commits, quiet_s = -1, 0.0
         while not self._stop.is_set():
             self._life.works()
             if duties is not self._duties():
@@ -100,9 +106,14 @@ class Detecting:
                 detectors = []
             if len(detectors) < len(duties.repos):  # a repo that was added is known once capture has come to it
                 detectors += _detectors(store, parsers, duties, {one.repo.path for one in detectors})
-            # All of them in turn: a burst in one repo must not keep the others waiting.
-            while sum(self._round(store, one, said) for one in detectors) and not self._stop.is_set():
-                pass
+            commits_before, commits = commits, store.db.foreign_commits()
+            if commits != commits_before or time.monotonic() < quiet_s or any(one.busy for one in detectors):
+                # All of them in turn: a burst in one repo must not keep the others waiting.
+                while sum(self._round(store, one, said) for one in detectors) and not self._stop.is_set():
+                    quiet_s = time.monotonic() + _QUIET_AFTER_S
+            else:
+                for one in detectors:
+                    one.look()
             self._troubles.pop("detection", None)
             if parsers.rest(_PARSERS_IDLE_S):
                 for detector in detectors:
@@ -164,7 +175,8 @@ class Detecting:
 
     def _respond(self) -> None:
         while not self._stop.is_set():
-            self._settled.wait(_LOOK_S)
+            is_asked = self._duties().settings.response.auto_restore != "off"
+            self._settled.wait(_LOOK_S if is_asked else _ANSWER_LATER_S)
             self._settled.clear()
             try:
                 if self._duties().settings.response.auto_restore != "off":
