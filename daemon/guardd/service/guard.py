@@ -87,11 +87,11 @@ class Guard:
 
     # -- the capture thread -------------------------------------------------------------------------------------
 
-    def work(self) -> None:
-        """Capture what is due. Whatever goes wrong becomes a state, and what was taken stays dirty."""
+    def work(self) -> int:
+        """Capture what is due; how many files that were. Whatever goes wrong becomes a state, and what was taken stays dirty."""
         due = self.dirty.take()
         if not due.paths and not due.folders:
-            return
+            return 0
         self._moved_s = time.monotonic()
         try:
             self._capture(due)
@@ -111,6 +111,7 @@ class Guard:
             self._fail(due, Reason("capture-failed", f"{type(error).__name__}: {error}", "see the log; trying again"), error)
         finally:
             self._moved_s = None
+        return len(due.paths)
 
     def _capture(self, due: Due) -> None:
         self._move_on()
