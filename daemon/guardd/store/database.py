@@ -15,6 +15,9 @@ Row = tuple[Any, ...]
 SOUND_SQLITE = (3, 51, 3)
 """Older versions can corrupt a WAL database that two connections use (WAL-reset bug, 3.7.0 to 3.51.2)."""
 
+MENDED = ".mended"
+"""Of the name of a complete new database that is about to take a damaged one's place (`salvage`)."""
+
 _BUSY_S = 30.0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from guardd.errors import StoreError, StoreFull
 from guardd.store import schema
-from guardd.store.database import Database
+from guardd.store.database import MENDED, Database
 
 if TYPE_CHECKING:
     from guardd.store.adopted import AdoptedVersions
@@ -54,6 +54,10 @@ class Store:
         self.state_dir = state_dir
         self.path = os.path.join(state_dir, "guard.db")
         _check_state_dir(state_dir, create=create)
+        if os.path.exists(self.path + MENDED):
+            from guardd.store import salvage
+
+            salvage.go_on(state_dir)
         if create:
             _make(self.path)
         elif not os.path.exists(self.path):
