@@ -157,11 +157,11 @@ class Stage:
     base: Path
     stopper: Stopper
     world: World = field(init=False)
-    points: int = 0
-    before: dict[str, bytes] = field(default_factory=dict)
-    after: dict[str, bytes] = field(default_factory=dict)
-    needed: Versions = field(default_factory=dict)
-    contents: set[bytes] = field(default_factory=set)
+    points: int = field(init=False, default=0)
+    before: dict[str, bytes] = field(init=False, default_factory=dict)
+    after: dict[str, bytes] = field(init=False, default_factory=dict)
+    needed: Versions = field(init=False, default_factory=dict)
+    contents: set[bytes] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         self.world = World(self.live)
@@ -179,6 +179,11 @@ class Stage:
         assert damaged.keys() <= self.needed.keys()
 
     @property
+    def log(self) -> Path:
+        """What the command said; beside its world, which a fault may take away."""
+        return self.base.with_name(self.base.name + ".log")
+
+    @property
     def live(self) -> Path:
         return self.base / "live"
 
@@ -191,7 +196,7 @@ class Stage:
 
     def begin(self, stop: Stop, words: Sequence[str] = ()) -> Stopped:
         said = ["guardctl", *(words or self.scene.words)]
-        return self.stopper.begin(said, self.world.env, self.world.root, self.base / "log", stop)
+        return self.stopper.begin(said, self.world.env, self.world.root, self.log, stop)
 
     def carry_out(self, words: Sequence[str]) -> tuple[int, str]:
         command = self.begin(Stop(), words)
