@@ -4,7 +4,8 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -187,12 +188,16 @@ class Stage:
     def live(self) -> Path:
         return self.base / "live"
 
+    @property
+    def saved(self) -> Path:
+        return self.base.with_name(self.base.name + ".saved")
+
     def save(self) -> None:
-        shutil.copytree(self.live, self.base / "saved", symlinks=True)
+        shutil.copytree(self.live, self.saved, symlinks=True)
 
     def put_back(self) -> None:
         shutil.rmtree(self.live)
-        shutil.copytree(self.base / "saved", self.live, symlinks=True)
+        shutil.copytree(self.saved, self.live, symlinks=True)
 
     def begin(self, stop: Stop, words: Sequence[str] = ()) -> Stopped:
         said = ["guardctl", *(words or self.scene.words)]
@@ -210,13 +215,14 @@ class Stage:
     def readable(self) -> Versions:
         return readable(self.world.state)
 
-    def check(self, acknowledged: Versions) -> None:
-        """Right after the fault, then after the command was completed."""
+    def check(self, acknowledged: Versions, *, is_over: bool = False) -> None:
+        """Right after the fault, then, unless the command `is_over` by itself, after it was completed."""
         kept = {place: state for place, state in acknowledged.items() if not self.scene.forgets or place in self.needed}
         is_mended = not self.scene.name.startswith("fsck")
         self._check_store(kept, is_sound=is_mended)
         self._check_tree(self.before, self.after)
-        self._complete()
+        if not is_over:
+            self._complete()
         self._check_store(kept, is_sound=True)
         assert snapshot(self.world.root) == self.after
         if self.scene.name == "purge":
@@ -230,7 +236,7 @@ class Stage:
         for words in ways:
             code, output = self.carry_out(words)
             said.append((words, code, output))
-            if code in self.scene.exits:
+            if code in self.scene.exits or "there is nothing to roll back" in output:  # killed when all was done
                 return
         raise AssertionError(said)
 
@@ -251,6 +257,16 @@ class Stage:
         found = {path: content for path, content in snapshot(self.world.root).items() if "/.guardd-" not in "/" + path}
         for path in old.keys() | new.keys() | found.keys():
             assert found.get(path) in (old.get(path), new.get(path)), path
+
+
+@contextmanager
+def noted(what: str) -> Iterator[None]:
+    """Say with whatever fails inside where that was."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(what)
+        raise
 
 
 def readable(state: Path) -> Versions:

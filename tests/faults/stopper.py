@@ -62,6 +62,12 @@ class Stopped:
         assert self._said is not None
         return self._said["exit"], self._said["points"]
 
+    def go_on(self) -> None:
+        """Let it run from its stop to its end, by which `end` says how that was."""
+        assert self.is_stopped
+        self._server.ask({"go_on": self.pid})
+        self._said = None
+
     def kill(self) -> None:
         """Kill it with all that it started, wherever it is by now; returns when it is gone."""
         with contextlib.suppress(ProcessLookupError):
@@ -128,11 +134,13 @@ def _serve() -> None:
         _, status = os.waitpid(pid, os.WUNTRACED)
         if os.WIFSTOPPED(status):
             _say(stopped=1)
-            next(_requests())  # it is killed by now
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            _say(reaped=1)
-        else:
+            if "go_on" in json.loads(next(_requests())):
+                os.kill(pid, signal.SIGCONT)
+                _, status = os.waitpid(pid, 0)
+            else:  # it is killed by now
+                os.waitpid(pid, 0)
+                _say(reaped=1)
+        if not os.WIFSTOPPED(status):
             points = int(os.read(counted, 20) or b"0")
             _say(exit=os.waitstatus_to_exitcode(status), points=points)
         os.close(counted)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.faults import seeds
-from tests.faults.scenes import SCENES, Scene, Stage
+from tests.faults.scenes import SCENES, Scene, Stage, noted
 from tests.faults.stopper import Stop, Stopper
 
 _EVERY_DAY = ("restore", "purge", "fsck --repair of the database")
@@ -45,10 +45,7 @@ def test_killed_at_any_point_loses_nothing_and_is_completed(
             acknowledged = stage.acknowledged()
             command.kill()
             killed += 1
-            try:
+            with noted(f"{scene.name} stopped at {stop} of {stage.points}"):
                 stage.check(acknowledged)
-            except BaseException as error:
-                error.add_note(f"{scene.name} stopped at {stop} of {stage.points}")
-                raise
     record_property("faults", killed)
     assert killed >= kills // 2
