@@ -15,6 +15,7 @@ _KEYS = {"restore_items": "restore_id"}
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 _SEQUENCES = "SELECT name, seq FROM sqlite_sequence"
 _RAISE_SEQUENCE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
+_INTO_ONE_FILE = "PRAGMA wal_checkpoint(TRUNCATE)"
 _LARGEST_KEY = 1 << 40
 """Larger ones are noise: at 1,000 versions a second it takes 34 years to get here."""
 
@@ -39,15 +40,27 @@ def rebuild(state_dir: str) -> Salvaged:
     fresh = path + ".new"
     with lock:
         _remove(fresh)
-        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        new = Database(fresh)
         try:
-            schema.prepare(new)
-            rows = _copy(path, new)
-        finally:
-            new.close()
+            rows = _make(fresh, path)
+        except BaseException:  # on a full disk above all, half a database must not stay
+            _remove(fresh)
+            raise
         os.rename(fresh, path + MENDED)
         return Salvaged(rows, _put_in_place(path))
+
+
+def _make(fresh: str, path: str) -> int:
+    """Copy all that can be read into a new database, in one file; how many rows it was."""
+    os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    new = Database(fresh)
+    try:
+        schema.prepare(new)
+        rows = _copy(path, new)
+        if new.value(_INTO_ONE_FILE):  # a close tries that too, but does not say that a full disk kept it from it
+            raise StoreError(f"another process uses {fresh}; run 'guardctl fsck --repair' again")
+    finally:
+        new.close()
+    return rows
 
 
 def go_on(state_dir: str) -> None:
