@@ -40,7 +40,7 @@ def _let_it_fail(command: Stopped) -> None:
 
 
 @pytest.mark.promise("errors become a state", "the disk of store and repo gets full in the middle of a command")
-@pytest.mark.parametrize(("scene", "seed"), [*_runs("restore")])
+@pytest.mark.parametrize(("scene", "seed"), [*_runs()])
 def test_a_disk_that_gets_full_tears_nothing(
     scene: Scene, seed: int, stopper: Stopper, tmp_path: Path, record_property: Any
 ) -> None:
