@@ -159,20 +159,9 @@ def start(command: list[str], env: dict[str, str]) -> Forked:
 
 def _serve(address: str) -> tuple[dict[str, Any], list[int]]:
     """Fork a keeper for each request, which forks the program; returns, in the program's process, what was asked for."""
-    import gc
-    import importlib
-    import pkgutil
     import select
 
-    import guardd
-
-    for module in pkgutil.walk_packages(guardd.__path__, "guardd."):
-        if not module.name.endswith(_PROGRAMS_OF_THEIR_OWN):
-            importlib.import_module(module.name)
-    for name in ("pathspec", "rich.progress"):  # what they import when they need it
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()
+    import_all()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are no one's to wait for
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(address)
@@ -187,6 +176,23 @@ def _serve(address: str) -> tuple[dict[str, Any], list[int]]:
             listener.close()
             return _keep(connection)
         connection.close()
+
+
+def import_all() -> None:
+    """Import all that the programs do, for processes that are forked off from this one."""
+    import gc
+    import importlib
+    import pkgutil
+
+    import guardd
+
+    for module in pkgutil.walk_packages(guardd.__path__, "guardd."):
+        if not module.name.endswith(_PROGRAMS_OF_THEIR_OWN):
+            importlib.import_module(module.name)
+    for name in ("pathspec", "rich.progress"):  # what they import when they need it
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 def _keep(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:

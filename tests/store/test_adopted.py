@@ -133,7 +133,7 @@ def test_salvage_takes_adopted_versions_over(kept: Kept) -> None:
     seq = kept.adopt("x.py", b"whole\n", 5)
     kept.store.close()
     assert daemon_lock(kept.store.state_dir).holder() is None
-    rebuild(kept.store.state_dir, NOW.wall_ns)
+    rebuild(kept.store.state_dir)
     kept.store = Store(kept.store.state_dir)
     assert kept.read(seq) == b"whole\n"
     assert list(check(kept.store)) == []

@@ -6,17 +6,33 @@ from guardd.capture.capturer import Capturer
 from guardd.cli.context import Context
 from guardd.cli.output import warn
 from guardd.cli.progress import bar
-from guardd.errors import UsageError
+from guardd.errors import StoreFull, UsageError
 from guardd.escaping import printable
 from guardd.model import Origin, RepoPath
+from guardd.store import ballast
 from guardd.store.lock import daemon_lock
 
 
-def capture(context: Context, paths: list[RepoPath] | None = None, *, must_be_there: bool = True) -> None:
+def capture(
+    context: Context, paths: list[RepoPath] | None = None, *, must_be_there: bool = True, just_to_read: bool = False
+) -> None:
     """Capture the repo (or just these paths) now, as the daemon would. Says on stderr what could not be read.
 
+    `just_to_read`: whoever only shows what is stored goes on without a repo, and without room for more in the store.
     Raises UsageError where the repo is an empty mount point, or is gone and must be there.
     """
+    try:
+        if just_to_read:
+            _capture(context, paths, must_be_there=False)
+        else:
+            ballast.backing(context.state_dir, lambda: _capture(context, paths, must_be_there=must_be_there))
+    except StoreFull as error:
+        if not just_to_read:
+            raise
+        warn(context, f"{error}; this is what was kept until now")
+
+
+def _capture(context: Context, paths: list[RepoPath] | None, *, must_be_there: bool) -> None:
     running = daemon_lock(context.state_dir).holder() is not None
     root = context.repo.path
     if not os.path.isdir(root) or os.path.islink(root):

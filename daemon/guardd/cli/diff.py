@@ -35,7 +35,7 @@ def command(context: Context, paths: tuple[str, ...], since: str | None, at: str
         raise UsageError("say since when: 'guardctl diff --since 10m', or name files to see their last change")
     context.take_repo_of(incident, paths)
     spec = moment(context, words) if words else None
-    capture(context, must_be_there=False)
+    capture(context, just_to_read=True)
     log, repo = context.store.log, context.repo
     if incident is not None:
         passages = _of_incident(context, incident, choose(context, paths, log.paths(repo.id)))

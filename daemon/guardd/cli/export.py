@@ -33,7 +33,7 @@ def command(context: Context, directory: str, at: str | None, incident: int | No
     if (at is None) == (incident is None):
         raise UsageError("say as of when: --at 14:30, or --incident ID for the moment before it")
     spec = moment(context, at) if at is not None else BeforeIncident(incident or 0)
-    capture(context, must_be_there=False)
+    capture(context, just_to_read=True)
     then = place(context, spec)
     target = os.path.realpath(os.path.join(context.cwd, directory))
     if target.startswith(context.repo.path.rstrip("/") + "/"):

@@ -21,7 +21,7 @@ def command(context: Context, mend: bool) -> int:
     left, salvaged = damages, None
     if damages and mend:
         if any(damage.structural for damage in damages):
-            salvaged = rebuild(context.state_dir, context.now.wall_ns)
+            salvaged = rebuild(context.state_dir)
         with Store(context.state_dir) as store:
             repair(store, list(check(store)))
         left = _check(context.state_dir)

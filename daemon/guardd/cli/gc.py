@@ -4,7 +4,7 @@ import click
 
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, say, size
-from guardd.errors import Exit, StoreFull
+from guardd.errors import Exit
 from guardd.service.settings import policy_of
 from guardd.store import ballast
 from guardd.store.space import collect, over_quota_by
@@ -16,12 +16,7 @@ from guardd.store.space import collect, over_quota_by
 def command(context: Context) -> int:
     """Apply retention and the quota now. The newest version of a file always stays."""
     policy = policy_of(context.settings)
-    try:
-        freed = collect(context.store, policy, context.now.wall_ns)
-    except StoreFull:
-        if not ballast.drop(context.state_dir):
-            raise
-        freed = collect(context.store, policy, context.now.wall_ns)
+    freed = ballast.backing(context.state_dir, lambda: collect(context.store, policy, context.now.wall_ns))
     excess = over_quota_by(context.store, policy)
     if context.json:
         emit(context, {"versions": freed.versions, "blobs": freed.blobs, "bytes": freed.bytes, "over_quota": excess})

@@ -56,7 +56,7 @@ def command(
     context.take_repo_of(incident, paths)
     begin = moment(context, since) if since else None
     end = moment(context, until) if until else None
-    capture(context, must_be_there=False)
+    capture(context, just_to_read=True)
     tell_of_interrupted(context)
     after = place(context, begin) if begin else None
     upto = place(context, end) if end else None

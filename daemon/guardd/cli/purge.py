@@ -9,8 +9,9 @@ from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, files, say
 from guardd.cli.paths import choose
 from guardd.cli.ran import refuse_during_run
-from guardd.errors import Exit
+from guardd.errors import Exit, NothingMatched
 from guardd.escaping import printable
+from guardd.model import RepoPath
 from guardd.recovery.past import known_paths
 from guardd.store.space import purge
 
@@ -27,7 +28,7 @@ def command(context: Context, paths: tuple[str, ...], yes: bool) -> int:
     """
     repo, store = context.repo, context.store
     refuse_during_run(context)
-    chosen = choose(context, paths, known_paths(store, repo))
+    chosen = _choose(context, paths)
     for path in chosen[:10]:
         say(context, f"  {printable(path)}")
     if len(chosen) > 10:
@@ -38,7 +39,10 @@ def command(context: Context, paths: tuple[str, ...], yes: bool) -> int:
     still = [path for path in chosen if os.path.lexists(os.path.join(repo.path, path))]
     if context.json:
         emit(context, {"purged": chosen, "versions": freed.versions, "also_in": shared, "on_disk": still})
-    say(context, f"forgot {freed.versions:,} versions of {files(len(chosen))}")
+    if freed.versions:
+        say(context, f"forgot {freed.versions:,} versions of {files(len(chosen))}")
+    else:
+        say(context, "all versions were forgotten before; by now their bytes are overwritten, too")
     for path, others in shared.items():
         say(
             context,
@@ -51,3 +55,12 @@ def command(context: Context, paths: tuple[str, ...], yes: bool) -> int:
             f"{files(len(still))} still on disk will be kept again as they are now; 'exclude' them if they must not be",
         )
     return Exit.DONE
+
+
+def _choose(context: Context, paths: tuple[str, ...]) -> list[RepoPath]:
+    repo, store = context.repo, context.store
+    known = known_paths(store, repo)
+    try:
+        return choose(context, paths, known)
+    except NothingMatched:  # a purge that was ended early may have forgotten them, and left their bytes
+        return choose(context, paths, [*known, *store.log.forgotten(repo.id)])

@@ -70,7 +70,7 @@ def _numbered(context: Context, name: str, number: int) -> Version:
 
 def _at(context: Context, name: str, at: str | None) -> Version:
     spec = moment(context, at) if at else None
-    capture(context, [name], must_be_there=False)
+    capture(context, [name], just_to_read=True)
     then = place(context, spec) if spec else None
     log, repo = context.store.log, context.repo
     if then is not None:

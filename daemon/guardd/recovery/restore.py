@@ -16,6 +16,7 @@ from guardd.recovery.apply import Step, apply, leftovers
 from guardd.recovery.plan import Action, Item, Plan, Wanted, plan_states, with_merged
 from guardd.recovery.sources import git_files, merge
 from guardd.selection import Selection
+from guardd.store import ballast
 from guardd.store.appending import Observation
 from guardd.store.codec import Encoded, digest, encode
 from guardd.store.lock import Lock, restore_lock
@@ -99,7 +100,10 @@ def _write_plan(
         work = [item for item in plan.work if keys[item.path] or not item.current.present]
         unread = {item.path for item in plan.work} - {item.path for item in work}
         targets = [Observation(item.path, item.head_seq, item.target) for item in work]
-        report.restore_id, moved = store.restores.begin(repo.id, command, targets, clock.now(), undoes=undoes, blobs=blobs)
+        report.restore_id, moved = ballast.backing(
+            store.state_dir,
+            lambda: store.restores.begin(repo.id, command, targets, clock.now(), undoes=undoes, blobs=blobs),
+        )
         report.skipped += [(path, "it cannot be read, so it could not be kept first") for path in sorted(unread)]
         report.skipped += [(path, "it changed while the restore was prepared; run it again") for path in moved]
         left_alone = set(moved)

@@ -2,8 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Callable
+from typing import TypeVar
+
+from guardd.errors import StoreFull
 
 SIZE = 16 * 1024 * 1024
+
+_T = TypeVar("_T")
 
 
 def lay(state_dir: str, *, spare: int = 0) -> bool:
@@ -34,6 +40,16 @@ def drop(state_dir: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def backing(state_dir: str, work: Callable[[], _T]) -> _T:
+    """What `work` returns; where it finds the disk full, it is called once more with the ballast's room."""
+    try:
+        return work()
+    except StoreFull:
+        if not drop(state_dir):
+            raise
+        return work()
 
 
 def _path(state_dir: str) -> str:

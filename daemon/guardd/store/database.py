@@ -15,6 +15,12 @@ Row = tuple[Any, ...]
 SOUND_SQLITE = (3, 51, 3)
 """Older versions can corrupt a WAL database that two connections use (WAL-reset bug, 3.7.0 to 3.51.2)."""
 
+MENDED = ".mended"
+"""Of the name of a complete new database that is about to take a damaged one's place (`salvage`)."""
+
+INDEX_BYTES = 32 * 1024
+"""Of a region of the index that SQLite keeps for a WAL (-shm)."""
+
 _BUSY_S = 30.0
 
 
@@ -125,12 +131,12 @@ def sqlite_version() -> tuple[int, ...]:
 
 
 def is_disk_full(folder: str) -> bool:
-    """Whether the disk of a directory has no room for a region of the WAL's index (32 KiB), or no inode left."""
+    """Whether the disk of a directory has no room for a region of the WAL's index, or no inode left."""
     try:
         room = os.statvfs(folder)
     except OSError:
         return False
-    return room.f_bavail * room.f_frsize < 32 * 1024 or (room.f_files > 0 and room.f_favail == 0)
+    return room.f_bavail * room.f_frsize < INDEX_BYTES or (room.f_files > 0 and room.f_favail == 0)
 
 
 @contextmanager

@@ -72,6 +72,7 @@ _KEYS_BELOW = "SELECT path, stat, racy FROM paths WHERE repo_id = ? AND present 
 _PATH_ROW = "SELECT id, path, first_seq, known_before, head_seq FROM paths"
 _PATH = _PATH_ROW + " WHERE repo_id = ? AND path = ?"
 _ALL_PATHS = "SELECT path FROM paths NOT INDEXED WHERE repo_id = ? AND head_seq > 0 ORDER BY path"
+_FORGOTTEN = "SELECT path FROM paths WHERE repo_id = ? AND head_seq = 0"
 _PASSAGES = """
     SELECT p.id, p.first_seq, p.known_before,
         h.seq, p.path, h.kind, hb.hash, hb.size, h.mode, hb.codec, h.mtime_ns, h.time_ns, h.origin,
@@ -322,6 +323,10 @@ class Log:
     def paths(self, repo_id: int) -> list[RepoPath]:
         """Every path of the repo that has versions, present or not."""
         return [path.decode(*_TEXT) for (path,) in self._db.each(_ALL_PATHS, (repo_id,))]
+
+    def forgotten(self, repo_id: int) -> list[RepoPath]:
+        """Paths of which no version is left, or never was one: purged, or never readable."""
+        return [path.decode(*_TEXT) for (path,) in self._db.each(_FORGOTTEN, (repo_id,))]
 
     def passages(self, repo_id: int, place: int, *, changed_only: bool = True) -> list[Passage]:
         """What became of each path since a place in the log: of the changed ones, or of all."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from guardd.errors import StoreDamaged, StoreError
 from guardd.store import schema
-from guardd.store.database import Database, Row
+from guardd.store.database import MENDED, Database, Row
 from guardd.store.lock import daemon_lock
 
 _KEYS = {"restore_items": "restore_id"}
@@ -15,6 +15,7 @@ _KEYS = {"restore_items": "restore_id"}
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 _SEQUENCES = "SELECT name, seq FROM sqlite_sequence"
 _RAISE_SEQUENCE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
+_INTO_ONE_FILE = "PRAGMA wal_checkpoint(TRUNCATE)"
 _LARGEST_KEY = 1 << 40
 """Larger ones are noise: at 1,000 versions a second it takes 34 years to get here."""
 
@@ -27,8 +28,11 @@ class Salvaged:
     kept_aside: str
 
 
-def rebuild(state_dir: str, now_ns: int) -> Salvaged:
-    """Put a sound database in the place of the damaged one, which is kept aside. Raises StoreError while guardd runs."""
+def rebuild(state_dir: str) -> Salvaged:
+    """Put a sound database in the place of the damaged one, which is kept aside. Raises StoreError while guardd runs.
+
+    Killed before the new one is complete, it has changed nothing; later, `go_on` does the rest when the store is next opened.
+    """
     lock = daemon_lock(state_dir)
     if not lock.try_acquire(1.0):
         raise StoreError(f"guardd (pid {lock.holder()}) uses the damaged store; stop it, then run 'guardctl fsck --repair'")
@@ -36,19 +40,49 @@ def rebuild(state_dir: str, now_ns: int) -> Salvaged:
     fresh = path + ".new"
     with lock:
         _remove(fresh)
-        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        new = Database(fresh)
         try:
-            schema.prepare(new)
-            rows = _copy(path, new)
-        finally:
-            new.close()
-        aside = f"{path}.damaged-{now_ns // 1_000_000_000}"
-        for suffix in ("-wal", "-shm", ""):  # the database last: until then a crash leaves it where it was
-            if os.path.exists(path + suffix):
-                os.rename(path + suffix, aside + suffix)
-        os.rename(fresh, path)
-        return Salvaged(rows, aside)
+            rows = _make(fresh, path)
+        except BaseException:  # on a full disk above all, half a database must not stay
+            _remove(fresh)
+            raise
+        os.rename(fresh, path + MENDED)
+        return Salvaged(rows, _put_in_place(path))
+
+
+def _make(fresh: str, path: str) -> int:
+    """Copy all that can be read into a new database, in one file; how many rows it was."""
+    os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    new = Database(fresh)
+    try:
+        schema.prepare(new)
+        rows = _copy(path, new)
+        if new.value(_INTO_ONE_FILE):  # a close tries that too, but does not say that a full disk kept it from it
+            raise StoreError(f"another process uses {fresh}; run 'guardctl fsck --repair' again")
+    finally:
+        new.close()
+    return rows
+
+
+def go_on(state_dir: str) -> None:
+    """Put a complete database in its place, where a `rebuild` was ended before it had. Raises StoreError while one is at it."""
+    lock = daemon_lock(state_dir)
+    if not lock.try_acquire(1.0):
+        raise StoreError(f"the store in {state_dir} is being repaired (pid {lock.holder()}); try again in a moment")
+    path = os.path.join(state_dir, "guard.db")
+    with lock:
+        if os.path.exists(path + MENDED):
+            _put_in_place(path)
+
+
+def _put_in_place(path: str) -> str:
+    """Swap the mended database in; the name of the damaged one. Wherever this ends early, the same again completes it."""
+    mended = path + MENDED
+    aside = f"{path}.damaged-{int(os.stat(mended).st_mtime)}"
+    for suffix in ("-wal", "-shm", ""):
+        if os.path.exists(path + suffix):
+            os.rename(path + suffix, aside + suffix)
+    os.rename(mended, path)
+    return aside
 
 
 def _copy(path: str, new: Database) -> int:

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from guardd.errors import StoreError, StoreFull
 from guardd.store import schema
-from guardd.store.database import Database
+from guardd.store.database import INDEX_BYTES, MENDED, Database
 
 if TYPE_CHECKING:
     from guardd.store.adopted import AdoptedVersions
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _DURABLE = "PRAGMA synchronous = FULL"  # NORMAL lost up to 182 acknowledged commits at a power loss, FULL none
 _FLEETING = "PRAGMA synchronous = NORMAL"
+_ALONE = "PRAGMA locking_mode = EXCLUSIVE"
+"""Before the first access: the WAL's index is in memory then, and takes no room on the disk (SQLite, "Write-Ahead Logging")."""
+
 _SMALL_CACHE = "PRAGMA cache_size = -4096"  # KiB: the daemon stays small
 _LARGE_CACHE = "PRAGMA cache_size = -65536"
 
@@ -54,14 +58,21 @@ class Store:
         self.state_dir = state_dir
         self.path = os.path.join(state_dir, "guard.db")
         _check_state_dir(state_dir, create=create)
+        if os.path.exists(self.path + MENDED):
+            from guardd.store import salvage
+
+            salvage.go_on(state_dir)
         if create:
             _make(self.path)
         elif not os.path.exists(self.path):
             raise StoreError(f"there is no store in {state_dir}; run 'guardctl init' in a repo, then 'guardd'")
-        self.db = Database(self.path, patience_s=patience_s)
-        self.db.run(_DURABLE if durable else _FLEETING)
-        self.db.run(_LARGE_CACHE if brief else _SMALL_CACHE)
-        schema.prepare(self.db)
+        settings = (_DURABLE if durable else _FLEETING, _LARGE_CACHE if brief else _SMALL_CACHE)
+        try:
+            self.db = _open(self.path, patience_s, settings)
+        except StoreFull:
+            if not brief or _has_index(self.path):
+                raise
+            self.db = _open(self.path, patience_s, (_ALONE, *settings))
         self._file = _file_at(self.path)
 
     @cached_property
@@ -189,6 +200,26 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _has_index(path: str) -> bool:
+    """Whether the index of the WAL lies beside the store: someone has it open, or it needs no room any more."""
+    try:
+        return os.stat(path + "-shm").st_size >= INDEX_BYTES
+    except OSError:
+        return False
+
+
+def _open(path: str, patience_s: float, settings: Iterable[str]) -> Database:
+    db = Database(path, patience_s=patience_s)
+    try:
+        for setting in settings:
+            db.run(setting)
+        schema.prepare(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _file_at(path: str) -> tuple[int, int] | None:

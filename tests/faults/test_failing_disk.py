@@ -1,0 +1,121 @@
+"""A disk that gets full, read-only, or fails in the middle of a command: one line says so, and nothing is lost or torn."""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.test_full_disk import fill
+from tests.faults import seeds
+from tests.faults.disks import StageOnDisk, disk, small_disk
+from tests.faults.scenes import SCENES, Scene, Stage, noted
+from tests.faults.stopper import Stop, Stopped, Stopper
+from tests.world import World, wait_until
+
+
+@pytest.fixture(scope="module")
+def stopper() -> Iterator[Stopper]:
+    with Stopper() as one:
+        yield one
+
+
+def _runs(*everyday: str) -> Iterator[Any]:
+    for scene in SCENES:
+        for seed in seeds(everyday=1 if scene.name in everyday else 0, full=4):
+            number, marks = (seed, ()) if isinstance(seed, int) else (seed.values[0], seed.marks)
+            yield pytest.param(scene, number, marks=marks, id=f"{scene.name}-{number}")
+
+
+def _let_it_fail(command: Stopped) -> None:
+    """Its end is an exit code of the contract and no traceback."""
+    command.go_on()
+    code, _ = command.end
+    assert code in (0, 1, 4), command.output
+    assert "Traceback" not in command.output
+    complaints = [line for line in command.output.splitlines() if line.startswith("guardctl: ")]
+    assert code != 4 or complaints, command.output
+
+
+@pytest.mark.promise("errors become a state", "the disk of store and repo gets full in the middle of a command")
+@pytest.mark.parametrize(("scene", "seed"), [*_runs()])
+def test_a_disk_that_gets_full_tears_nothing(
+    scene: Scene, seed: int, stopper: Stopper, tmp_path: Path, record_property: Any
+) -> None:
+    chance = random.Random(seed)
+    faults = 0
+    with small_disk(tmp_path / "disk", "24m") as folder:
+        stage = Stage(scene, folder, stopper)
+        for _ in range(4):
+            stop = Stop(chance.randint(1, stage.points), after=chance.random() < 0.5)
+            stage.put_back()
+            command = stage.begin(stop)
+            if command.is_stopped:
+                with noted(f"{scene.name} stopped at {stop} of {stage.points}"):
+                    acknowledged = stage.acknowledged()
+                    filler = fill(folder, chance.choice((0, 0, 4096, 40_000)))
+                    _let_it_fail(command)
+                    filler.unlink()
+                    stage.check(acknowledged, is_over=command.end[0] == 0)
+                    faults += 1
+    record_property("faults", faults)
+
+
+@pytest.mark.promise("errors become a state", "the disk of store and repo turns read-only, or fails every call, in mid-command")
+@pytest.mark.parametrize("fault", ["read-only", "EIO"])
+@pytest.mark.parametrize(("scene", "seed"), [*_runs()])
+def test_a_disk_that_fails_tears_nothing(
+    scene: Scene, seed: int, fault: str, stopper: Stopper, tmp_path: Path, record_property: Any
+) -> None:
+    chance = random.Random(seed)
+    with disk(tmp_path) as failing:
+        stage = StageOnDisk(scene, failing.mounted_at, stopper, failing)
+        stop = Stop(chance.randint(1, stage.points), after=chance.random() < 0.5)
+        stage.put_back()
+        command = stage.begin(stop)
+        assert command.is_stopped
+        with noted(f"{scene.name} stopped at {stop} of {stage.points}"):
+            acknowledged = stage.acknowledged()
+            if fault == "EIO":
+                failing.cut_power()
+            else:
+                failing.refuse_writes()
+            _let_it_fail(command)
+            stage.power_comes_back()
+            stage.check(acknowledged, is_over=command.end[0] == 0)
+        failing.unmount()
+    record_property("faults", 1)
+
+
+@pytest.mark.promise("errors become a state", "no room at all for the store, no reserve, with and without a daemon")
+@pytest.mark.parametrize("is_running", [False, True], ids=["no daemon", "daemon"])
+def test_what_is_stored_can_be_read_on_a_full_disk(is_running: bool, world: World, tmp_path: Path) -> None:
+    with small_disk(world.state, "40m"):
+        world.write("a.py", "first = 1\n")
+        daemon = world.start()
+        if not is_running:
+            daemon.stop()
+        (world.state / "ballast").unlink()
+        filler = fill(world.state, 0)
+        world.write("a.py", "second = 2\n")
+        world.write("large.py", os.urandom(200_000).hex())
+        number = str(world.versions("a.py")[-1]["seq"])
+        assert world.ctl("show", "a.py", "--version", number).stdout == "first = 1\n"
+        assert "no space left" in world.ctl("show", "large.py", check=3).stderr
+        world.ctl("diff", "--since", "10m")
+        world.ctl("export", str(tmp_path / "saved"), "--at", "1s")
+        assert (tmp_path / "saved" / "a.py").exists()
+        refused = world.ctl("snapshot", check=4)
+        assert refused.stderr.startswith("guardctl: no space left")
+        assert refused.stderr.count("\n") == 1
+        if is_running:
+            wait_until(lambda: world.status()["state"] == "degraded", what="it is said")
+            assert any(reason.startswith("store-full:") for reason in world.status()["reasons"])
+        filler.unlink()
+        if is_running:
+            wait_until(lambda: world.status()["state"] == "protected", 60, "it recovers without a hand")
+        world.ctl("snapshot")
+        assert world.heads() == {path: (world.root / path).read_bytes() for path in ("a.py", "large.py")}
+        world.close()
