@@ -7,7 +7,7 @@ PYTEST_ARGS ?= -n 3
 export PYTHONDONTWRITEBYTECODE :=  # where it is set, each of pytest's processes compiles all tests anew, for 4 s of CPU
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-faults check bench bench-growth bench-detection bench-alerts bench-checking man lock clean
+.PHONY: help run test test-long test-faults mutation check bench bench-growth bench-detection bench-alerts bench-checking man lock clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test-long: $(VENV)/.dev  ## Run the long suite: 50 storms, trees of real size, e
 test-faults: $(VENV)/.dev  ## Run every fault, attack and fuzz test, and print what they came to (GUARD_FAULTS_SEED=1)
 	rm -f .figures.json
 	GUARD_FIGURES=.figures.json $(BIN)/pytest tests/faults -m "not soak" --timeout 900 $(PYTEST_ARGS) $(FAULTS_ARGS)
+
+mutation: .venv-mutation/.done  ## Change the rules, plans, retention and times a little, in each way: which changes no test notices
+	.venv-mutation/bin/python -m tests.mutation
 
 check: $(VENV)/.dev  ## Lint, format, types, layers
 	$(BIN)/ruff format --check
@@ -54,12 +57,13 @@ lock: $(VENV)/.dev  ## Resolve the dependencies anew into the lock files
 	$(BIN)/uv pip compile $(LOCKING) --group build pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile $(LOCKING) --group build --group dev pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile $(LOCKING) --constraint requirements-dev.lock --group build --group bench pyproject.toml -o requirements-bench.lock
+	$(BIN)/uv pip compile $(LOCKING) --constraint requirements-dev.lock --group mutation pyproject.toml -o requirements-mutation.lock
 
 LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 clean:  ## Remove what make made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .figures.json
+	rm -rf $(VENV) .venv-mutation .mutation build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .figures.json
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -78,4 +82,9 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 
 $(VENV)/.bench: $(VENV)/.dev requirements-bench.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
+
+.venv-mutation/.done: requirements-mutation.lock
+	$(PYTHON) -m venv .venv-mutation
+	.venv-mutation/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-mutation.lock
 	@touch $@

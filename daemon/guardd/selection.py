@@ -1,6 +1,7 @@
 """Selection: which paths of a repo guard keeps (include, exclude, built-in exclusions, .gitignore)."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -175,8 +176,24 @@ class _GitIgnore:
             lines = _lines(os.path.join(self._root, folder, ".gitignore"))
             if not folder:
                 lines = _lines(os.path.join(self._root, ".git/info/exclude")) + lines
-            self._specs[folder] = _Patterns(lines) if lines else None
+            self._specs[folder] = _tolerant(lines) if lines else None
         return self._specs[folder]
+
+
+def _tolerant(lines: Sequence[str]) -> _Patterns:
+    """The patterns without those that are none: git passes over them, and so must a scan."""
+    try:
+        return _Patterns(lines)
+    except (ValueError, re.error):
+        return _Patterns([line for line in lines if _is_pattern(line)])
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        _Patterns([line])
+    except (ValueError, re.error):
+        return False
+    return True
 
 
 def _lines(path: str) -> list[str]:

@@ -104,7 +104,7 @@ def _build_files(root: str) -> list[RepoPath]:
 def _pyproject(text: str) -> Layout:
     try:
         toml = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return Layout()
     directories = _mapping(_at(toml, "tool.setuptools.package-dir"))
     places = [
@@ -136,7 +136,7 @@ def _pyproject(text: str) -> Layout:
 def _pipfile(text: str) -> Layout:
     try:
         return Layout(required=frozenset(_needed(tomllib.loads(text), "")))
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return Layout()
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
-from guardd.gitdir import git_dir_of
+from guardd.gitdir import git_dir_of, read_plain
 from guardd.model import RepoPath
 
 _LOOK_AGAIN_S = 2.0
@@ -26,6 +26,9 @@ _TICK_NS = 10_000_000
 """The kernel stamps files with a clock that ticks 100 to 1,000 times a second: what is closer has no order."""
 
 _SKIPPED = 0x4000
+_LONGEST_NAME = 4096  # PATH_MAX
+_LONGEST_VARINT = 10
+_MOST_ALTERNATES = 8
 _ENTRY = struct.Struct(">10L")
 _CONVERSIONS = ("filter=", "ident", "working-tree-encoding", "eol=", "text=auto")
 
@@ -191,8 +194,7 @@ class _WorkTree:
             found = os.stat(path)
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
             if stamp != self._stamp:
-                with open(path, "rb") as file:
-                    index = _parse_index(file.read(), self._hash().digest_size)
+                index = _parse_index(read_plain(path, found.st_size) or b"", self._hash().digest_size)
                 if self.converts:
                     self.before |= self._index.entries
                 self._index, self._stamp = index, stamp
@@ -220,6 +222,8 @@ def _parse_index(data: bytes, id_size: int) -> "_Index":
             strip, name_at = _varint(data, name_at)
             end = data.index(b"\0", name_at)
             name = name[: len(name) - strip] + data[name_at:end]
+            if len(name) > _LONGEST_NAME:  # each entry may repeat all of the one before it: a small index, a huge memory
+                raise ValueError("no index")
             next_at = end + 1
         else:
             name = data[name_at:end]
@@ -251,8 +255,11 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     """The offset encoding of packs: (value, where it ends)."""
     byte = data[at]
     value = byte & 0x7F
+    begin = at
     while byte & 0x80:
         at += 1
+        if at - begin >= _LONGEST_VARINT:  # with a million of them, each step would take longer than the one before
+            raise ValueError("no index")
         byte = data[at]
         value = ((value + 1) << 7) | (byte & 0x7F)
     return value, at + 1
@@ -296,10 +303,14 @@ class _Objects:
         return list(self._packs.values())
 
     def _others(self) -> "list[_Objects]":
+        """The databases that this one borrows from, and those that these do, each once: they may borrow in a circle."""
         if self._alternates is None:
-            lines = _text(os.path.join(self.folder, "info/alternates")).splitlines()
-            folders = [os.path.normpath(os.path.join(self.folder, line)) for line in lines if line.strip()]
-            self._alternates = [_Objects(folder, self.id_size) for folder in folders if folder != self.folder][:8]
+            folders = [self.folder]
+            for folder in folders:  # it grows meanwhile
+                lines = _text(os.path.join(folder, "info/alternates")).splitlines()
+                named = [os.path.normpath(os.path.join(folder, line)) for line in lines if line.strip()]
+                folders += [one for one in dict.fromkeys(named) if one not in folders][: _MOST_ALTERNATES + 1 - len(folders)]
+            self._alternates = [_Objects(folder, self.id_size, _alternates=[]) for folder in folders[1:]]
         return self._alternates
 
 
@@ -334,11 +345,9 @@ class _PackIndex:
 
 
 def _text(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return os.fsdecode(file.read(1 << 20))
-    except OSError:
-        return ""
+    """The text of one of git's files; empty where it is none: with a NUL in it, what it names could not even be asked for."""
+    text = os.fsdecode(read_plain(path, 1 << 20) or b"")
+    return "" if "\0" in text else text
 
 
 def _first_line(path: str) -> str:
