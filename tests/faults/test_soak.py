@@ -78,7 +78,7 @@ class Soak:
         self.kills += 1
         found = self.store.log.version(before)
         assert found, f"version {before} was acknowledged and is lost"
-        if found.state.stored:
+        if found.state.present:
             self.store.blobs.read(found.state.blob)
         self.daemon = self.world.start(ready=False)
         self._draw_kill()
