@@ -7,7 +7,7 @@ PYTEST_ARGS ?= -n 3
 export PYTHONDONTWRITEBYTECODE :=  # where it is set, each of pytest's processes compiles all tests anew, for 4 s of CPU
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-faults mutation check bench bench-growth bench-detection bench-alerts bench-checking man lock clean
+.PHONY: help run test test-long test-faults soak mutation check bench bench-growth bench-detection bench-alerts bench-checking man lock clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test-long: $(VENV)/.dev  ## Run the long suite: 50 storms, trees of real size, e
 test-faults: $(VENV)/.dev  ## Run every fault, attack and fuzz test, and print what they came to (GUARD_FAULTS_SEED=1)
 	rm -f .figures.json
 	GUARD_FIGURES=.figures.json $(BIN)/pytest tests/faults -m "not soak" --timeout 900 $(PYTEST_ARGS) $(FAULTS_ARGS)
+
+soak: $(VENV)/.dev  ## Mixed work with random kills for GUARD_SOAK_MINUTES (10): nothing is lost, nothing grows
+	GUARD_FIGURES=.figures.json $(BIN)/pytest tests/faults -m soak -n 0
 
 mutation: .venv-mutation/.done  ## Change the rules, plans, retention and times a little, in each way: which changes no test notices
 	.venv-mutation/bin/python -m tests.mutation

@@ -1,0 +1,151 @@
+"""The wall clock is set back, ahead, or changes for daylight saving: order, `--since` and retention keep their word."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardd.errors import UsageError
+from guardd.model import ABSENT, FileState, Kind, Moment, Origin
+from guardd.selection import SelectionRules
+from guardd.store.appending import Observation
+from guardd.store.codec import digest, encode
+from guardd.store.retention import DAY_NS, HOUR_NS, Policy
+from guardd.store.space import collect
+from guardd.store.store import Store
+from guardd.timespec import Elapsed, Instant, parse
+from tests.faults import seeds
+
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+YEAR = 365 * DAY_NS
+START = Moment(1_750_000_000 * SECOND, 5_000 * SECOND, "boot-1")
+POLICY = Policy(3 * DAY_NS, 30 * DAY_NS, YEAR, 1 << 40)
+STEPS = (-YEAR, -HOUR_NS, -2 * SECOND, 0, 0, 0, 0, 2 * SECOND, HOUR_NS, YEAR)
+ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "UTC")
+
+
+class Lived:
+    """A store whose wall clock is set by chance between versions of one path; the true time of each is known."""
+
+    def __init__(self, store: Store, chance: random.Random) -> None:
+        self.store, self.chance = store, chance
+        self.repo = store.repos.add("/repo", SelectionRules())
+        self.now = START
+        self.true_ns = 0
+        self.written: list[tuple[int, int, bytes]] = []
+        """Place in the log, true time, content."""
+        self.steps = 0
+
+    def pass_time(self, ns: int, step_ns: int = 0) -> None:
+        self.true_ns += ns
+        self.steps += step_ns != 0
+        self.now = Moment(self.now.wall_ns + ns + step_ns, self.now.boot_ns + ns, self.now.boot_id)
+
+    def write(self) -> None:
+        content = b"x = %d\n" % len(self.written) + self.chance.randbytes(20).hex().encode()
+        head = self.store.log.head(self.repo.id, "a.py")
+        state = FileState(Kind.FILE, digest(content), len(content), 0o644)
+        seen = Observation("a.py", head.seq, state, None, content=encode(state.blob, content))
+        self.store.log.record(self.repo.id, [seen], Origin.WATCH, self.now)
+        self.written.append((self.store.log.last_seq(), self.true_ns, content))
+
+    def content_at(self, place: int) -> bytes | None:
+        passage = self.store.log.passage(self.repo.id, "a.py", place)
+        then = passage.then if passage else None
+        return self.store.blobs.read(then.state.blob) if then and then.state != ABSENT else None
+
+
+def lived(state: Path, chance: random.Random, count: int, longest_ns: int, steps: tuple[int, ...] = STEPS) -> Lived:
+    state.mkdir(mode=0o700)
+    made = Lived(Store(str(state), create=True), chance)
+    for _ in range(count):
+        made.pass_time(chance.randrange(10 * SECOND, longest_ns), chance.choice(steps))
+        made.write()
+    return made
+
+
+@pytest.mark.promise("the past is what it was", "the wall clock is set an hour back, a year ahead and so on while versions come")
+@pytest.mark.parametrize("seed", seeds(5, 200))
+def test_order_is_the_sequence_and_since_counts_elapsed_time_however_the_clock_is_set(
+    tmp_path: Path, seed: int, record_property: pytest.FixtureRequest
+) -> None:
+    chance = random.Random(seed)
+    made = lived(tmp_path / "state", chance, 25, 20 * MINUTE)
+    record_property("faults", made.steps)  # type: ignore[operator]  # pytest gives a function
+    with made.store:
+        listed = list(made.store.log.next_versions(made.repo.id, 0, 1000))
+        assert [version.seq for version in listed] == [seq for seq, _, _ in made.written]
+        made.pass_time(chance.randrange(SECOND, MINUTE), chance.choice(STEPS))
+        for _ in range(30):
+            back = chance.randrange(0, made.true_ns)
+            spec = parse(f"{back / SECOND:.9f}s" if back % 2 else f"{back // SECOND}s", made.now.wall_ns)
+            assert isinstance(spec, Elapsed)
+            before = [seq for seq, at, _ in made.written if at <= made.true_ns - spec.ns]
+            assert made.store.log.place_before(spec.ns, made.now) == max(before, default=0)
+            if before:
+                assert made.content_at(max(before)) == made.written[len(before) - 1][2]
+
+
+@pytest.mark.promise("no acknowledged version is lost", "gc while the wall clock is or was wrong")
+@pytest.mark.parametrize("seed", seeds(4, 200))
+def test_retention_removes_nothing_early_however_the_clock_was_set(
+    tmp_path: Path, seed: int, record_property: pytest.FixtureRequest
+) -> None:
+    """What was in force within the last three true days is there after gc, also if the clock was an hour back meanwhile."""
+    chance = random.Random(seed)
+    steps = (-HOUR_NS, -YEAR, 0, 0, 0, HOUR_NS)
+    made = lived(tmp_path / "state", chance, 30, 12 * HOUR_NS, steps)
+    record_property("faults", made.steps)  # type: ignore[operator]
+    with made.store:
+        collect(made.store, POLICY, made.now.wall_ns)
+        left = {version.seq for version in made.store.log.next_versions(made.repo.id, 0, 1000)}
+        horizon = made.true_ns - POLICY.keep_all_ns
+        for (seq, _, content), (_, superseded, _) in zip(made.written, made.written[1:], strict=False):
+            if superseded > horizon:
+                assert seq in left, f"version {seq} was superseded {(made.true_ns - superseded) / HOUR_NS:.1f} h ago"
+                assert made.content_at(seq) == content
+        assert made.written[-1][0] in left
+
+
+@given(
+    st.sampled_from(ZONES),
+    st.datetimes(datetime(2024, 1, 1), datetime(2027, 1, 1)),
+    st.integers(0, 48 * 3600),
+)
+def test_a_duration_is_elapsed_time_and_a_local_time_is_what_that_zone_shows(zone: str, noon: datetime, back_s: int) -> None:
+    """`2h` before a change of daylight saving is two hours, and 14:30 is what a clock on the wall showed, or is refused."""
+    info = ZoneInfo(zone)
+    now = noon.replace(tzinfo=UTC)
+    now_ns = int(now.timestamp()) * SECOND
+    assert parse(f"{back_s}s", now_ns, info) == Elapsed(back_s * SECOND)
+    then = (now - timedelta(seconds=back_s)).replace(microsecond=0)
+    local = then.astimezone(info)
+    found = parse(local.strftime("%Y-%m-%dT%H:%M:%S"), now_ns, info)
+    assert isinstance(found, Instant)
+    shown = datetime.fromtimestamp(found.ns // SECOND, UTC).astimezone(info)
+    assert shown.replace(tzinfo=None) == local.replace(tzinfo=None)
+    assert found.ns <= int(then.timestamp()) * SECOND, "of a local time that comes twice it is the first"
+    exact = parse(local.isoformat(timespec="seconds"), now_ns, info)
+    assert exact == Instant(int(then.timestamp()) * SECOND)
+
+
+@pytest.mark.promise("bad input gets one clear line", "local times that daylight saving skips")
+@pytest.mark.parametrize(("zone", "skipped"), [("Europe/Berlin", "2026-03-29T02:30"), ("America/New_York", "2026-03-08T02:30")])
+def test_a_local_time_that_never_was_is_refused(zone: str, skipped: str) -> None:
+    with pytest.raises(UsageError, match="is no time"):
+        parse(skipped, 1_790_000_000 * SECOND, ZoneInfo(zone))
+
+
+@pytest.mark.parametrize(("word", "hours"), [("today", 23), ("yesterday", 23 + 24)])
+def test_the_day_of_a_change_is_as_long_as_it_was(word: str, hours: int) -> None:
+    """The end of 29 March 2026 in Berlin: that day had 23 hours."""
+    midnight = datetime(2026, 3, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    now_ns = (int(midnight.timestamp()) - 1) * SECOND
+    found = parse(word, now_ns, ZoneInfo("Europe/Berlin"))
+    assert isinstance(found, Instant)
+    assert now_ns + SECOND - found.ns == hours * HOUR_NS
