@@ -16,6 +16,8 @@ def passages_since(store: Store, repo: Repo, place: int, time_ns: int, *, change
     if not adopted:
         return passages
     found = [reaching_back(one, adopted.get(one.path), time_ns, repo.baseline_ns) for one in passages]
+    if _was_watched(repo.baseline_ns, time_ns):
+        return found
     unseen = adopted.keys() - {one.path for one in passages} - set(store.log.paths(repo.id))
     found += [_of_unseen(adopted[path]) for path in unseen]
     return sorted(found, key=lambda one: one.path)
@@ -26,7 +28,7 @@ def passage_since(store: Store, repo: Repo, path: RepoPath, place: int, time_ns:
     passage = store.log.passage(repo.id, path, place)
     adopted = store.adopted.at(repo.id, path, time_ns)
     if passage is None:
-        return _of_unseen(adopted) if adopted is not None else None
+        return None if adopted is None or _was_watched(repo.baseline_ns, time_ns) else _of_unseen(adopted)
     return reaching_back(passage, adopted, time_ns, repo.baseline_ns)
 
 
@@ -42,7 +44,7 @@ def reaching_back(passage: Passage, adopted: Adopted | None, time_ns: int, basel
     if first_seen is not None:
         if adopted.version.time_ns < first_seen.mtime_ns <= time_ns:
             return passage
-    elif passage.then is not None or (baseline_ns and time_ns >= baseline_ns):
+    elif passage.then is not None or _was_watched(baseline_ns, time_ns):
         return passage
     return replace(passage, then=adopted.version, knowledge=Knowledge.KNOWN, first_after=first_seen or passage.first_after)
 
@@ -65,6 +67,11 @@ def head(store: Store, repo: Repo, path: RepoPath) -> Version:
 def known_paths(store: Store, repo: Repo) -> list[RepoPath]:
     """Every path that the log or a backup knows."""
     return sorted({*store.log.paths(repo.id), *store.adopted.paths(repo.id)})
+
+
+def _was_watched(baseline_ns: int, time_ns: int) -> bool:
+    """Whether guard saw the whole tree by then: what the log does not have was not there, whatever an older backup says."""
+    return bool(baseline_ns) and time_ns >= baseline_ns
 
 
 def _of_unseen(adopted: Adopted) -> Passage:
