@@ -2,6 +2,8 @@
 
 import os
 
+from guardd.regular import read_regular
+
 
 def git_dir_of(top: str) -> str | None:
     """The git directory of the work tree whose top is `top`; None if it is no such top.
@@ -12,8 +14,7 @@ def git_dir_of(top: str) -> str | None:
     if os.path.isdir(path):
         return path if os.path.exists(os.path.join(path, "HEAD")) else None
     try:
-        with open(path, "rb") as file:
-            text = os.fsdecode(file.read(4096))
+        text = os.fsdecode(read_regular(path, 4096))
     except OSError:
         return None
     if not text.startswith("gitdir:"):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from guardd.model import RepoPath
+from guardd.regular import read_regular
 
 _LARGEST = 1 << 20
 _DEEPEST = 3
@@ -104,7 +105,7 @@ def _build_files(root: str) -> list[RepoPath]:
 def _pyproject(text: str) -> Layout:
     try:
         toml = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return Layout()
     directories = _mapping(_at(toml, "tool.setuptools.package-dir"))
     places = [
@@ -136,7 +137,7 @@ def _pyproject(text: str) -> Layout:
 def _pipfile(text: str) -> Layout:
     try:
         return Layout(required=frozenset(_needed(tomllib.loads(text), "")))
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return Layout()
 
 
@@ -281,7 +282,6 @@ def _mtime_ns(path: str) -> int:
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(_LARGEST)
+        return read_regular(path, _LARGEST).decode(errors="replace").replace("\r\n", "\n")
     except OSError:
         return ""

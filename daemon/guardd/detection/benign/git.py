@@ -6,7 +6,6 @@ excused: its objects are newer than its files.
 """
 
 import hashlib
-import mmap
 import os
 import struct
 import time
@@ -19,11 +18,18 @@ from functools import cached_property
 
 from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
+from guardd.regular import open_regular, read_regular
 
 _LOOK_AGAIN_S = 2.0
 _LOCK_IS_LIVE_S = 30.0
 _TICK_NS = 10_000_000
 """The kernel stamps files with a clock that ticks 100 to 1,000 times a second: what is closer has no order."""
+
+_MOST_OF_INDEX = 1 << 29
+"""An entry takes some 100 bytes: five million files. What is larger is no index."""
+
+_MOST_ALTERNATES = 16
+"""Of all that alternates name, and theirs: they may lead in a circle, or be made to take for ever."""
 
 _SKIPPED = 0x4000
 _ENTRY = struct.Struct(">10L")
@@ -191,8 +197,7 @@ class _WorkTree:
             found = os.stat(path)
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
             if stamp != self._stamp:
-                with open(path, "rb") as file:
-                    index = _parse_index(file.read(), self._hash().digest_size)
+                index = _parse_index(read_regular(path, _MOST_OF_INDEX), self._hash().digest_size)
                 if self.converts:
                     self.before |= self._index.entries
                 self._index, self._stamp = index, stamp
@@ -264,6 +269,7 @@ class _Objects:
 
     folder: str
     id_size: int
+    _known: set[str] = field(default_factory=set)
     _packs: dict[str, "_PackIndex"] = field(default_factory=dict)
     _packs_stamp: int = -1
     _alternates: "list[_Objects] | None" = None
@@ -297,10 +303,16 @@ class _Objects:
 
     def _others(self) -> "list[_Objects]":
         if self._alternates is None:
-            lines = _text(os.path.join(self.folder, "info/alternates")).splitlines()
-            folders = [os.path.normpath(os.path.join(self.folder, line)) for line in lines if line.strip()]
-            self._alternates = [_Objects(folder, self.id_size) for folder in folders if folder != self.folder][:8]
+            self._alternates = self._named()
         return self._alternates
+
+    def _named(self) -> "list[_Objects]":
+        lines = _text(os.path.join(self.folder, "info/alternates")).splitlines()
+        folders = dict.fromkeys(os.path.normpath(os.path.join(self.folder, line)) for line in lines if line.strip())
+        self._known.add(self.folder)
+        new = [folder for folder in folders if folder not in self._known][: max(0, _MOST_ALTERNATES - len(self._known))]
+        self._known.update(new)
+        return [_Objects(folder, self.id_size, self._known) for folder in new]
 
 
 class _PackIndex:
@@ -309,10 +321,10 @@ class _PackIndex:
     _HEADER = 8 + 256 * 4
 
     def __init__(self, path: str, id_size: int) -> None:
-        with open(path, "rb") as file:
-            self.born_ns = os.fstat(file.fileno()).st_mtime_ns
-            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if self._data[:8] != b"\xfftOc\0\0\0\2":
+        self._fd = open_regular(path)
+        self.born_ns = os.fstat(self._fd).st_mtime_ns
+        if os.pread(self._fd, 8, 0) != b"\xfftOc\0\0\0\2":
+            self.close()
             raise ValueError(path)
         self._id_size = id_size
 
@@ -323,20 +335,18 @@ class _PackIndex:
         return at < high and self._id(at) == object_id
 
     def close(self) -> None:
-        self._data.close()
+        os.close(self._fd)
 
     def _total(self, first_byte: int) -> int:
-        return int.from_bytes(self._data[8 + 4 * first_byte : 12 + 4 * first_byte])
+        return int.from_bytes(os.pread(self._fd, 4, 8 + 4 * first_byte))
 
     def _id(self, at: int) -> bytes:
-        start = self._HEADER + at * self._id_size
-        return self._data[start : start + self._id_size]
+        return os.pread(self._fd, self._id_size, self._HEADER + at * self._id_size)
 
 
 def _text(path: str) -> str:
     try:
-        with open(path, "rb") as file:
-            return os.fsdecode(file.read(1 << 20))
+        return os.fsdecode(read_regular(path, 1 << 20))
     except OSError:
         return ""
 
