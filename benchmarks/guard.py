@@ -133,14 +133,14 @@ class Guard:
         with self.store() as store:
             return store.log.last_seq()
 
-    def wait_quiet(self, still_s: float = 0.6, *, judged: bool = True) -> None:
+    def wait_quiet(self, still_s: float = 0.6, *, judged: bool = True, timeout_s: float = _TIMEOUT_S) -> None:
         """Until nothing was captured for a while and, if `judged`, detection has thought about all of it."""
         with self.store() as store:
             repo = store.repos.find(str(self.root))
             if repo is None:
                 raise RuntimeError(f"{self.root} is not guarded")
             seen, since = -1, time.monotonic()
-            deadline = since + _TIMEOUT_S
+            deadline = since + timeout_s
             while time.monotonic() - since < still_s:
                 last = store.log.last_seq()
                 if last != seen or (judged and store.incidents.cursor(repo.id) not in (None, last)):

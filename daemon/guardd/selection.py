@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from guardd.model import RepoPath
+from guardd.regular import read_regular
 
 DEFAULT_INCLUDE = ("*.py", "*.pyi")
 
@@ -23,6 +24,9 @@ NEVER = frozenset({".git", ".hg", ".svn", ".jj", ".bzr"})
 
 TEMPORARY = ".guardd-"
 """How the names of files begin that a restore has in hand: never kept themselves."""
+
+_MOST_OF_PATTERNS = 1 << 20
+"""Bytes that are read of a .gitignore."""
 
 CANARY = "guardd_canary_"
 """How the directory at the top of a repo begins in which `guardctl doctor --canary` damages files of its own."""
@@ -198,8 +202,7 @@ def _is_pattern(line: str) -> bool:
 
 def _lines(path: str) -> list[str]:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read().splitlines()
+        return os.fsdecode(read_regular(path, _MOST_OF_PATTERNS)).splitlines()
     except (OSError, ValueError):
         return []
 

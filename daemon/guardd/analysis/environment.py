@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 from guardd.model import RepoPath
+from guardd.regular import read_regular
 
 _USUAL = (".venv", "venv", "env", ".env", ".conda", "virtualenv", ".virtualenv")
 _IN_FOLDERS = ("*venv*", "*.pixi/envs/*", ".tox/*", ".nox/*")
@@ -210,7 +211,6 @@ def _mtime_ns(path: str) -> int:
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
+        return read_regular(path, 1 << 20).decode(errors="replace").replace("\r\n", "\n")
     except OSError:
         return ""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from guardd.model import RepoPath
+from guardd.regular import read_regular
 
 _LARGEST = 1 << 20
 _DEEPEST = 3
@@ -281,7 +282,6 @@ def _mtime_ns(path: str) -> int:
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(_LARGEST)
+        return read_regular(path, _LARGEST).decode(errors="replace").replace("\r\n", "\n")
     except OSError:
         return ""

@@ -6,7 +6,6 @@ excused: its objects are newer than its files.
 """
 
 import hashlib
-import mmap
 import os
 import struct
 import time
@@ -17,18 +16,24 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
-from guardd.gitdir import git_dir_of, read_plain
+from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
+from guardd.regular import open_regular, read_regular
 
 _LOOK_AGAIN_S = 2.0
 _LOCK_IS_LIVE_S = 30.0
 _TICK_NS = 10_000_000
 """The kernel stamps files with a clock that ticks 100 to 1,000 times a second: what is closer has no order."""
 
+_MOST_OF_INDEX = 1 << 29
+"""An entry takes some 100 bytes: five million files. What is larger is no index."""
+
+_MOST_ALTERNATES = 16
+"""Of all that alternates name, and theirs: they may lead in a circle, or be made to take for ever."""
+
 _SKIPPED = 0x4000
 _LONGEST_NAME = 4096  # PATH_MAX
 _LONGEST_VARINT = 10
-_MOST_ALTERNATES = 8
 _ENTRY = struct.Struct(">10L")
 _CONVERSIONS = ("filter=", "ident", "working-tree-encoding", "eol=", "text=auto")
 
@@ -194,7 +199,7 @@ class _WorkTree:
             found = os.stat(path)
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
             if stamp != self._stamp:
-                index = _parse_index(read_plain(path, found.st_size) or b"", self._hash().digest_size)
+                index = _parse_index(read_regular(path, _MOST_OF_INDEX), self._hash().digest_size)
                 if self.converts:
                     self.before |= self._index.entries
                 self._index, self._stamp = index, stamp
@@ -320,10 +325,10 @@ class _PackIndex:
     _HEADER = 8 + 256 * 4
 
     def __init__(self, path: str, id_size: int) -> None:
-        with open(path, "rb") as file:
-            self.born_ns = os.fstat(file.fileno()).st_mtime_ns
-            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if self._data[:8] != b"\xfftOc\0\0\0\2":
+        self._fd = open_regular(path)
+        self.born_ns = os.fstat(self._fd).st_mtime_ns
+        if os.pread(self._fd, 8, 0) != b"\xfftOc\0\0\0\2":
+            self.close()
             raise ValueError(path)
         self._id_size = id_size
 
@@ -334,19 +339,21 @@ class _PackIndex:
         return at < high and self._id(at) == object_id
 
     def close(self) -> None:
-        self._data.close()
+        os.close(self._fd)
 
     def _total(self, first_byte: int) -> int:
-        return int.from_bytes(self._data[8 + 4 * first_byte : 12 + 4 * first_byte])
+        return int.from_bytes(os.pread(self._fd, 4, 8 + 4 * first_byte))
 
     def _id(self, at: int) -> bytes:
-        start = self._HEADER + at * self._id_size
-        return self._data[start : start + self._id_size]
+        return os.pread(self._fd, self._id_size, self._HEADER + at * self._id_size)
 
 
 def _text(path: str) -> str:
     """The text of one of git's files; empty where it is none: with a NUL in it, what it names could not even be asked for."""
-    text = os.fsdecode(read_plain(path, 1 << 20) or b"")
+    try:
+        text = os.fsdecode(read_regular(path, 1 << 20))
+    except OSError:
+        return ""
     return "" if "\0" in text else text
 
 
