@@ -1,5 +1,6 @@
 """Time expressions mean what they say, or are refused."""
 
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -95,3 +96,59 @@ def test_durations_add_up(days: int, hours: int, minutes: int, seconds: int) -> 
 @given(st.integers(0, NOON))
 def test_what_is_printed_can_be_read_back_to_the_microsecond(ns: int) -> None:
     assert parse(format_instant(ns, BERLIN), NOON, BERLIN) == Instant(ns // 1000 * 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("12:01", "'12:01' is in the future; 12:01 is still to come today, write the date before it; examples: 10m, "),
+        ("2026-07-15T12:01", "'2026-07-15T12:01' is in the future; examples: 10m, "),
+        ("x" * 1000, f"'{'x' * 80}' is no time; examples: 10m, "),
+        ("10mago", "'10mago' is no time; examples: 10m, "),
+        ("0" * 63 + "1s", "'" + "0" * 63 + "1s' is no time; examples: 10m, "),
+    ],
+)
+def test_a_refusal_says_what_was_not_understood_and_why(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        parse(text, NOON, BERLIN)
+    assert str(refusal.value).startswith(message)
+    assert str(refusal.value).endswith("incident:7, snapshot:3")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("soon", "'soon' is no duration; examples: 90s, 1.5s, 10m, 2h30m, 3d, 1w"),
+        ("73201d", "'73201d' is longer than 200 years; examples: 90s, 10m, 3d, 1w"),
+        ("73200d1s", "'73200d1s' is longer than 200 years; examples: 90s, 10m, 3d, 1w"),
+    ],
+)
+def test_a_duration_is_refused_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        parse_duration(text)
+    assert str(refusal.value) == message
+
+
+def test_the_longest_forms_are_understood() -> None:
+    assert parse_duration("73200d") == 73_200 * 86_400 * SECOND
+    assert parse("0" * 62 + "1s", NOON, BERLIN) == Elapsed(SECOND)
+    assert parse("12:00", NOON, BERLIN) == Instant(NOON), "now is not the future"
+    assert parse("@1700000000.5", NOON, BERLIN) == Instant(1_700_000_000_500_000_000)
+
+
+def test_a_day_and_a_printed_time_are_those_of_the_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = ZoneInfo("Pacific/Kiritimati")  # UTC+14: another day than where this machine may be
+    assert parse("today", NOON, late) == Instant(int(datetime(2026, 7, 16, tzinfo=late).timestamp()) * SECOND)
+    assert format_instant(NOON + 1999, BERLIN) == "2026-07-15T12:00:00.000001+02:00"
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert format_instant(NOON) == "2026-07-15T06:00:00.000000-04:00"
+        assert format_instant(NOON, BERLIN) == "2026-07-15T12:00:00.000000+02:00"
+        assert parse("05:30", NOON) == instant(2026, 7, 15, 11, 30)
+        assert parse("today", NOON, late) == Instant(int(datetime(2026, 7, 16, tzinfo=late).timestamp()) * SECOND)
+        with pytest.raises(UsageError):
+            parse("2026-03-08T02:30", NOON)
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -1,6 +1,7 @@
 """Each rule on pairs of contents: what it must catch, and what it must not."""
 
 import textwrap
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,8 @@ from guardd.analysis.sources import Facts, Parsers
 from guardd.detection.benign.same_code import same_code
 from guardd.detection.change import Change
 from guardd.detection.rules import Rules
+from guardd.detection.rules.code_loss import dangling, lost_definitions
+from guardd.detection.rules.encoding import Encoding
 from guardd.model import Finding
 
 GOOD = textwrap.dedent(
@@ -150,6 +153,172 @@ HARMLESS = {
 def test_what_people_do_is_no_damage(parsers: Parsers, name: str) -> None:
     before, after = HARMLESS[name]
     assert [finding for finding in findings(parsers, before, after) if finding.damage] == []
+
+
+def lines(*numbers: int) -> bytes:
+    """A statement for each number, a line each."""
+    return b"".join(b"x%d = %d\n" % (number, number) for number in numbers)
+
+
+def functions(*numbers: int) -> bytes:
+    return b"".join(b"def f%02d(): pass\n" % number for number in numbers)
+
+
+MARKED = b"    # REMOVED_SYNTAX_ERROR: x\n"
+FIFTY = b"# " + b"3456789 " * 5 + b"REMOVED_SYNTAX_ERROR"  # 62 characters
+EURO = GOOD.replace(b"Reads.", "Reads \u20ac.".encode())
+FLIPPED = lines(*range(5)).replace(b"\n", b"\r\n")
+IMPORTED = b"from json import (  \n    loads,\n    dumps\n)\nfrom os import path, \\\n    sep\n"
+SAID = {
+    "one marker": (GOOD, GOOD + MARKED, "marker", "1 added line with a marker: # REMOVED_SYNTAX_ERROR: x", 29),
+    "two markers": (b"a\n", MARKED * 2, "marker", "2 added lines with a marker: # REMOVED_SYNTAX_ERROR: x", 1),
+    "twenty markers": (b"a\n", b"a\n" + MARKED * 20, "marker", "20 added lines with a marker: # REMOVED_SYNTAX_ERROR: x", 2),
+    "more than are counted": (b"a\n", MARKED * 30, "marker", "over 20 added lines with a marker: # REMOVED_SYNTAX_ERROR: x", 1),
+    "a long marked line": (b"a\n", FIFTY, "marker", f"1 added line with a marker: {FIFTY[:60].decode()}", 1),
+    "a marked line that is no text": (
+        b"a\n", MARKED.strip() + b"\xff\n", "marker", "1 added line with a marker: # REMOVED_SYNTAX_ERROR: x\ufffd", 1
+    ),
+    "emptied": (GOOD, b"\n", "emptied", f"emptied: {len(GOOD)} bytes are gone", 0),
+    "cut off": (b"x = 1\ny = 'abcdefghijkl'\n", b"x = 1\ny = 'ab", "emptied", "truncated: 12 of 25 bytes are gone", 2),
+    "a NUL": (GOOD, b"a\nb\0\nc\n", "null-bytes", "1 NUL byte", 2),
+    "two NUL": (GOOD, b"a\nb\0\nc\0\n", "null-bytes", "2 NUL bytes", 2),
+    "not decodable": (
+        b"a\n", b"a\nb\n\xff", "encoding",
+        "not decodable any more: 'utf-8' codec can't decode byte 0xff in position 4: invalid start byte", 3,
+    ),
+    "mojibake": (ACCENTS, ACCENTS.decode("latin-1").encode(), "encoding", "read as latin-1 and written back as UTF-8", 0),
+    "mojibake of Windows": (EURO, EURO.decode("cp1252").encode(), "encoding", "read as cp1252 and written back as UTF-8", 0),
+    "question marks": (
+        ACCENTS, ACCENTS.decode().encode("ascii", "replace"), "encoding",
+        "every character beyond ASCII became a question mark", 0,
+    ),
+    "doubled line ends": (b"a\nb\nc\nd\n", b"a\nb\nc\r\r\nd\r\r\n", "encoding", "line ends doubled: CR CR LF", 3),
+    "does not parse": (b"x = 1\n", b"x = 1\ny = (1\n", "syntax", "does not parse any more: '(' was never closed", 2),
+    "commented out": (
+        lines(*range(30)), lines(0) + commented(lines(1, 2, 3)) + lines(*range(4, 30)), "code-loss",
+        "3 of 30 lines of code are commented out", 2,
+    ),
+    "statements": (lines(*range(25)), lines(*range(15)), "code-loss", "10 of 25 statements are gone", 0),
+    "definitions": (
+        functions(*range(10)), functions(*range(7)), "code-loss", "3 of 10 definitions are gone: f07, f08, f09", 0
+    ),
+    "many definitions": (
+        functions(*range(12)), functions(*range(6)) + lines(*range(12)), "code-loss",
+        "6 of 12 definitions are gone: f06, f07, f08, f09, f10", 0,
+    ),
+    "definitions in use": (
+        functions(*range(30)) + b"f00, f01, f02, f03, f04, f05\n", functions(*range(6, 30)) + b"f00, f01, f02, f03, f04, f05\n",
+        "code-loss", "gone, and the code still uses it: f00, f01, f02, f03, f04", 0,
+    ),
+    "an import in use": (
+        GOOD, GOOD.replace(b"import os\n", b""), "import", "nothing imports 'os' any more, and the code still uses it", 0
+    ),
+    "imports over several lines in use": (
+        IMPORTED + b"path, sep, loads, dumps\n", b"path, sep, loads, dumps\n", "import",
+        "nothing imports 'dumps', 'loads', 'path' any more, and the code still uses it", 0,
+    ),
+    "the last of several lines in use": (
+        IMPORTED + b"dumps, sep\n", b"dumps, sep\n", "import",
+        "nothing imports 'dumps', 'sep' any more, and the code still uses it", 0,
+    ),
+    "a missing module": (GOOD, b"x = 1\nimport pkg.gone\n" + GOOD, "import", "there is no module 'pkg.gone'", 2),
+    "a name from a missing module": (GOOD, b"x = 1\nfrom .gone import a\n" + GOOD, "import", "there is no module '.gone'", 2),
+    "what was ours by a relative import": (
+        b"from .mod import a\na\n", b"from elsewhere import a\na\n", "import", "there is no module 'elsewhere'", 1
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_people_are_told_what_is_wrong_and_in_which_line(parsers: Parsers, name: str) -> None:
+    before, after, rule, message, line = SAID[name]
+    said = [(found.message, found.line) for found in findings(parsers, before, after) if found.rule == rule and found.damage]
+    assert said == [(message, line)]
+
+
+FLIPS = {
+    "to CRLF": (FLIPPED.replace(b"\r", b""), FLIPPED, "line ends flipped to CRLF throughout"),
+    "to LF": (FLIPPED, FLIPPED.replace(b"\r", b""), "line ends flipped to LF throughout"),
+    "of a few lines": (lines(1, 2, 3, 4), lines(1, 2, 3, 4).replace(b"\n", b"\r\n"), None),
+    "of half of the lines": (lines(*range(10)), FLIPPED + lines(*range(5, 10)), None),
+    "back of half of the lines": (FLIPPED * 2, FLIPPED + lines(*range(5)), None),
+    "of all but one of twenty": (lines(*range(20)), FLIPPED * 3 + FLIPPED[:-2] + b"\n", None),
+    "of the rest": (FLIPPED * 3 + FLIPPED[:-2] + b"\n", lines(*range(20)), None),
+    "none, CRLF as before": (FLIPPED, FLIPPED + FLIPPED, None),
+    "none, LF as before": (lines(*range(5)), lines(*range(6)), None),
+    "none, there was no line end": (b"x = 1", lines(*range(5)), None),
+}
+
+
+@pytest.mark.parametrize("name", FLIPS)
+def test_line_ends_flipped_throughout_are_told_and_are_no_damage(name: str) -> None:
+    before, after, message = FLIPS[name]
+    assert list(Encoding().look(Change("a.py", before, after))) == (
+        [Finding("encoding", message, damage=False)] if message else []
+    )
+
+
+LATIN = b"x = '\xe9'\n"
+LIMITS = {
+    "a fifth cut off": (b"v = '" + b"a" * 95, b"v = '" + b"a" * 75, {"emptied"}),
+    "less than a fifth cut off": (b"v = '" + b"a" * 95, b"v = '" + b"a" * 76, set()),
+    "cut off before a line's end": (b"v = 1\nw = 2\n", b"v = 1", set()),
+    "cut off before a line's end, CRLF": (b"v = 1\r\nw = 2\r\n", b"v = 1", set()),
+    "cut off after a line's end, CR": (b"v = 1\rw = 2\r", b"v = 1\r", set()),
+    "NUL that were there": (b"\0" + GOOD, b"\0\0" + GOOD, set()),
+    "doubled line ends that were there": (b"a\r\r\nb\n", b"a\r\r\nb\nc\n", set()),
+    "accents taken out": (ACCENTS, ACCENTS.replace("\u00e9".encode(), b"e"), set()),
+    "declared in the second line": (b"x = 1\n", b"#!/usr/bin/python\n# coding: latin-1\ny = 1\n" + LATIN, set()),
+    "declared in the third line": (b"x = 1\n", b"\n\n# coding: latin-1\n" + LATIN, {"encoding", "syntax"}),
+    "not what it declares": (b"# coding: ascii\n", b"# coding: ascii\n" + LATIN, {"encoding", "syntax"}),
+    "two statements of two": (lines(1, 2), b"# nothing\n", {"code-loss"}),
+    "one statement of one": (lines(1), b"# nothing\n", set()),
+    "nine statements of ten": (lines(*range(10)), lines(1), {"code-loss"}),
+    "eight statements of ten": (lines(*range(10)), lines(1, 2), set()),
+    "nine statements of twenty": (lines(*range(20)), lines(*range(11)), set()),
+    "ten statements of 26": (lines(*range(26)), lines(*range(16)), set()),
+    "three lines of 31 commented out": (lines(*range(31)), commented(lines(0, 1, 2)) + lines(*range(3, 31)), set()),
+    "two lines of ten commented out": (lines(*range(10)), commented(lines(0, 1)) + lines(*range(2, 10)), set()),
+    "three definitions of eleven": (functions(*range(11)), functions(*range(8)), set()),
+    "two definitions of six": (functions(*range(6)), functions(*range(4)), set()),
+    "a new star may bind it": (USED, USED.replace(b"def first", b"from other import *\ndef head"), set()),
+    "the star was there": (
+        b"from other import *\n" + USED, b"from other import *\n" + USED.replace(b"def first", b"def head"), {"code-loss"}
+    ),
+    "a name in an import's comment": (
+        b"import os  # first\nfirst = 1\nos, first\n", b"import os  # first\nos, first\n", set()
+    ),
+    "a name that was no import": (b"first = 1\nx = first\n", b"x = first\n", set()),
+    "an import in another encoding": (b"# coding: latin-1\nimport \xe9t\n", b"# coding: latin-1\nimport \xe9t\nx = 1\n", set()),
+    "an import that was broken": (b"import pkg.gone\n", b"import pkg.gone\nx = 1\n", set()),
+    "a name whose import was broken": (b"from .gone import a\n", b"from .gone import a\nx = 1\n", set()),
+    "a library for one with a longer name": (b"import requests\n", b"import requests_ssot\n", set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_is_where_it_is_said_to_be(parsers: Parsers, name: str) -> None:
+    before, after, rules = LIMITS[name]
+    assert {finding.rule for finding in findings(parsers, before, after) if finding.damage} == rules
+
+
+def test_imports_are_told_up_to_ten(parsers: Parsers) -> None:
+    missing = b"".join(b"import pkg.gone%d\n" % number for number in range(12))
+    assert [found.line for found in findings(parsers, GOOD, missing + GOOD)] == list(range(1, 11))
+    assert len(findings(parsers, GOOD, missing + GOOD.replace(b"import os\n", b""))) == 10
+
+
+@pytest.mark.parametrize("missing", [("facts_before",), ("facts_after",), ("facts_before", "facts_after")])
+def test_without_facts_of_both_sides_only_lines_are_judged(parsers: Parsers, missing: tuple[str, ...]) -> None:
+    change = replace(changed(parsers, USED, b"import pkg.gone\nfirst\n"), **dict.fromkeys(missing))  # type: ignore[arg-type]
+    modules = Modules([change.path], (), lambda path: None, lambda folder, name: False, lambda: None)
+    assert [found for rule in Rules(marker_pattern(DEFAULT_MARKERS), modules).all() for found in rule.look(change)] == []
+    assert (dangling(change), lost_definitions(change)) == (frozenset(), [])
+
+
+def test_a_renamed_definition_is_not_lost(parsers: Parsers) -> None:
+    assert lost_definitions(changed(parsers, functions(1, 2), functions(1, 3))) == []
+    assert lost_definitions(changed(parsers, functions(1, 2, 3), functions(1, 4))) == ["f02"]
 
 
 SAME = {

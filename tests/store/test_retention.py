@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardd.store.retention import DAY_NS, HOUR_NS, Aged, Policy, expired, over_quota
+from guardd.store.retention import DAY_NS, HOUR_NS, Aged, Policy, Taken, expired, expired_adopted, over_quota
 
 POLICY = Policy(3 * DAY_NS, 30 * DAY_NS, 365 * DAY_NS, 1 << 30)
 NOW = 20_000 * DAY_NS + 7 * HOUR_NS + 123
@@ -101,3 +101,43 @@ def test_over_quota_frees_what_was_superseded_longest_ago_and_never_the_newest()
 def test_a_quota_that_cannot_be_met_spares_the_last_day() -> None:
     versions = history(50 * HOUR_NS, 40 * HOUR_NS, 30 * HOUR_NS, 3 * HOUR_NS, HOUR_NS)
     assert list(over_quota(versions, 10**9, NOW)) == [1, 2]
+
+
+def test_each_path_has_a_newest_version_of_its_own() -> None:
+    ancient = [Aged(seq, path_id, NOW - 400 * DAY_NS + seq, 1) for path_id in (1, 2) for seq in (path_id * 10, path_id * 10 + 1)]
+    assert set(expired(ancient, POLICY, NOW)) == {10, 20}
+
+
+def test_a_kept_instant_counts_for_what_is_in_force_at_it_and_not_for_what_ends_there() -> None:
+    edge = NOW - POLICY.keep_all_ns
+    for end, stays in ((edge, False), (edge + 1, True)):
+        versions = [Aged(1, 1, edge - 2, 1), Aged(2, 1, end, 1)]
+        assert (versions[0] in kept(versions)) == stays
+    hour = NOW // HOUR_NS * HOUR_NS - 240 * HOUR_NS
+    for begin, end, stays in (
+        (hour - 5, hour, False),
+        (hour - 5, hour + 1, True),
+        (hour, hour + 1, True),
+        (hour + 1, hour + 5, False),
+    ):
+        versions = [Aged(1, 1, begin, 1), Aged(2, 1, end, 1)]
+        assert (versions[0] in kept(versions)) == stays
+
+
+def test_an_adopted_version_goes_when_daily_ones_do_unless_it_is_the_last_hope() -> None:
+    edge = NOW - POLICY.keep_daily_ns
+    adopted = [Taken(1, edge - 1, 1, False), Taken(2, edge, 1, False), Taken(3, edge - 1, 1, True), Taken(4, NOW, 1, False)]
+    assert list(expired_adopted(adopted, POLICY, NOW)) == [1]
+
+
+def test_over_quota_adopted_versions_count_from_when_they_were_adopted() -> None:
+    adopted = [Taken(91, NOW - 50 * HOUR_NS, 100, False), Taken(92, NOW - 90 * HOUR_NS, 100, True)]
+    versions = history(80 * HOUR_NS, 60 * HOUR_NS, 40 * HOUR_NS)
+    assert list(over_quota(versions, 300, NOW, adopted=adopted)) == [1, 91, 2]
+    assert list(over_quota(versions, 101, NOW, adopted=adopted)) == [1, 91]
+    assert list(over_quota(versions, 100, NOW, adopted=adopted)) == [1]
+
+
+def test_the_last_day_that_is_spared_is_a_day() -> None:
+    for ago, gone in ((DAY_NS, []), (DAY_NS + 1, [1])):
+        assert list(over_quota(history(50 * HOUR_NS, ago), 10**9, NOW)) == gone
