@@ -99,12 +99,16 @@ def _write_plan(
         keys = {path: head.key for path, head in heads.items()}
         work = [item for item in plan.work if keys[item.path] or not item.current.present]
         unread = {item.path for item in plan.work} - {item.path for item in work}
+        doubtful = {one.path for one in work if one.target.present and store.log.is_doubtful(repo.id, one.path, one.target.blob)}
+        work = [item for item in work if item.path not in doubtful]
         targets = [Observation(item.path, item.head_seq, item.target) for item in work]
         report.restore_id, moved = ballast.backing(
             store.state_dir,
             lambda: store.restores.begin(repo.id, command, targets, clock.now(), undoes=undoes, blobs=blobs),
         )
         report.skipped += [(path, "it cannot be read, so it could not be kept first") for path in sorted(unread)]
+        cure = "what the store says of it is damaged; run 'guardctl fsck --repair', then restore it again"
+        report.skipped += [(path, cure) for path in sorted(doubtful)]
         report.skipped += [(path, "it changed while the restore was prepared; run it again") for path in moved]
         left_alone = set(moved)
         steps = [Step(item.path, item.target, keys[item.path]) for item in work if item.path not in left_alone]

@@ -148,6 +148,14 @@ class Blobs:
         """Whether the content with this hash is in the store, and whole."""
         return isinstance(self._or_why_not(hash_), bytes)
 
+    def hash_of(self, hash_: bytes) -> bytes | None:
+        """What the content that is kept under this hash has for a hash; None where there is none to be had."""
+        row = self._db.row(_BY_HASH, (hash_,))
+        try:
+            return None if row is None else digest(self._decoded(_Row(*row)))
+        except (GuardError, ValueError, TypeError, OverflowError):  # damaged beyond its name
+            return None
+
     def let_go(self) -> None:
         """Give back the memory of what is kept at hand."""
         self._frames.clear()

@@ -147,7 +147,7 @@ def _as_store_errors(path: str) -> Iterator[None]:
         raise StoreFull(f"no space left for the store {path}; free some space on its disk, or run 'guardctl gc'") from error
     except apsw.BusyError as error:
         raise StoreBusy(f"the store {path} is in use by others for long; try again") from error
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:  # SQL that does not fit: the schema was damaged
         raise StoreDamaged(f"the store {path} is damaged ({error}); run 'guardctl fsck --repair'") from error
     except apsw.ReadOnlyError as error:
         raise StoreError(f"the store {path} cannot be written ({error}); check its permissions and its disk") from error
