@@ -7,7 +7,7 @@ PYTEST_ARGS ?= -n 3
 export PYTHONDONTWRITEBYTECODE :=  # where it is set, each of pytest's processes compiles all tests anew, for 4 s of CPU
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-faults soak mutation check bench bench-growth bench-detection bench-alerts bench-checking man lock clean
+.PHONY: help run test test-long test-faults soak reliability mutation check bench bench-growth bench-detection bench-alerts bench-checking man lock clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-faults: $(VENV)/.dev  ## Run every fault, attack and fuzz test, and print w
 
 soak: $(VENV)/.dev  ## Mixed work with random kills for GUARD_SOAK_MINUTES (10): nothing is lost, nothing grows
 	GUARD_FIGURES=.figures.json $(BIN)/pytest tests/faults -m soak -n 0
+
+reliability: $(VENV)/.dev  ## Put what the last test-faults and soak came to into docs/reliability.md
+	$(BIN)/python -m tests.faults.figures .figures.json
 
 mutation: .venv-mutation/.done  ## Change the rules, plans, retention and times a little, in each way: which changes no test notices
 	.venv-mutation/bin/python -m tests.mutation

@@ -1,9 +1,17 @@
-"""What a run of the fault tests came to: by promise and test, how often, with how many faults, with how many losses."""
+"""What a run of the fault tests came to: by promise and test, how often, with how many faults, with how many losses.
+
+`python -m tests.faults.figures FILE` puts it into docs/reliability.md.
+"""
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
+
+from benchmarks.readme import machine, put
+
+_PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
 @dataclass(slots=True)
@@ -59,3 +67,13 @@ def table(figures: Iterable[Figure]) -> str:
         skipped = f" (+ {one.skipped} skipped)" if one.skipped else ""
         lines.append(f"| {one.promise} | {one.fault} | {one.runs:,}{skipped} | {one.faults:,} | {one.losses} | `{one.test}` |")
     return "\n".join(lines)
+
+
+def main() -> None:
+    """Write the page's table from a file that `Figures.write` made."""
+    figures = read(Path(sys.argv[1]))
+    _PAGE.write_text(put(_PAGE.read_text(), "faults", f"{machine()}\n\n{table(figures)}"))
+
+
+if __name__ == "__main__":
+    main()
