@@ -121,7 +121,7 @@ class Root:
         self.close()
 
     def _open(self, path: RepoPath, flags: int) -> int:
-        encoded = _clean(path)
+        encoded = clean(path)
         return _step_by_step(self.fd, encoded, flags) if self._by_steps else _openat2(self.fd, encoded, flags)
 
 
@@ -159,11 +159,12 @@ def sync_filesystem(fd: int) -> None:
         raise _error("syncfs")
 
 
-def _clean(path: RepoPath) -> bytes:
+def clean(path: RepoPath) -> bytes:
+    """The path as the system takes it. Raises OSError for one that is empty, absolute, leads upwards, or has a NUL in it."""
     encoded = os.fsencode(path)
     below = b"/" + encoded
     if (b"/." in below or b"//" in below or below[-1:] == b"/" or b"\0" in encoded) and _UNCLEAN.search(encoded):
-        raise ValueError(f"not a path inside of a repo: {path!r}")
+        raise OSError(errno.EINVAL, "not a path inside of a repo", path)
     return encoded
 
 

@@ -50,10 +50,6 @@ class Disk:
         """As the kernel does after an error on the disk: read-only from here on, also for files that are open to be written."""
         subprocess.run(["mount", "-o", "remount,abort", self.mounted_at], check=True, capture_output=True)
 
-    def mend(self) -> None:
-        """Forget the error."""
-        subprocess.run(["e2fsck", "-fy", self.image], check=False, capture_output=True)
-
 
 @contextmanager
 def disk(folder: Path) -> Iterator[Disk]:

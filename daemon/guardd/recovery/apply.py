@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from guardd.beneath import Root, exchange, move_to_free_name, sync_filesystem
+from guardd.beneath import Root, clean, exchange, move_to_free_name, sync_filesystem
 from guardd.capture.reading import key_of
 from guardd.errors import GuardError
 from guardd.model import FileState, Kind, RepoPath, StatKey
@@ -113,6 +113,7 @@ def apply(
     Every expected content must be durable in the store before. What fails is reported and leaves its path as it was.
     """
     run = _Run(root, read_blobs, tag)
+    steps = [step for step in steps if run.is_inside(step)]
     try:
         removals = [step for step in steps if not step.target.present]
         run.remove(removals)
@@ -162,6 +163,15 @@ class _Run:
         self._tag = tag
         self._folders: OrderedDict[RepoPath, int] = OrderedDict()
         self._count = 0
+
+    def is_inside(self, step: Step) -> bool:
+        """Whether a step is for a path of the repo, and not one that a damaged or hostile store made up; else it has failed."""
+        try:
+            clean(step.path)
+        except OSError as error:
+            self.applied.fail(step, error)
+            return False
+        return True
 
     def remove(self, steps: Sequence[Step]) -> None:
         """Take files away; directories that this empties go too."""

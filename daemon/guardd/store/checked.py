@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Mapping
 
+from guardd.store.codec import BrokenBlob, expand
 from guardd.store.database import Database
 
 if sys.version_info >= (3, 14):
@@ -34,8 +35,8 @@ class CheckedContents:
                 data = self._db.value(_GET, (hash_, version))
                 if data is not None:
                     try:
-                        found[hash_] = zstd.decompress(data)
-                    except zstd.ZstdError:  # damaged: found anew
+                        found[hash_] = expand(data)
+                    except BrokenBlob:  # damaged: found anew
                         continue
         return found
 

@@ -22,6 +22,8 @@ LEVEL = 3
 MAX_DEPTH = 24
 """The most deltas that a read has to undo; a one-line edit costs 50 bytes as a delta and some 3,000 whole."""
 
+_LARGEST_TEXT = 64 * 1024 * 1024
+
 FRAME_BYTES = 3 * 1024 * 1024
 """About so many bytes of neighbouring files are compressed together. Of 274 MB in 12,568 files level 3 makes 83.1 MB file by
 file, 75.5 MB by 256 KiB, 70.4 MB by 1 MiB, 66.8 MB by 2 MiB, 64.1 MB by 3 MiB, 61.9 MB by 4 MiB, all in about the same time;
@@ -177,6 +179,18 @@ def decode(codec: Codec, data: bytes, size: int, base: bytes = b"") -> bytes:
     if len(content) != size:
         raise BrokenBlob(f"a stored blob has {len(content)} bytes instead of {size}; run 'guardctl fsck'")
     return content
+
+
+def expand(data: bytes) -> bytes:
+    """What was compressed by itself, as facts are. Raises BrokenBlob, also for more than 64 MiB."""
+    decompressor = zstd.ZstdDecompressor()
+    try:
+        text = decompressor.decompress(data, max_length=_LARGEST_TEXT)
+    except zstd.ZstdError as error:
+        raise BrokenBlob(f"what is stored does not decompress ({error})") from error
+    if not decompressor.eof:
+        raise BrokenBlob("what is stored is cut off, or far too long")
+    return text
 
 
 def _prefix(base: bytes) -> "tuple[zstd.ZstdDict, int]":

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 
+from guardd.store.codec import BrokenBlob, expand
 from guardd.store.database import Database
 
 if sys.version_info >= (3, 14):
@@ -27,8 +28,8 @@ class StoredFacts:
         """The facts of the content with this hash, found by this version of the analysis."""
         data = self._db.value(_GET, (hash_, version))
         try:
-            return zstd.decompress(data) if data is not None else None
-        except zstd.ZstdError:  # damaged: computed anew
+            return expand(data) if data is not None else None
+        except BrokenBlob:  # damaged: computed anew
             return None
 
     def get_many(self, hashes: Iterable[bytes], version: int) -> dict[bytes, bytes]:

@@ -247,11 +247,20 @@ def _unusable(state_dir: str, error: OSError) -> StoreError:
     return StoreError(f"the state dir {state_dir} cannot be used ({error.strerror}); set GUARD_STATE_DIR")
 
 
+def make_private(folder: str) -> None:
+    """Make a directory, and those above it that are missing, for us alone; where others could write above, they could swap it."""
+    above = os.path.dirname(folder)
+    if not os.path.isdir(above):
+        make_private(above)
+    with suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+
+
 def _check_state_dir(path: str, *, create: bool) -> None:
     """Others must be able neither to read the copies of someone's source nor to plant some for a restore."""
     try:
         if create:
-            os.makedirs(path, mode=0o700, exist_ok=True)
+            make_private(path)
         found = os.stat(path)
     except FileNotFoundError as error:
         raise StoreError(f"there is no store in {path}; run 'guardctl init' in a repo, then 'guardd'") from error
