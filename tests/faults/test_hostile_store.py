@@ -52,7 +52,7 @@ def test_a_path_that_leads_out_of_the_repo_is_neither_restored_nor_exported(worl
     assert {str(file.relative_to(target)) for file in exported} <= {"a.py", "b.py"}
 
 
-@pytest.mark.promise("errors become a state", "facts that expand to a gigabyte")
+@pytest.mark.promise("errors become a state", "facts that expand to a quarter of a gigabyte")
 def test_a_bomb_among_the_facts_is_given_up_early() -> None:
     bomb = compression.compress(b"\0" * (1 << 28))
     assert len(bomb) < 1 << 16
