@@ -250,7 +250,7 @@ def _unusable(state_dir: str, error: OSError) -> StoreError:
 def make_private(folder: str) -> None:
     """Make a directory, and those above it that are missing, for us alone; where others could write above, they could swap it."""
     above = os.path.dirname(folder)
-    if not os.path.isdir(above):
+    if above and not os.path.isdir(above):
         make_private(above)
     with suppress(FileExistsError):
         os.mkdir(folder, 0o700)
