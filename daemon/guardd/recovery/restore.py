@@ -99,7 +99,9 @@ def _write_plan(
         keys = {path: head.key for path, head in heads.items()}
         work = [item for item in plan.work if keys[item.path] or not item.current.present]
         unread = {item.path for item in plan.work} - {item.path for item in work}
-        doubtful = {one.path for one in work if one.target.present and store.log.is_doubtful(repo.id, one.path, one.target.blob)}
+        given = {one.hash for one in blobs}  # from git, or merged: no row of the log vouches for them
+        from_log = [one for one in work if one.target.present and one.target.blob not in given]
+        doubtful = {one.path for one in from_log if store.log.is_doubtful(repo.id, one.path, one.target.blob)}
         work = [item for item in work if item.path not in doubtful]
         targets = [Observation(item.path, item.head_seq, item.target) for item in work]
         report.restore_id, moved = ballast.backing(

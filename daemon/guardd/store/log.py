@@ -74,7 +74,7 @@ _PATH = _PATH_ROW + " WHERE repo_id = ? AND path = ?"
 _ALL_PATHS = "SELECT path FROM paths NOT INDEXED WHERE repo_id = ? AND head_seq > 0 ORDER BY path"
 _WITH_CONTENT = """
     SELECT v.seq, p.path, v.kind, ?3, v.mode, v.mtime_ns, v.time_ns, v.origin, v.checksum
-    FROM paths p CROSS JOIN versions v ON v.path_id = p.id
+    FROM paths p CROSS JOIN versions v INDEXED BY versions_by_path ON v.path_id = p.id
     WHERE p.repo_id = ?1 AND p.path = ?2 AND v.blob_id = (SELECT id FROM blobs WHERE hash = ?3)
 """
 _FORGOTTEN = "SELECT path FROM paths WHERE repo_id = ? AND head_seq = 0"
