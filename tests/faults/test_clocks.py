@@ -1,6 +1,7 @@
 """The wall clock is set back, ahead, or changes for daylight saving: order, `--since` and retention keep their word."""
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -72,11 +73,11 @@ def lived(state: Path, chance: random.Random, count: int, longest_ns: int, steps
 @pytest.mark.promise("the past is what it was", "the wall clock is set an hour back, a year ahead and so on while versions come")
 @pytest.mark.parametrize("seed", seeds(5, 200))
 def test_order_is_the_sequence_and_since_counts_elapsed_time_however_the_clock_is_set(
-    tmp_path: Path, seed: int, record_property: pytest.FixtureRequest
+    tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     chance = random.Random(seed)
     made = lived(tmp_path / "state", chance, 25, 20 * MINUTE)
-    record_property("faults", made.steps)  # type: ignore[operator]  # pytest gives a function
+    record_property("faults", made.steps)
     with made.store:
         listed = list(made.store.log.next_versions(made.repo.id, 0, 1000))
         assert [version.seq for version in listed] == [seq for seq, _, _ in made.written]
@@ -94,13 +95,13 @@ def test_order_is_the_sequence_and_since_counts_elapsed_time_however_the_clock_i
 @pytest.mark.promise("no acknowledged version is lost", "gc while the wall clock is or was wrong")
 @pytest.mark.parametrize("seed", seeds(4, 200))
 def test_retention_removes_nothing_early_however_the_clock_was_set(
-    tmp_path: Path, seed: int, record_property: pytest.FixtureRequest
+    tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     """What was in force within the last three true days is there after gc, also if the clock was an hour back meanwhile."""
     chance = random.Random(seed)
     steps = (-HOUR_NS, -YEAR, 0, 0, 0, HOUR_NS)
     made = lived(tmp_path / "state", chance, 30, 12 * HOUR_NS, steps)
-    record_property("faults", made.steps)  # type: ignore[operator]
+    record_property("faults", made.steps)
     with made.store:
         collect(made.store, POLICY, made.now.wall_ns)
         left = {version.seq for version in made.store.log.next_versions(made.repo.id, 0, 1000)}
