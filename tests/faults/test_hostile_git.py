@@ -22,8 +22,8 @@ WHOLE = b"def f():\n    return 1\n\n\nx = f()\n"
 DAMAGED = b"# REMOVED_SYNTAX_ERROR: def f():\n"
 HOOKS = (
     "applypatch-msg", "pre-applypatch", "post-applypatch", "pre-commit", "pre-merge-commit", "prepare-commit-msg", "commit-msg",
-    "post-commit", "pre-rebase", "post-checkout", "post-merge", "pre-push", "reference-transaction", "push-to-checkout", "pre-auto-gc",
-    "post-rewrite", "sendemail-validate", "fsmonitor-watchman", "post-index-change",
+    "post-commit", "pre-rebase", "post-checkout", "post-merge", "pre-push", "reference-transaction", "push-to-checkout",
+    "pre-auto-gc", "post-rewrite", "sendemail-validate", "fsmonitor-watchman", "post-index-change",
 )  # fmt: skip
 PLUMBING = ("rev-parse", "ls-tree", "ls-files", "cat-file", "log", "rev-list", "diff-index", "merge-file", "config", "status")
 
@@ -137,11 +137,13 @@ COMMANDS: list[list[str]] = [
     ["check", "--staged"], ["check", "--against", "HEAD"], ["check", "--against", "HEAD~1"], ["check", "--format", "sarif"],
     ["snapshot"], ["snapshot", "--list"], ["adopt", "--dry-run"], ["incidents", "list"], ["replay", "--since", "1h"],
     ["hook", "git"], ["hook", "git", "--run", "pre-commit"], ["hook", "git", "--uninstall"], ["hook", "git", "--install"],
-    ["hook", "pre-commit"], ["hook", "pre-commit", "--install"], ["hook", "pre-commit", "--run"], ["hook", "claude-code", "--install"],
-    ["hook", "claude-code", "--run"], ["pause", "1s"], ["resume"], ["gc"], ["fsck"],
-    ["restore", "--best", "--dry-run"], ["restore", "--best", "--yes"], ["restore", "m2.py", "--from", "git:HEAD", "--dry-run", "--diff"],
+    ["hook", "pre-commit"], ["hook", "pre-commit", "--install"], ["hook", "pre-commit", "--run"],
+    ["hook", "claude-code", "--install"], ["hook", "claude-code", "--run"], ["pause", "1s"], ["resume"], ["gc"], ["fsck"],
+    ["restore", "--best", "--dry-run"], ["restore", "--best", "--yes"],
+    ["restore", "m2.py", "--from", "git:HEAD", "--dry-run", "--diff"],
     ["restore", "m2.py", "--from", "git:HEAD~1", "--yes"], ["restore", "m0.py", "--since", "1h", "--merge", "--yes"],
-    ["restore", "sub", "--from", "git:HEAD", "--dry-run"], ["undo", "--yes"], ["run", "--", "true"], ["check", "--repo", "{sub}", "--staged"],
+    ["restore", "sub", "--from", "git:HEAD", "--dry-run"], ["undo", "--yes"], ["run", "--", "true"],
+    ["check", "--repo", "{sub}", "--staged"],
     ["check", "--repo", "{tree}", "--against", "HEAD"], ["check", "--repo", "{sub}", "--against", "HEAD"],
 ]  # fmt: skip
 """Every command that may look at a git repo, with what makes it do so."""

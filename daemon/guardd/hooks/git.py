@@ -8,9 +8,13 @@ from enum import StrEnum
 
 from guardd.errors import UsageError
 from guardd.gitcommand import run
+from guardd.regular import read_regular
 
 HOOKS = ("pre-commit", "pre-merge-commit", "pre-rebase")
 """Those that run before a commit or before git rewrites the work tree. Checkout, reset and stash have none."""
+
+_LARGEST = 1 << 20
+"""Bytes that are read of a hook: ours is far shorter."""
 
 _NOTE = "# guard: a snapshot before git acts; never stops it. 'guardctl hook git --uninstall' takes this file away."
 _CALL = re.compile(r"\b(guardctl|guardd\.cli)\b.* hook git --run\b")
@@ -79,8 +83,7 @@ def read_hook(path: str) -> str | None:
     if os.path.islink(path) or not os.path.isfile(path):
         return ""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        return os.fsdecode(read_regular(path, _LARGEST))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; make it readable") from error
 
