@@ -182,6 +182,7 @@ def test_no_program_that_a_repo_names_is_run_by_guardctl(
     record_property("faults", len(commands))
 
 
+@pytest.mark.faults
 @pytest.mark.promise(RUNS, "the daemon through an edit, a checkout and damage beside a hostile .git")
 def test_no_program_that_a_repo_names_is_run_by_the_daemon(world: World) -> None:
     committed(world)

@@ -84,7 +84,10 @@ def test_a_backup_of_what_was_left_out_is_offered_until_guard_had_looked(
 
 
 @pytest.mark.promise(PROMISE, "a backup of a file that the rules left out after guard had looked is adopted")
-@pytest.mark.parametrize("left_out", [without_a_rule, with_gitignore])
+@pytest.mark.parametrize(
+    "left_out",
+    [pytest.param(without_a_rule, id="exclude"), pytest.param(with_gitignore, marks=pytest.mark.faults, id=".gitignore")],
+)
 def test_what_guard_knew_under_earlier_rules_it_still_knows(world: World, left_out: Callable[[World], None]) -> None:
     world.write("a.py")
     world.configure("", "respect_gitignore = true" if left_out is with_gitignore else "")
