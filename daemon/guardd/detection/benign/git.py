@@ -179,7 +179,7 @@ class _WorkTree:
         return self._hash(b"blob %d\0" % len(content) + content, usedforsecurity=False).digest()
 
     def is_busy(self) -> bool:
-        """A lock that is older than any sane operation was left by a git that died; one of a time to come, by a clock that was set."""
+        """A lock older than any sane operation was left by a git that died; one of a time to come, by a clock that was set."""
         try:
             age_s = time.time() - os.stat(os.path.join(self._git_dir, "index.lock")).st_mtime
         except OSError:
