@@ -155,6 +155,18 @@ def test_before_guard_first_saw_a_file_the_newest_backup_until_then_tells(kept: 
     assert "gone.py" in then(150)
 
 
+def test_a_backup_is_offered_for_moments_at_which_something_was_out_of_sight(kept: Kept) -> None:
+    kept.adopt("gone.py", b"gone\n", 100)
+
+    def is_offered(time_ns: int) -> bool:
+        return any(one.path == "gone.py" for one in passages_since(kept.store, kept.repo, 1, time_ns))
+
+    assert (is_offered(NOW.wall_ns - 1), is_offered(NOW.wall_ns)) == (True, False)
+    kept.store.repos.mark_scanned(kept.repo, NOW.wall_ns + 10, complete=False)
+    kept.store.repos.mark_scanned(kept.repo, NOW.wall_ns + 20, complete=True)
+    assert [is_offered(NOW.wall_ns + later) for later in (9, 10, 19, 20, 10**9)] == [False, True, True, False, False]
+
+
 def _version(seq: int, time_ns: int, mtime_ns: int = 0, origin: Origin = Origin.WATCH) -> Version:
     return Version(seq, "x.py", FileState(Kind.FILE, bytes([seq]) * 32), mtime_ns, time_ns, origin)
 
@@ -181,7 +193,7 @@ NOTHING = Version(4, "x.py", ABSENT, 900, 900, Origin.WATCH)
 def test_a_backup_never_overrules_what_guard_saw(
     then: Version | None, knowledge: Knowledge, time_ns: int, expected: int | None
 ) -> None:
-    found = reaching_back(Passage("x.py", then, knowledge, None, HEAD), ADOPTED, time_ns, 500)
+    found = reaching_back(Passage("x.py", then, knowledge, None, HEAD), ADOPTED, time_ns, lambda version: time_ns >= 500)
     assert (found.then.seq if found.then else None) == expected
     if expected == 9:
         assert found.knowledge is Knowledge.KNOWN

@@ -97,7 +97,8 @@ class Capturer:
             self._store.log.note_known_before(self._repo.id, looked.troubled)
         if not folder and not found.unmounted:
             # What could not be seen was there before, too: until all was seen, nothing that a scan meets is new.
-            self._store.repos.mark_scanned(self._repo, clock.now().wall_ns, complete=not found.unreadable)
+            ended_ns, complete = clock.now().wall_ns, not found.unreadable
+            self._store.repos.mark_scanned(self._repo, ended_ns, complete=complete, ignoring=found.ignoring)
             self._repo = self._store.repos.find(self._repo.path) or self._repo
         return found, looked
 

@@ -3,8 +3,11 @@
 import errno
 import os
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
+
+from blake3 import blake3
 
 from guardd.model import RepoPath, StatKey, pack_key
 from guardd.selection import Selection, marks_environment
@@ -31,7 +34,8 @@ class Scan:
     """What a scan of one folder found.
 
     `unreadable` maps directories to the error that hid them, `unmounted` names empty directories whose files lay on
-    another file system; nothing below either is taken for deleted.
+    another file system; nothing below either is taken for deleted. `ignoring` is a fingerprint of the .gitignore files that
+    were respected: equal where none has changed.
     """
 
     files: int = 0
@@ -39,6 +43,7 @@ class Scan:
     missing: list[Differing] = field(default_factory=list)
     unreadable: dict[RepoPath, str] = field(default_factory=dict)
     unmounted: set[RepoPath] = field(default_factory=set)
+    ignoring: str = ""
 
 
 def scan(
@@ -67,6 +72,8 @@ class _Walk:
         self._result = Scan()
         self._unseen: set[RepoPath] = set()  # directories that hold files, but not for us
         self._empty: dict[RepoPath, int] = {}  # empty directories -> their st_dev
+        self._respects_gitignore = selection.rules.respect_gitignore
+        self._ignoring: list[str] = []
 
     def over(self, folder: RepoPath) -> Scan:
         """The scan of one folder."""
@@ -78,7 +85,15 @@ class _Walk:
             for some in self._going_on(list(self._known)):
                 for path in some:
                     self._judge_missing(path)
+        if self._respects_gitignore:
+            self._note_ignoring(".git/info/exclude")
+            self._result.ignoring = blake3("\0".join(sorted(self._ignoring)).encode(errors="surrogateescape")).hexdigest(8)
         return self._result
+
+    def _note_ignoring(self, path: RepoPath) -> None:
+        with suppress(OSError):
+            found = os.lstat(os.path.join(self._root, path))
+            self._ignoring.append(f"{path} {found.st_mtime_ns} {found.st_ctime_ns}")
 
     def _going_on(self, each: Sequence[_T]) -> Iterator[Sequence[_T]]:
         """A few at a time: a call for each entry would double what the scan of an unchanged tree costs."""
@@ -126,6 +141,8 @@ class _Walk:
         below = []
         for entry in entries:
             name = entry.name
+            if name == ".gitignore" and self._respects_gitignore:
+                self._note_ignoring(prefix + name)
             if entry.is_dir(follow_symlinks=False):
                 if wants_dir(prefix + name):
                     below.append(prefix + name)
