@@ -18,7 +18,7 @@ from guardd.service.settings import Duties
 from guardd.store.outbox import incident_thread
 from guardd.store.store import Store
 
-_LOOK_S = 1.0
+_LOOK_S, _LOOK_DUE_S = 2.0, 1.0
 _REMIND_S = 5.0
 _CLOCK_STEP_NS = 5_000_000_000
 _AFTER_FAILURE_S = 5.0
@@ -89,7 +89,7 @@ class Alerting:
                     self._deliver(poke=assigned)
                 if is_proven:
                     self._troubles.pop("alerts", None)
-            self._news.wait(_LOOK_S)
+            self._news.wait(_LOOK_S if due_ns is None else _LOOK_DUE_S)
             self._news.clear()
         self._assign(store, targets, clock.now().wall_ns)
 
