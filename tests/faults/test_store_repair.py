@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from guardd.errors import StoreBusy, StoreDamaged, StoreError
-from guardd.store.soundness import check
+from guardd.store.soundness import check, is_doubtful
 from guardd.store.store import Store
 from tests.store.test_adopted import Kept
 
@@ -31,7 +31,6 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
         "DROP TABLE versions",
         "ALTER TABLE versions RENAME COLUMN kind TO kjnd",
         "ALTER TABLE paths RENAME COLUMN head_seq TO head_seg",
-        "DROP INDEX versions_by_path",
     ],
 )
 def test_a_part_of_the_schema_that_is_gone_is_damage(kept: Kept, loss: str) -> None:
@@ -44,7 +43,13 @@ def test_a_part_of_the_schema_that_is_gone_is_damage(kept: Kept, loss: str) -> N
 
 def _read_all(kept: Kept) -> None:
     kept.write("y.py", b"y = 1\n")
-    kept.store.log.is_doubtful(kept.repo.id, "x.py", kept.store.log.head(kept.repo.id, "x.py").state.blob)
+    is_doubtful(kept.store, kept.repo.id, "x.py", kept.store.log.head(kept.repo.id, "x.py").state.blob)
+
+
+@pytest.mark.promise(NAMED, "an index that is gone from the database")
+def test_an_index_that_is_gone_is_damage(kept: Kept) -> None:
+    kept.store.db.run("DROP INDEX versions_by_path")
+    assert any(damage.structural for damage in check(kept.store))
 
 
 @pytest.mark.promise("errors become a state", "SQL that is wrong, a transaction in another")
