@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from guardd.errors import StoreBusy, StoreDamaged, StoreError
-from guardd.store.soundness import check
+from guardd.model import FileState, Kind, Origin
+from guardd.store.appending import Observation
+from guardd.store.codec import Codec, digest, encode, pack
+from guardd.store.soundness import check, is_doubtful, repair
 from guardd.store.store import Store
-from tests.store.test_adopted import Kept
+from tests.store.test_adopted import NOW, Kept
 
 NAMED = "the store is sound or says what is damaged"
 
@@ -31,7 +34,6 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
         "DROP TABLE versions",
         "ALTER TABLE versions RENAME COLUMN kind TO kjnd",
         "ALTER TABLE paths RENAME COLUMN head_seq TO head_seg",
-        "DROP INDEX versions_by_path",
     ],
 )
 def test_a_part_of_the_schema_that_is_gone_is_damage(kept: Kept, loss: str) -> None:
@@ -44,7 +46,13 @@ def test_a_part_of_the_schema_that_is_gone_is_damage(kept: Kept, loss: str) -> N
 
 def _read_all(kept: Kept) -> None:
     kept.write("y.py", b"y = 1\n")
-    kept.store.log.is_doubtful(kept.repo.id, "x.py", kept.store.log.head(kept.repo.id, "x.py").state.blob)
+    is_doubtful(kept.store, kept.repo.id, "x.py", kept.store.log.head(kept.repo.id, "x.py").state.blob)
+
+
+@pytest.mark.promise(NAMED, "an index that is gone from the database")
+def test_an_index_that_is_gone_is_damage(kept: Kept) -> None:
+    kept.store.db.run("DROP INDEX versions_by_path")
+    assert any(damage.structural for damage in check(kept.store))
 
 
 @pytest.mark.promise("errors become a state", "SQL that is wrong, a transaction in another")
@@ -65,3 +73,86 @@ def test_a_store_that_others_hold_is_busy_and_not_damaged(kept: Kept) -> None:
             other.db.run("UPDATE live SET dirty = 0")
         with pytest.raises(StoreBusy, match="in use by others"), Store(other.state_dir, patience_s=0.0) as waiting:
             list(check(waiting))
+
+
+# -- what a repair may take out --------------------------------------------------------------------------------------
+
+WRONG = bytes(range(32))
+
+
+def mended(kept: Kept) -> None:
+    repair(kept.store, list(check(kept.store)))
+    assert list(check(kept.store)) == []
+
+
+@pytest.mark.promise(NAMED, "the hash of a stored content, of adopted versions alone too")
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_a_content_under_a_wrong_hash_gets_its_own_back(kept: Kept, is_adopted: bool) -> None:
+    seq = kept.adopt("x.py", b"backup\n", 1) if is_adopted else kept.write("x.py", b"backup\n") or kept.store.log.last_seq()
+    kept.store.db.run("UPDATE blobs SET hash = ? WHERE hash = ?", (WRONG, digest(b"backup\n")))
+    mended(kept)
+    assert kept.read(seq) == b"backup\n"
+
+
+ONCE = b"once\n" * 50
+MORE = ONCE + b"more\n"
+
+
+def edit(kept: Kept, path: str, content: bytes, base: bytes) -> int:
+    """A version that is kept as a delta; its number."""
+    state = FileState(Kind.FILE, digest(content), len(content), 0o644)
+    made = encode(state.blob, content, (digest(base), base))
+    assert made.codec is Codec.DELTA
+    head = kept.store.log.head(kept.repo.id, path).seq
+    kept.store.log.record(kept.repo.id, [Observation(path, head, state, None, content=made)], Origin.WATCH, NOW)
+    return kept.store.log.last_seq()
+
+
+@pytest.mark.promise(NAMED, "the hash of a stored content that was captured again meanwhile")
+@pytest.mark.parametrize("is_lost_again", [False, True])
+def test_two_rows_of_one_content_become_one(kept: Kept, is_lost_again: bool) -> None:
+    kept.write("x.py", ONCE)
+    first = kept.store.log.last_seq()
+    adopted = kept.adopt("y.py", ONCE, 1)
+    second = edit(kept, "x.py", MORE, ONCE)
+    kept.store.db.run("UPDATE blobs SET hash = ? WHERE hash = ?", (WRONG, digest(ONCE)))
+    kept.write("z.py", ONCE)
+    third = kept.store.log.last_seq()
+    if is_lost_again:
+        kept.store.db.run("UPDATE blobs SET data = x'00' WHERE hash = ?", (digest(ONCE),))
+    mended(kept)
+    assert [kept.read(seq) for seq in (first, adopted, third)] == [ONCE] * 3
+    assert kept.read(second) == MORE
+    assert kept.store.db.value("SELECT count(*) FROM blobs WHERE hash = ?", (WRONG,)) == 0
+
+
+@pytest.mark.promise(NAMED, "the hash of a stored content that only deltas need")
+def test_what_is_made_of_a_content_that_is_lost_by_its_name_alone_stays(kept: Kept) -> None:
+    kept.write("x.py", ONCE)
+    first = kept.store.log.last_seq()
+    second = edit(kept, "x.py", MORE, ONCE)
+    kept.store.db.run("UPDATE blobs SET hash = ? WHERE hash = ?", (WRONG, digest(ONCE)))
+    kept.store.db.run("DELETE FROM versions WHERE seq = ?", (first,))
+    mended(kept)
+    assert kept.read(second) == MORE
+
+
+@pytest.mark.promise(NAMED, "the size of a stored content, by itself or in a frame")
+@pytest.mark.parametrize("path", ["alone.py", "first.py", "middle.py", "last.py"])
+@pytest.mark.parametrize("size", [0, 3, 1000, -1, 1 << 40])
+def test_a_content_of_a_wrong_size_is_named_and_not_lost(kept: Kept, path: str, size: int) -> None:
+    contents = {name: f"{name} = 1\n".encode() for name in ("alone.py", "first.py", "middle.py", "last.py")}
+    kept.write("alone.py", contents["alone.py"])
+    packed = pack([(digest(content), content) for name, content in contents.items() if name != "alone.py"])
+    seen = [
+        Observation(name, 0, FileState(Kind.FILE, one.hash, one.size, 0o644), None, content=one)
+        for name, one in zip(["first.py", "middle.py", "last.py"], packed, strict=True)
+    ]
+    kept.store.log.record(kept.repo.id, seen, Origin.WATCH, NOW)
+    kept.store.db.run("UPDATE blobs SET size = ? WHERE hash = ?", (size, digest(contents[path])))
+    (found,) = check(kept.store)
+    assert [name for _, name in found.versions] == [path]
+    mended(kept)
+    heads = kept.store.log.heads(kept.repo.id, contents)
+    assert {name: kept.store.blobs.read(head.state.blob) for name, head in heads.items()} == contents
+    assert {name: head.state.size for name, head in heads.items()} == {name: len(content) for name, content in contents.items()}

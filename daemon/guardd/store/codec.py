@@ -181,6 +181,19 @@ def decode(codec: Codec, data: bytes, size: int, base: bytes = b"") -> bytes:
     return content
 
 
+def size_of(codec: Codec, data: bytes) -> int:
+    """How long a content is by what is kept of it alone. Raises BrokenBlob, also for more than 64 MiB."""
+    if codec is Codec.RAW:
+        return len(data)
+    try:
+        size = zstd.get_frame_info(data).decompressed_size
+    except zstd.ZstdError as error:
+        raise BrokenBlob(f"a stored blob is no zstd ({error})") from error
+    if size is None or size > _LARGEST_TEXT:
+        raise BrokenBlob("a stored blob does not say its size, or a far too large one")
+    return size
+
+
 def expand(data: bytes) -> bytes:
     """What was compressed by itself, as facts are. Raises BrokenBlob, also for more than 64 MiB."""
     decompressor = zstd.ZstdDecompressor()

@@ -24,8 +24,8 @@ INDEX_BYTES = 32 * 1024
 _BUSY_S = 30.0
 
 _SIGNS_OF_DAMAGE = (
-    "no such table", "no such column", "no such index", "has no column named", "ON CONFLICT clause does not match",
-    "unsupported file format", "integer overflow",
+    "no such table", "no such column", "has no column named", "ON CONFLICT clause does not match", "unsupported file format",
+    "integer overflow",
 )  # fmt: skip
 """In SQLite's general error, which is that of any mistake in SQL, too: a part of the schema is gone, or sizes are none."""
 
