@@ -156,3 +156,24 @@ def test_a_content_of_a_wrong_size_is_named_and_not_lost(kept: Kept, path: str, 
     heads = kept.store.log.heads(kept.repo.id, contents)
     assert {name: kept.store.blobs.read(head.state.blob) for name, head in heads.items()} == contents
     assert {name: head.state.size for name, head in heads.items()} == {name: len(content) for name, content in contents.items()}
+
+
+@pytest.mark.promise(NAMED, "the codec of a stored content")
+@pytest.mark.parametrize("codec", range(8))
+def test_a_content_of_a_wrong_codec_is_named_and_not_lost(kept: Kept, codec: int) -> None:
+    raw, line = bytes(range(1, 100)), b"line = 1\n"
+    contents = {"raw.py": raw, "zstd.py": line * 100, "frame.py": line * 90}
+    for path in ("raw.py", "zstd.py"):
+        kept.write(path, contents[path])
+    (framed,) = pack([(digest(line * 90), line * 90)])
+    seen = Observation("frame.py", 0, FileState(Kind.FILE, framed.hash, framed.size, 0o644), None, content=framed)
+    kept.store.log.record(kept.repo.id, [seen], Origin.WATCH, NOW)
+    edit(kept, "zstd.py", line * 100 + b"more\n", line * 100)
+    before = dict(kept.store.db.rows("SELECT hash, codec FROM blobs"))
+    assert set(before.values()) == set(Codec) - {Codec.UNKEPT}
+    for hash_, right in before.items():
+        kept.store.db.run("UPDATE blobs SET codec = ? WHERE hash = ?", (codec, hash_))
+        if codec != right:
+            assert list(check(kept.store))
+            mended(kept)
+        assert dict(kept.store.db.rows("SELECT hash, codec FROM blobs")) == before
