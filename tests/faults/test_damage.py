@@ -24,8 +24,6 @@ from tests.faults.damaging import Template, damage, make_template, readable, row
 from tests.world import snapshot
 
 Ask = Callable[..., Any]
-_ANOTHER_ROOT = 37
-"""A seed of which it is known that not all is saved."""
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +64,6 @@ def ask(
 def test_fsck_names_what_is_damaged_and_repair_saves_all_that_is_whole(
     template: Template, state: Path, ask: Ask, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
-    if seed == _ANOTHER_ROOT:
-        pytest.xfail(
-            "the root page of the frames lies where another table's is; what SQLite still finds of them, a repair does not"
-        )
     record_property("faults", damage(state, random.Random(seed)))
     hashes, places = readable(state, template)
     left = rows_left(state)

@@ -13,6 +13,10 @@ _KEYS = {"restore_items": "restore_id"}
 """What a table without rowids is walked by."""
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+_COLUMNS = "SELECT name, type FROM pragma_table_info(?)"
+_PAST_ITS_DEFINITIONS = "PRAGMA writable_schema = ON"
+"""Else a definition that cannot be parsed makes SQLite refuse all of the database; so only what it defines is missing."""
+
 _SEQUENCES = "SELECT name, seq FROM sqlite_sequence"
 _RAISE_SEQUENCE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
 _INTO_ONE_FILE = "PRAGMA wal_checkpoint(TRUNCATE)"
@@ -88,14 +92,19 @@ def _copy(path: str, new: Database) -> int:
     rows = 0
     old = Database(path)
     try:
+        old.run(_PAST_ITS_DEFINITIONS)
         for (table,) in new.rows(_TABLES):
-            columns = [row[0] for row in new.rows("SELECT name FROM pragma_table_info(?)", (table,))]
-            # Names come from our own schema, not from the damaged file.
-            insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
-            select = f"SELECT {_key(table)}, {', '.join(columns)} FROM {table} WHERE {_key(table)} BETWEEN ? AND ? ORDER BY 1"  # noqa: S608
-            with new.transaction():
-                for row in readable_rows(old, select):
-                    rows += new.run(insert, row[1:])
+            there = {name for name, _ in old.rows(_COLUMNS, (table,))}  # an older schema has fewer
+            columns = {name: kind.lower() for name, kind in new.rows(_COLUMNS, (table,)) if name in there}
+            if columns:
+                # Names come from our own schema, not from the damaged file. A table whose pages are mixed up has rows of others.
+                names, key = ", ".join(columns), _key(table)
+                insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+                fits = " AND ".join(f"typeof({name}) IN ('null', '{kind}')" for name, kind in columns.items())
+                select = f"SELECT {key}, {names} FROM {table} WHERE {key} >= ? AND {fits} ORDER BY 1"  # noqa: S608
+                with new.transaction():
+                    for row in readable_rows(old, select):
+                        rows += new.run(insert, row[1:])
         with new.transaction():
             for name, seq in _sequences(old):  # a place in the log is never used twice
                 new.run(_RAISE_SEQUENCE, (seq, name))

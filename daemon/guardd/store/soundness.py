@@ -75,8 +75,8 @@ _SET_HEAD = """
     WHERE id = ?
 """
 
-_SEQS = "SELECT seq FROM versions WHERE seq BETWEEN ? AND ? ORDER BY seq"
-_ADOPTED_SEQS = "SELECT seq FROM adopted WHERE seq BETWEEN ? AND ? ORDER BY seq"
+_SEQS = "SELECT seq FROM versions WHERE seq >= ? ORDER BY seq"
+_ADOPTED_SEQS = "SELECT seq FROM adopted WHERE seq >= ? ORDER BY seq"
 _BLOB = 2
 """The column of the hash in the rows of both."""
 

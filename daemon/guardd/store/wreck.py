@@ -10,17 +10,17 @@ LARGEST_KEY = 1 << 40
 
 
 def readable_rows(old: Database, select: str) -> Iterator[Row]:
-    """The rows of a query that can be read; it gives those of a table BETWEEN two keys, the key first, by rising key.
+    """The rows of a query that can be read; it gives those of a table from a key on, the key first, by rising key.
 
-    Past an unreadable place the next readable one is searched by galloping.
+    Past an unreadable place the next readable one is searched by galloping. On a damaged page keys may be in any order.
     """
     low = 0
     while low < LARGEST_KEY:
         try:
-            for row in old.each(select, (low, LARGEST_KEY)):
-                if row[0] >= low:  # a damaged page may give any key
+            for row in old.each(select, (low,)):
+                if row[0] < LARGEST_KEY:
                     yield row
-                    low = row[0] + 1
+                    low = max(low, row[0] + 1)
         except StoreDamaged:
             low = _next_readable(old, select + " LIMIT 1", low + 1)
         else:
@@ -41,7 +41,7 @@ def _next_readable(old: Database, select: str, low: int) -> int:
 
 def _can_read(old: Database, select: str, key: int) -> bool:
     try:
-        old.rows(select, (key, LARGEST_KEY))
+        old.rows(select, (key,))
     except StoreDamaged:
         return False
     return True
