@@ -1,5 +1,6 @@
 """What counts as damage of the store, what a repair may take out of it, and what a kill in its midst leaves."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from guardd.errors import StoreBusy, StoreDamaged, StoreError
 from guardd.model import FileState, Kind, Origin
 from guardd.store.appending import Observation
 from guardd.store.codec import Codec, digest, encode, pack
+from guardd.store.database import Row
+from guardd.store.salvage import rebuild
 from guardd.store.soundness import check, is_doubtful, repair
 from guardd.store.store import Store
 from tests.store.test_adopted import NOW, Kept
@@ -156,3 +159,96 @@ def test_a_content_of_a_wrong_size_is_named_and_not_lost(kept: Kept, path: str, 
     heads = kept.store.log.heads(kept.repo.id, contents)
     assert {name: kept.store.blobs.read(head.state.blob) for name, head in heads.items()} == contents
     assert {name: head.state.size for name, head in heads.items()} == {name: len(content) for name, content in contents.items()}
+
+
+@pytest.mark.promise(NAMED, "the codec of a stored content")
+@pytest.mark.parametrize("codec", range(8))
+def test_a_content_of_a_wrong_codec_is_named_and_not_lost(kept: Kept, codec: int) -> None:
+    raw, line = bytes(range(1, 100)), b"line = 1\n"
+    contents = {"raw.py": raw, "zstd.py": line * 100, "frame.py": line * 90}
+    for path in ("raw.py", "zstd.py"):
+        kept.write(path, contents[path])
+    (framed,) = pack([(digest(line * 90), line * 90)])
+    seen = Observation("frame.py", 0, FileState(Kind.FILE, framed.hash, framed.size, 0o644), None, content=framed)
+    kept.store.log.record(kept.repo.id, [seen], Origin.WATCH, NOW)
+    edit(kept, "zstd.py", line * 100 + b"more\n", line * 100)
+    before = dict(kept.store.db.rows("SELECT hash, codec FROM blobs"))
+    assert set(before.values()) == set(Codec) - {Codec.UNKEPT}
+    for hash_, right in before.items():
+        kept.store.db.run("UPDATE blobs SET codec = ? WHERE hash = ?", (codec, hash_))
+        if codec != right:
+            assert list(check(kept.store))
+            mended(kept)
+        assert dict(kept.store.db.rows("SELECT hash, codec FROM blobs")) == before
+
+
+# -- a database that is built anew -----------------------------------------------------------------------------------
+
+
+def contents_by_place(store: Store) -> dict[int, bytes]:
+    with store.db.snapshot():
+        return {seq: store.blobs.read(hash_) for seq, hash_ in store.db.rows(_NAMED_CONTENTS)}
+
+
+_NAMED_CONTENTS = "SELECT v.seq, b.hash FROM versions v JOIN blobs b ON b.id = v.blob_id"
+
+
+_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+
+
+def all_rows(store: Store) -> dict[str, set[Row]]:
+    return {name: set(store.db.rows(f"SELECT * FROM {name}")) for (name,) in store.db.rows(_TABLES)}
+
+
+def built_anew(kept: Kept) -> Store:
+    kept.store.close()
+    rebuild(kept.store.state_dir)
+    kept.store = Store(kept.store.state_dir)
+    assert list(check(kept.store)) == []
+    return kept.store
+
+
+@pytest.mark.promise(NAMED, "a database built anew after a restore of many files")
+def test_all_that_a_restore_did_is_in_a_database_built_anew(kept: Kept) -> None:
+    targets = []
+    for number in range(30):
+        path, content = f"m{number}.py", b"m = %d\n" % number
+        kept.write(path, content)
+        state = FileState(Kind.FILE, digest(content), len(content), 0o600)
+        targets.append(Observation(path, kept.store.log.head(kept.repo.id, path).seq, state))
+    id_, moved = kept.store.restores.begin(kept.repo.id, "restore", targets, NOW)
+    assert not moved
+    items = kept.store.restores.items(id_)
+    assert len(items) == 30
+    before = all_rows(kept.store)
+    assert built_anew(kept).restores.items(id_) == items
+    assert all_rows(kept.store) == before
+
+
+@pytest.mark.promise(NAMED, "a bit of the text that defines a table or an index")
+@pytest.mark.parametrize("name", ["blobs_by_hash", "runs_by_repo", "checked", "facts"])
+def test_a_definition_that_cannot_be_read_costs_at_most_what_it_defines(kept: Kept, name: str) -> None:
+    kept.write("y.py", ONCE)
+    before = contents_by_place(kept.store)
+    kept.store.db.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = Path(kept.store.path)
+    kept.store.close()
+    content = path.read_bytes()
+    spoiled = re.sub(rb"C(REATE (TABLE|INDEX|UNIQUE INDEX) %b )" % name.encode(), rb"K\1", content)
+    assert spoiled != content
+    path.write_bytes(spoiled)
+    with pytest.raises(StoreDamaged):
+        Store(kept.store.state_dir)
+    assert contents_by_place(built_anew(kept)) == before
+
+
+@pytest.mark.promise(NAMED, "a database of an older schema built anew")
+def test_a_database_of_an_older_schema_built_anew_has_all_of_it(kept: Kept) -> None:
+    kept.write("y.py", ONCE)
+    before = contents_by_place(kept.store)
+    for statement in (
+        "DROP INDEX blobs_by_frame", "DROP TABLE frames", "DROP TABLE checked",
+        "ALTER TABLE blobs DROP COLUMN frame_id", "ALTER TABLE blobs DROP COLUMN place", "PRAGMA user_version = 3",
+    ):  # fmt: skip
+        kept.store.db.run(statement)
+    assert contents_by_place(built_anew(kept)) == before

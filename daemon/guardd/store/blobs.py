@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from guardd.errors import GuardError, StoreError
-from guardd.store.codec import MAX_DEPTH, BrokenBlob, Codec, Encoded, Frame, FrameReader, decode, digest, size_of
+from guardd.store.codec import MAX_DEPTH, BrokenBlob, Codec, Encoded, Frame, FrameReader, codec_of, decode, digest, size_of
 from guardd.store.database import Database, many
 
 _COLUMNS = "SELECT hash, size, codec, base_id, frame_id, place, data FROM blobs "
@@ -149,22 +149,24 @@ class Blobs:
         """Whether the content with this hash is in the store, and whole."""
         return isinstance(self._or_why_not(hash_), bytes)
 
-    def unverified(self, hash_: bytes) -> bytes | None:
-        """The content that is kept under this hash, whatever its row says of hash and size; None where none can be had."""
+    def unverified(self, hash_: bytes) -> tuple[Codec, bytes] | None:
+        """What is kept under this hash, whatever its row says of hash, size and codec; None where nothing can be had."""
         found = self._db.row(_BY_HASH, (hash_,))
-        if found is None:
-            return None
-        row = _Row(*found)
         try:
-            return self._decoded(row._replace(size=self._size_of(row)))
+            row = None if found is None else self._as_it_lies(_Row(*found))
+            return None if row is None else (Codec(row.codec), self._decoded(row))
         except (GuardError, ValueError, TypeError, OverflowError):  # damaged beyond that
             return None
 
-    def _size_of(self, row: _Row) -> int:
-        if row.data is not None:
-            return size_of(Codec(row.codec), row.data)
-        end = self._db.value(_NEXT_PLACE, (row.frame_id, row.place)) or self._db.value(_FRAME, (row.frame_id,))
-        return int(end) - int(row.place or 0)
+    def _as_it_lies(self, row: _Row) -> _Row | None:
+        """The row with codec and size told from the rest of it; None where nothing is kept."""
+        if row.frame_id is not None:
+            end = self._db.value(_NEXT_PLACE, (row.frame_id, row.place)) or self._db.value(_FRAME, (row.frame_id,))
+            return row._replace(codec=Codec.FRAME, size=int(end) - int(row.place or 0))
+        if row.data is None:
+            return None
+        codec = codec_of(row.data, has_base=row.base_id is not None)
+        return row._replace(codec=codec, size=size_of(codec, row.data))
 
     def let_go(self) -> None:
         """Give back the memory of what is kept at hand."""
@@ -278,7 +280,7 @@ class Blobs:
         for one in reversed(chain):
             if one.codec == Codec.FRAME:
                 content = self._part(one)
-            elif one.data is None:
+            elif one.data is None or one.codec == Codec.UNKEPT:
                 raise MissingBlob("only the hash of this content is kept (the file is over max_file_size)")
             else:
                 content = decode(Codec(one.codec), one.data, one.size, content)

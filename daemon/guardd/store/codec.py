@@ -37,6 +37,8 @@ _STEP = 1 << 17
 _FRAME_WINDOW = 22
 _DEFAULT_WINDOW = 1 << 21
 _SHORTEST_PREFIX = 8
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+"""What a frame begins with, RFC 8878; no text does."""
 
 
 class BrokenBlob(GuardError):
@@ -179,6 +181,13 @@ def decode(codec: Codec, data: bytes, size: int, base: bytes = b"") -> bytes:
     if len(content) != size:
         raise BrokenBlob(f"a stored blob has {len(content)} bytes instead of {size}; run 'guardctl fsck'")
     return content
+
+
+def codec_of(data: bytes, *, has_base: bool) -> Codec:
+    """How the data of a blob outside of a frame are to be read, by themselves."""
+    if has_base:
+        return Codec.DELTA
+    return Codec.ZSTD if data.startswith(_ZSTD_MAGIC) else Codec.RAW
 
 
 def size_of(codec: Codec, data: bytes) -> int:

@@ -2,7 +2,7 @@
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from guardd.errors import GuardError, StoreDamaged
@@ -14,9 +14,14 @@ from guardd.store.codec import Codec, digest, encode
 from guardd.store.database import Database, Row, many
 from guardd.store.space import repack
 from guardd.store.store import Store
+from guardd.store.wreck import readable_rows
 
 _SCHEMA = "SELECT CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema WHERE sql IS NOT NULL"
-_BLOBS = "SELECT hash FROM blobs WHERE codec <> 3 AND typeof(hash) = 'blob' ORDER BY frame_id, place, base_id"
+_BLOBS = """
+    SELECT hash FROM blobs WHERE NOT (codec = 3 AND data IS NULL AND frame_id IS NULL) AND typeof(hash) = 'blob'
+    ORDER BY frame_id, place, base_id
+"""
+_IS_UNKEPT = "SELECT 1 FROM blobs WHERE hash = ? AND codec = 3 AND data IS NULL AND frame_id IS NULL"
 _VERSIONS_OF_BLOB = """
     SELECT v.seq, p.path, r.path FROM versions v JOIN paths p ON p.id = v.path_id JOIN repos r ON r.id = p.repo_id
     JOIN blobs b ON b.id = v.blob_id WHERE b.hash = ?1
@@ -26,7 +31,7 @@ _VERSIONS_OF_BLOB = """
     ORDER BY 1
 """
 _LOG = """
-    SELECT v.seq, p.path, v.kind, b.hash, v.mode, v.mtime_ns, v.time_ns, v.origin, v.checksum
+    SELECT v.seq, p.path, b.hash, v.kind, v.mode, v.mtime_ns, v.time_ns, v.origin, v.checksum
     FROM versions v LEFT JOIN paths p ON p.id = v.path_id LEFT JOIN blobs b ON b.id = v.blob_id
 """
 _ROWS = _LOG + "ORDER BY v.seq"
@@ -51,7 +56,7 @@ _WRONG_HEADS = """
 _LOSE_BLOB = "UPDATE blobs SET codec = ?, depth = 0, base_id = NULL, frame_id = NULL, place = NULL, data = NULL WHERE hash = ?"
 _ID_OF_BLOB = "SELECT id FROM blobs WHERE hash = ?"
 _DEPENDENTS = "SELECT hash FROM blobs WHERE base_id = (SELECT id FROM blobs WHERE hash = ?)"
-_PUT_RIGHT = "UPDATE blobs SET hash = ?, size = ? WHERE hash = ?"
+_PUT_RIGHT = "UPDATE blobs SET hash = ?, size = ?, codec = ? WHERE hash = ?"
 _TAKE_OVER = (
     "UPDATE versions SET blob_id = (SELECT id FROM blobs WHERE hash = ?) WHERE blob_id = (SELECT id FROM blobs WHERE hash = ?)",
     "UPDATE adopted SET blob_id = (SELECT id FROM blobs WHERE hash = ?) WHERE blob_id = (SELECT id FROM blobs WHERE hash = ?)",
@@ -69,6 +74,11 @@ _SET_HEAD = """
         present = coalesce((SELECT kind <> 'absent' FROM versions WHERE seq = ?), 0)
     WHERE id = ?
 """
+
+_SEQS = "SELECT seq FROM versions WHERE seq >= ? ORDER BY seq"
+_ADOPTED_SEQS = "SELECT seq FROM adopted WHERE seq >= ? ORDER BY seq"
+_BLOB = 2
+"""The column of the hash in the rows of both."""
 
 DOUBTFUL = "what the store says of it is damaged; run 'guardctl fsck --repair'"
 
@@ -88,15 +98,52 @@ class Damage:
 
 def check(store: Store) -> Iterator[Damage]:
     """Everything that is wrong, found by reading all of the store."""
+    damages = list(_check_database(store))
+    if not damages:
+        try:
+            yield from _check_blobs(store)
+            yield from _check_rows(store)
+        except StoreDamaged as error:
+            damages = [_refused(error)]
+        else:
+            return
+    yield from damages
+    yield from _check_each(store, "version", _SEQS, _ROWS_AT, _is_whole)
+    yield from _check_each(store, "adopted version", _ADOPTED_SEQS, _ADOPTED_ROWS_AT, _is_whole_adopted)
+
+
+def _check_database(store: Store) -> Iterator[Damage]:
     try:
         for (verdict,) in store.db.rows("PRAGMA integrity_check(20)"):
             if verdict != "ok":
                 yield Damage(f"database: {verdict}", structural=True)
         yield from _check_schema(store)
-        yield from _check_blobs(store)
-        yield from _check_rows(store)
     except StoreDamaged as error:
-        yield Damage(f"database: {error.__cause__}", structural=True)
+        yield _refused(error)
+
+
+def _refused(error: StoreDamaged) -> Damage:
+    return Damage(f"database: {error.__cause__}", structural=True)
+
+
+def _check_each(store: Store, what: str, seqs: str, rows: str, is_whole: Callable[[Row], bool]) -> Iterator[Damage]:
+    """Version by version, past what cannot be read: which of them are touched where the database itself is damaged."""
+    for (seq,) in readable_rows(store.db, seqs):
+        try:
+            row = store.db.row(rows, (many(array("q", [seq])),))
+            is_there = row is not None and (
+                row[_BLOB] is None or store.blobs.can_read(row[_BLOB]) or _is_unkept(store, row[_BLOB])
+            )
+        except StoreDamaged:
+            row, is_there = None, False
+        if row is None or not is_whole(row):
+            yield _damaged(what, row or (seq, None))
+        elif not is_there:
+            yield Damage(f"{what} {seq} of {os.fsdecode(row[1])!r}: its content cannot be read", ((seq, os.fsdecode(row[1])),))
+
+
+def _is_unkept(store: Store, hash_: bytes) -> bool:
+    return store.db.value(_IS_UNKEPT, (hash_,)) is not None
 
 
 def _check_schema(store: Store) -> Iterator[Damage]:
@@ -134,7 +181,7 @@ def _damaged(what: str, row: Row) -> Damage:
 
 
 def _is_whole(row: Row) -> bool:
-    seq, path, kind, blob, *others, checksum = row
+    seq, path, blob, kind, *others, checksum = row
     is_complete = isinstance(path, bytes) and (blob is None) == (kind == "absent")
     return is_complete and row_checksum(seq, path, kind, blob or b"", *others) == checksum
 
@@ -183,13 +230,14 @@ def repair(store: Store, damages: list[Damage]) -> None:
 
 
 def _put_right(store: Store, hash_: bytes) -> bool:
-    """Give a content that is whole its own hash and size back, where those in its row were damaged; whether it was so.
+    """Give a content that is whole its hash, size and codec back, where those in its row were damaged; whether it was so.
 
     Versions tell by their checksums which hash is its own, so a content that is damaged itself stays as it is.
     """
-    content = store.blobs.unverified(hash_)
-    if content is None:
+    found = store.blobs.unverified(hash_)
+    if found is None:
         return False
+    codec, content = found
     own = digest(content)
     if own != hash_ and not _is_vouched_for(store, hash_, own):
         return False
@@ -200,15 +248,15 @@ def _put_right(store: Store, hash_: bytes) -> bool:
             store.db.run(statement, (own, hash_))
         store.db.run(_DROP_BLOB, (hash_,))
     else:
-        store.db.run(_PUT_RIGHT, (own, len(content), hash_))
+        store.db.run(_PUT_RIGHT, (own, len(content), codec, hash_))
     return True
 
 
 def _is_vouched_for(store: Store, hash_: bytes, own: bytes) -> bool:
     """Whether the row of a version that has the content under `hash_` was made for one of the hash `own`."""
-    log = (_is_whole((*row[:3], own, *row[4:])) for row in store.db.rows(_ROWS_OF_BLOB, (hash_,)))
-    adopted = (_is_whole_adopted((*row[:2], own, *row[3:])) for row in store.db.rows(_ADOPTED_ROWS_OF_BLOB, (hash_,)))
-    return any(log) or any(adopted)
+    log = (_is_whole((*row[:_BLOB], own, *row[_BLOB + 1 :])) for row in store.db.rows(_ROWS_OF_BLOB, (hash_,)))
+    adopted = store.db.rows(_ADOPTED_ROWS_OF_BLOB, (hash_,))
+    return any(log) or any(_is_whole_adopted((*row[:_BLOB], own, *row[_BLOB + 1 :])) for row in adopted)
 
 
 def _keep_dependents_whole(store: Store, hash_: bytes) -> None:
