@@ -11,11 +11,9 @@ from guardd.errors import StoreError
 from guardd.model import ABSENT, FileState, Kind, Moment, Origin, RepoPath, StatKey, Version
 from guardd.store.appending import NO_HEAD, Appending, Head, Observation
 from guardd.store.blobs import Blobs
+from guardd.store.clocks import note
 from guardd.store.codec import Codec
 from guardd.store.database import Database, Row, many
-
-_CLOCK_STEP_NS = 1_000_000_000
-"""NTP slews the wall clock by less than this; anything more is a step, and begins a new stretch of the log."""
 
 _VERSION = """
     SELECT v.seq, p.path, v.kind, b.hash, b.size, v.mode, b.codec, v.mtime_ns, v.time_ns, v.origin
@@ -97,9 +95,7 @@ _NOTE_KNOWN = """
 """
 _SEEN = "UPDATE paths SET stat = ?, racy = ? WHERE id = ?"
 _NEWEST = _VERSION + "ORDER BY v.seq DESC LIMIT 1"
-_LAST_CLOCK = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq DESC LIMIT 1"
 _CLOCKS = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq DESC"
-_ADD_CLOCK = "INSERT OR REPLACE INTO clocks (first_seq, boot_id, offset_ns) VALUES (?, ?, ?)"
 _LAST_TIME = "SELECT time_ns FROM versions WHERE seq >= ? ORDER BY seq DESC LIMIT 1"
 _AT_OR_AFTER = "SELECT seq, time_ns FROM versions WHERE seq >= ? ORDER BY seq LIMIT 1"
 
@@ -191,13 +187,8 @@ class Log:
     def appending(self, now: Moment) -> "Appending":
         """Begin to append; inside a transaction."""
         next_seq = (self._db.value(_LAST_SEQ) or 0) + 1
-        offset = now.wall_ns - now.boot_ns
-        clock = self._db.row(_LAST_CLOCK)
-        floor = 0
-        if clock is None or clock[1] != now.boot_id or abs(clock[2] - offset) > _CLOCK_STEP_NS:
-            self._db.run(_ADD_CLOCK, (next_seq, now.boot_id, offset))
-        else:
-            floor = self._db.value(_LAST_TIME, (clock[0],)) or 0
+        begun = note(self._db, next_seq, now)
+        floor = (self._db.value(_LAST_TIME, (begun,)) or 0) if begun is not None else 0
         return Appending(self._db, self._blobs, next_seq, floor, now.wall_ns)
 
     # -- heads --------------------------------------------------------------------------------------------------
