@@ -8,7 +8,7 @@ from guardd.errors import GuardError, StoreDamaged
 from guardd.store import schema
 from guardd.store.adopted import adopted_checksum
 from guardd.store.appending import row_checksum
-from guardd.store.codec import Codec
+from guardd.store.codec import Codec, OutOfMemory
 from guardd.store.database import Database
 from guardd.store.space import repack
 from guardd.store.store import Store
@@ -91,7 +91,8 @@ def _check_blobs(store: Store) -> Iterator[Damage]:
     for hash_, read in store.blobs.read_many(row[0] for row in store.db.each(_BLOBS)):
         if isinstance(read, GuardError):
             touched = tuple((row[0], os.fsdecode(row[1])) for row in store.db.rows(_VERSIONS_OF_BLOB, (hash_,)))
-            yield Damage(f"blob {hash_.hex()[:12]}: {read}", touched, hash_)
+            mendable = not isinstance(read, OutOfMemory)  # it may be whole: nothing of it is taken out
+            yield Damage(f"blob {hash_.hex()[:12]}: {read}", touched, hash_ if mendable else None)
 
 
 def _check_rows(store: Store) -> Iterator[Damage]:
