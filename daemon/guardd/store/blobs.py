@@ -7,7 +7,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from guardd.errors import GuardError, StoreError
-from guardd.store.codec import MAX_DEPTH, BrokenBlob, Codec, Encoded, Frame, FrameReader, codec_of, decode, digest, size_of
+from guardd.store.codec import (
+    MAX_DEPTH, BrokenBlob, Codec, Encoded, Frame, FrameReader, OutOfMemory, codec_of, decode, digest, size_of,
+)  # fmt: skip
 from guardd.store.database import Database, many
 
 _COLUMNS = "SELECT hash, size, codec, base_id, frame_id, place, data FROM blobs "
@@ -289,7 +291,11 @@ class Blobs:
     def _part(self, row: _Row) -> bytes:
         if row.frame_id is None or row.place is None or row.place < 0:
             raise BrokenBlob("the row of a stored blob does not say where its frame is; run 'guardctl fsck --repair'")
-        return self._frame(row.frame_id).part(row.place, row.size)
+        try:
+            return self._frame(row.frame_id).part(row.place, row.size)
+        except OutOfMemory:
+            del self._frames[row.frame_id]
+            raise
 
     def _frame(self, frame_id: int) -> FrameReader:
         reader = self._frames.get(frame_id)

@@ -10,7 +10,7 @@ from guardd.model import RepoPath, Version
 from guardd.store import schema
 from guardd.store.adopted import adopted_checksum
 from guardd.store.appending import row_checksum
-from guardd.store.codec import Codec, digest, encode
+from guardd.store.codec import Codec, OutOfMemory, digest, encode
 from guardd.store.database import Database, Row, many
 from guardd.store.space import repack
 from guardd.store.store import Store
@@ -160,7 +160,8 @@ def _check_blobs(store: Store) -> Iterator[Damage]:
     for hash_, read in store.blobs.read_many(row[0] for row in store.db.each(_BLOBS)):
         if isinstance(read, GuardError):
             touched = tuple((row[0], os.fsdecode(row[1])) for row in store.db.rows(_VERSIONS_OF_BLOB, (hash_,)))
-            yield Damage(f"blob {hash_.hex()[:12]}: {read}", touched, hash_)
+            mendable = not isinstance(read, OutOfMemory)  # it may be whole: nothing of it is taken out
+            yield Damage(f"blob {hash_.hex()[:12]}: {read}", touched, hash_ if mendable else None)
 
 
 def _check_rows(store: Store) -> Iterator[Damage]:
