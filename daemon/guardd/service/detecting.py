@@ -11,7 +11,8 @@ from guardd.detection.settings import limits_of
 from guardd.errors import GuardError, Interrupted
 from guardd.logs import log
 from guardd.model import Incident, Reason
-from guardd.response.responder import respond
+from guardd.recovery.restore import Report
+from guardd.response.responder import complete, respond
 from guardd.selection import is_canary
 from guardd.service.memory import give_back
 from guardd.service.proof import Life
@@ -193,14 +194,20 @@ class Detecting:
         duties = self._duties()
         for path, _ in duties.repos:
             repo = store.repos.find(path)
-            for incident in store.incidents.open(repo.id) if repo is not None else ():
-                if self._stop.is_set() or repo is None:
+            if repo is None:
+                continue
+            answered = False
+            for incident in store.incidents.open(repo.id):
+                if self._stop.is_set():
                     return
                 report = respond(store, repo, incident, duties.response_to(path), clock.now().wall_ns)
                 if report is not None:
-                    log.warning("auto-restored", repo=path, incident=incident.id, restored=len(report.restored),
-                                removed=len(report.removed), skipped=len(report.skipped), failed=len(report.failed),
-                                seconds=round(report.seconds, 3))  # fmt: skip
+                    answered = True
+                    log.warning("auto-restored", repo=path, incident=incident.id, **_figures(report))
+            if not answered:
+                report = complete(store, repo, clock.now().wall_ns)
+                if report is not None:
+                    log.warning("auto-restore completed", repo=path, **_figures(report))
 
     def _fail(self, what: str, code: str, cure: str, error: Exception) -> None:
         message = str(error) if isinstance(error, GuardError) else f"{type(error).__name__}: {error}"
@@ -210,6 +217,13 @@ class Detecting:
         if what == "detection":
             self._life.waits()
         self._stop.wait(_AFTER_FAILURE_S)
+
+
+def _figures(report: Report) -> dict[str, float]:
+    return {
+        "restored": len(report.restored), "removed": len(report.removed), "skipped": len(report.skipped),
+        "failed": len(report.failed), "seconds": round(report.seconds, 3),
+    }  # fmt: skip
 
 
 def _detectors(store: Store, parsers: Parsers, duties: Duties, there: Container[str]) -> list[Detector]:

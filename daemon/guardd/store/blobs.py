@@ -8,7 +8,17 @@ from typing import NamedTuple
 
 from guardd.errors import GuardError, StoreError
 from guardd.store.codec import (
-    MAX_DEPTH, BrokenBlob, Codec, Encoded, Frame, FrameReader, OutOfMemory, codec_of, decode, digest, size_of,
+    MAX_DEPTH,
+    BrokenBlob,
+    Codec,
+    Encoded,
+    Frame,
+    FrameReader,
+    OutOfMemory,
+    codec_of,
+    decode,
+    digest,
+    size_of,
 )  # fmt: skip
 from guardd.store.database import Database, many
 
