@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from guardd.alerting.planning import Terms, assign, due_in_ns, terms_of, wants_w
 from guardd.errors import GuardError
 from guardd.logs import log
 from guardd.model import Alert, Incident, Reason, Stage
+from guardd.programs import of_module
 from guardd.selection import is_canary
 from guardd.service.settings import Duties
 from guardd.store.outbox import incident_thread
@@ -142,7 +142,7 @@ class Alerting:
 
             self._served = duties = self._duties()
             self._courier = subprocess.Popen(
-                [sys.executable, "-m", "guardd.alerting.delivery", self._state_dir], stdin=subprocess.PIPE, text=True
+                [*of_module("guardd.alerting.delivery"), self._state_dir], stdin=subprocess.PIPE, text=True
             )
             told = {
                 "targets": [pack(one) for one in duties.settings.alert],
