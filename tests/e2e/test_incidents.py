@@ -391,6 +391,9 @@ def test_wrong_incident_numbers_are_refused_with_what_to_do(watched: tuple[World
     assert "--incident" in world.ctl("restore", "--since", "1h", "--only-damaged", "--yes", check=2).stderr
     assert "there is no incident 7" in world.ctl("log", "--since", "incident:7", check=2).stderr
     assert world.ctl("incidents").stdout == "no incident so far\n"
+    for command in (("diff",), ("log",), ("export", "/nowhere")):
+        assert "no incident" in world.ctl(*command, "--incident", "last", check=3).stderr
+        assert "is not a number" in world.ctl(*command, "--incident", "x", check=2).stderr
 
 
 def test_replay_shows_what_other_thresholds_would_have_said(watched: tuple[World, Daemon]) -> None:
