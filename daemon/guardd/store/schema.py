@@ -264,7 +264,14 @@ ALTER TABLE blobs ADD COLUMN place INTEGER;  -- where in the frame the content b
 CREATE INDEX blobs_by_frame ON blobs (frame_id) WHERE frame_id IS NOT NULL;
 """
 
-_MIGRATIONS = (_V1, _V2, _V3, _V4, _V5)
+_V6 = """
+PRAGMA user_version = 6;
+CREATE TABLE purging (                       -- a row while bytes of what was purged may be left in the file
+    id INTEGER PRIMARY KEY
+);
+"""
+
+_MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6)
 
 VERSION = len(_MIGRATIONS)
 
