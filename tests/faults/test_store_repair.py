@@ -259,6 +259,40 @@ def test_a_database_of_an_older_schema_built_anew_has_all_of_it(kept: Kept) -> N
     assert contents_by_place(built_anew(kept)) == before
 
 
+@pytest.mark.promise(NAMED, "a text of the store that is no UTF-8")
+@pytest.mark.parametrize("column", ["kind", "origin"])
+def test_a_text_that_is_none_costs_its_row_alone(kept: Kept, column: str) -> None:
+    kept.write("y.py", ONCE)
+    kept.write("z.py", MORE)
+    seq = kept.store.log.head(kept.repo.id, "y.py").seq
+    before = contents_by_place(kept.store)
+    kept.store.db.run(f"UPDATE versions SET {column} = CAST(x'a06c' AS TEXT) WHERE seq = ?", (seq,))
+    with pytest.raises(StoreDamaged):
+        kept.store.log.version(seq)
+    found = list(check(kept.store))
+    assert seq in {place for one in found for place, _ in one.versions}
+    assert any(one.structural for one in found)
+    del before[seq]
+    kept.store.close()
+    rebuild(kept.store.state_dir)
+    kept.store = Store(kept.store.state_dir)
+    mended(kept)
+    assert contents_by_place(kept.store) == before
+
+
+@pytest.mark.promise(NAMED, "the name of a column that is no UTF-8")
+def test_a_name_that_is_no_text_does_not_keep_a_repair_from_the_rest(kept: Kept) -> None:
+    before = contents_by_place(kept.store)
+    kept.store.db.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = Path(kept.store.path)
+    kept.store.close()
+    content = path.read_bytes()
+    spoiled = content.replace(b"attempts  INTEGER", b"att\xa0mpts  INTEGER")
+    assert spoiled != content
+    path.write_bytes(spoiled)
+    assert contents_by_place(built_anew(kept)) == before
+
+
 # -- a purge that was killed -----------------------------------------------------------------------------------------
 
 POLICY = Policy(3 * DAY_NS, 30 * DAY_NS, 365 * DAY_NS, 1 << 40)
