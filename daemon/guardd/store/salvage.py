@@ -69,7 +69,8 @@ def _make(fresh: str, path: str) -> int:
 def go_on(state_dir: str) -> None:
     """Put a complete database in its place, where a `rebuild` was ended before it had. Raises StoreError while one is at it."""
     lock = daemon_lock(state_dir)
-    if not lock.try_acquire(1.0):
+    is_ours = lock.holder() == os.getpid()  # the daemon's, which waited for it and is about to open the store
+    if not is_ours and not lock.try_acquire(1.0):
         raise StoreError(f"the store in {state_dir} is being repaired (pid {lock.holder()}); try again in a moment")
     path = os.path.join(state_dir, "guard.db")
     with lock:
@@ -78,10 +79,13 @@ def go_on(state_dir: str) -> None:
 
 
 def _put_in_place(path: str) -> str:
-    """Swap the mended database in; the name of the damaged one. Wherever this ends early, the same again completes it."""
+    """Swap the mended database in; the name of the damaged one. Wherever this ends early, the same again completes it.
+
+    The damaged one goes first: whoever finds it by its name after having opened its WAL has the WAL that belongs to it.
+    """
     mended = path + MENDED
     aside = f"{path}.damaged-{int(os.stat(mended).st_mtime)}"
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in ("", "-wal", "-shm"):
         if os.path.exists(path + suffix):
             os.rename(path + suffix, aside + suffix)
     os.rename(mended, path)
