@@ -112,9 +112,14 @@ def _document(one: Check) -> dict[str, object]:
 
 
 def _check_config(context: Context) -> Check:
+    from guardd.config.describing import exposures
+
     path = locate(context.config)
     try:
-        _ = context.settings
+        open_to_others = exposures(context.settings, path)
     except ConfigError as error:
         return Check("config", False, "; ".join(error.problems), f"mend {path}; guardd does not start with it")
+    if open_to_others:
+        what, _, cure = open_to_others[0].partition("; ")
+        return Check("config", False, what, cure)
     return Check("config", True, path if os.path.exists(path) else f"defaults: there is no {path}")
