@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.alerting import golden, limits
 from tests.alerting.messages import ATTACKS, DAMAGED, RESOLVED, TEST, UNPROTECTED, hostile, text, to
-from tests.receiver import Receiver, answer, drip_header, redirect, slow_down
+from tests.receiver import Receiver, answer, drip_header, huge, redirect, slow_down
 
 from guardd.alerting.fitting import fitted, json_bytes, utf16
 from guardd.alerting.http import NotDelivered
@@ -271,6 +272,13 @@ def test_apprise_follows_no_redirect_and_tells_the_status_only(
                 send(DAMAGED, to(f"json://ada:s3cr3t@127.0.0.1:{receiver.port}/{extra}", "apprise"))
         assert (len(receiver.requests), elsewhere.requests) == (3, [])
     assert "s3cr3t" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_of_a_gigabyte_apprise_reads_only_the_beginning() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with Receiver(huge()) as receiver:
+        assert send(DAMAGED, to(f"json://127.0.0.1:{receiver.port}/", "apprise")) == "Apprise sent it"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
 def test_apprise_is_left_at_the_time_limit() -> None:
