@@ -1,9 +1,15 @@
 """A snapshot is an exact place in the log: going back to it gives the tree as it was when it was taken."""
 
+from dataclasses import replace
+from functools import partial
+
 import apsw
 import pytest
 from tests.world import World, snapshot
 
+from guardd import clock
+from guardd.store.retention import Policy
+from guardd.store.space import collect
 from guardd.store.store import Store
 
 
@@ -75,17 +81,23 @@ def test_retention_forgets_snapshots_that_are_the_same_place_and_no_other(guarde
         repo = store.repos.find(str(guarded.root))
         assert repo
         day = 86_400_000_000_000
+
+        def age(now_ns: int, seq: int, time_ns: int) -> int:
+            return now_ns - time_ns
+
         first, again = store.labels.add(repo.id, "first", 10 * day), store.labels.add(repo.id, "again", 10 * day)
         guarded.write("a.py", b"a = 2\n")
         guarded.ctl("log")
         later = store.labels.add(repo.id, "later", 11 * day)
-        assert store.labels.prune(3 * day, 365 * day, 12 * day) == 0
-        assert store.labels.prune(3 * day, 365 * day, 20 * day) == 1
+        assert store.labels.prune(3 * day, 365 * day, partial(age, 12 * day)) == 0
+        assert store.labels.prune(3 * day, 365 * day, partial(age, 20 * day)) == 1
         assert [one.id for one in store.labels.of_repo(repo.id)] == [later.id, first.id]
-        assert store.labels.prune(3 * day, 365 * day, 376 * day) == 1
+        assert store.labels.prune(3 * day, 365 * day, partial(age, 376 * day)) == 1
         assert store.labels.get(again.id) is None
         assert [one.id for one in store.labels.of_repo(repo.id)] == [later.id]
-    guarded.ctl("gc")
+        now = clock.now()
+        in_years = replace(now, wall_ns=now.wall_ns + 800 * day, boot_ns=now.boot_ns + 800 * day)
+        collect(store, Policy(3 * day, 30 * day, 365 * day, 1 << 40), in_years)
     assert guarded.json("snapshot", "--list") == []
     assert guarded.json("snapshot")["id"] > later.id
 
@@ -95,7 +107,7 @@ def test_a_store_of_an_earlier_version_gets_its_snapshots(guarded: World) -> Non
     old.execute("DROP INDEX blobs_by_frame")
     for column in ("place", "frame_id"):
         old.execute(f"ALTER TABLE blobs DROP COLUMN {column}")
-    for table in ("frames", "adopted", "runs", "checked", "labels", "deliveries", "alerts", "targets"):
+    for table in ("watched", "frames", "adopted", "runs", "checked", "labels", "deliveries", "alerts", "targets"):
         old.execute(f"DROP TABLE {table}")
     old.execute("ALTER TABLE live DROP COLUMN awake_ns; PRAGMA user_version = 2")
     old.close()

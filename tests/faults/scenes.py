@@ -103,7 +103,7 @@ def older_schema(world: World) -> None:
         """
         DROP INDEX blobs_by_frame; DROP TABLE frames;
         ALTER TABLE blobs DROP COLUMN frame_id; ALTER TABLE blobs DROP COLUMN place;
-        DROP TABLE runs; DROP TABLE adopted; DROP TABLE checked;
+        DROP TABLE watched; DROP TABLE runs; DROP TABLE adopted; DROP TABLE checked;
         PRAGMA user_version = 3;
         """
     )

@@ -1,7 +1,10 @@
 """The wall clock is set back, ahead, or changes for daylight saving: order, `--since` and retention keep their word."""
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -20,6 +23,7 @@ from guardd.store.space import collect
 from guardd.store.store import Store
 from guardd.timespec import Elapsed, Instant, parse
 from tests.faults import seeds
+from tests.world import World
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
@@ -41,18 +45,25 @@ class Lived:
         self.written: list[tuple[int, int, bytes]] = []
         """Place in the log, true time, content."""
         self.steps = 0
+        self.boots = 1
 
     def pass_time(self, ns: int, step_ns: int = 0) -> None:
         self.true_ns += ns
         self.steps += step_ns != 0
         self.now = Moment(self.now.wall_ns + ns + step_ns, self.now.boot_ns + ns, self.now.boot_id)
 
-    def write(self) -> None:
+    def reboot(self, off_ns: int, step_ns: int = 0) -> None:
+        """The machine is off for so long, and comes back with another clock."""
+        self.pass_time(off_ns, step_ns)
+        self.boots += 1
+        self.now = Moment(self.now.wall_ns, MINUTE, f"boot-{self.boots}")
+
+    def write(self, origin: Origin = Origin.WATCH, time_ns: int | None = None) -> None:
         content = b"x = %d\n" % len(self.written) + self.chance.randbytes(20).hex().encode()
         head = self.store.log.head(self.repo.id, "a.py")
         state = FileState(Kind.FILE, digest(content), len(content), 0o644)
-        seen = Observation("a.py", head.seq, state, None, content=encode(state.blob, content))
-        self.store.log.record(self.repo.id, [seen], Origin.WATCH, self.now)
+        seen = Observation("a.py", head.seq, state, None, content=encode(state.blob, content), time_ns=time_ns)
+        self.store.log.record(self.repo.id, [seen], origin, self.now)
         self.written.append((self.store.log.last_seq(), self.true_ns, content))
 
     def content_at(self, place: int) -> bytes | None:
@@ -92,25 +103,88 @@ def test_order_is_the_sequence_and_since_counts_elapsed_time_however_the_clock_i
                 assert made.content_at(max(before)) == made.written[len(before) - 1][2]
 
 
-@pytest.mark.promise("no acknowledged version is lost", "gc while the wall clock is or was wrong")
+@pytest.mark.promise("no acknowledged version is lost", "gc while the wall clock is or was wrong, a year ahead too")
 @pytest.mark.parametrize("seed", seeds(4, 200))
 def test_retention_removes_nothing_early_however_the_clock_was_set(
     tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """What was in force within the last three true days is there after gc, also if the clock was an hour back meanwhile."""
+    """What was in force within the last three true days is there after gc, whatever the clock showed meanwhile and shows now."""
     chance = random.Random(seed)
-    steps = (-HOUR_NS, -YEAR, 0, 0, 0, HOUR_NS)
-    made = lived(tmp_path / "state", chance, 30, 12 * HOUR_NS, steps)
+    made = lived(tmp_path / "state", chance, 30, 12 * HOUR_NS)
+    made.pass_time(chance.randrange(SECOND, HOUR_NS), chance.choice(STEPS))
     record_property("faults", made.steps)
     with made.store:
-        collect(made.store, POLICY, made.now.wall_ns)
-        left = {version.seq for version in made.store.log.next_versions(made.repo.id, 0, 1000)}
-        horizon = made.true_ns - POLICY.keep_all_ns
-        for (seq, _, content), (_, superseded, _) in zip(made.written, made.written[1:], strict=False):
-            if superseded > horizon:
-                assert seq in left, f"version {seq} was superseded {(made.true_ns - superseded) / HOUR_NS:.1f} h ago"
-                assert made.content_at(seq) == content
-        assert made.written[-1][0] in left
+        collect(made.store, POLICY, made.now)
+        assert_nothing_went_early(made, made.true_ns - POLICY.keep_all_ns)
+
+
+@pytest.mark.promise(
+    "no acknowledged version is lost", "gc after reboots with a wrong clock, and files that changed while guardd was off"
+)
+@pytest.mark.parametrize("seed", seeds(4, 200))
+def test_retention_removes_nothing_early_after_reboots_with_another_clock(
+    tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    """A reboot with another clock makes guard believe in a day that never was, at most."""
+    chance = random.Random(seed)
+    (tmp_path / "state").mkdir(mode=0o700)
+    made = Lived(Store(str(tmp_path / "state"), create=True), chance)
+    believed = 0
+    for _ in range(20):
+        step = chance.choice(STEPS)
+        if chance.random() < 0.3:
+            made.reboot(chance.randrange(MINUTE, 20 * HOUR_NS), step)
+            if made.true_ns < 7 * DAY_NS:  # by then all of it is younger than a wrong clock must be to be believed
+                believed += DAY_NS
+            if chance.random() < 0.5:  # found by the first scan, with the time that the inode tells
+                made.write(Origin.OFFLINE, made.now.wall_ns - chance.choice((HOUR_NS, YEAR)))
+        else:
+            made.pass_time(chance.randrange(10 * SECOND, 8 * HOUR_NS), step)
+            made.write()
+    record_property("faults", made.steps)
+    with made.store:
+        collect(made.store, replace(POLICY, keep_all_ns=30 * DAY_NS, keep_hourly_ns=30 * DAY_NS), made.now)
+        assert_nothing_went_early(made, made.true_ns + believed - 30 * DAY_NS)
+
+
+def assert_nothing_went_early(made: Lived, horizon: int) -> None:
+    left = {version.seq for version in made.store.log.next_versions(made.repo.id, 0, 1000)}
+    for (seq, _, content), (_, superseded, _) in zip(made.written, made.written[1:], strict=False):
+        if superseded > horizon:
+            assert seq in left, f"version {seq} was superseded {(made.true_ns - superseded) / HOUR_NS:.1f} h ago"
+            assert made.content_at(seq) == content
+    assert made.written[-1][0] in left
+
+
+_A_YEAR_AHEAD = f"""
+import sys
+from dataclasses import replace
+from guardd import clock
+from guardd.cli.main import run
+real = clock.now
+clock.now = lambda: replace(real(), wall_ns=real().wall_ns + {YEAR})
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.promise("no acknowledged version is lost", "guardctl gc while the clock is a year ahead")
+def test_gc_under_a_clock_a_year_ahead_takes_nothing_that_was_there_a_moment_ago(world: World) -> None:
+    world.ctl("init")
+    for number in range(5):
+        world.write("a.py", f"x = {number}\n")
+        world.ctl("log")
+    before = [one["seq"] for one in world.versions("a.py")]
+    assert len(before) == 5
+    for text in ("x = 'in a year'", "x = 'a little later'"):
+        world.write("a.py", text)
+        for words in (["log", "a.py"], ["gc"]):
+            command = [sys.executable, "-c", _A_YEAR_AHEAD, *words]
+            done = subprocess.run(command, check=False, cwd=world.root, env=world.env, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+    with Store(str(world.state)) as store:
+        assert store.db.value("SELECT max(offset_ns) - min(offset_ns) FROM clocks") > YEAR // 2, "the clock was set"
+    world.ctl("gc")
+    assert [one["seq"] for one in world.versions("a.py")][2:] == before
 
 
 @given(

@@ -16,12 +16,6 @@ from tests.faults.stopper import Stop, Stopped, Stopper
 from tests.world import World, wait_until
 
 
-@pytest.fixture(scope="module")
-def stopper() -> Iterator[Stopper]:
-    with Stopper() as one:
-        yield one
-
-
 def _runs(*everyday: str) -> Iterator[Any]:
     for scene in SCENES:
         for seed in seeds(everyday=1 if scene.name in everyday else 0, full=4):

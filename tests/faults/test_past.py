@@ -182,11 +182,11 @@ class Past(RuleBasedStateMachine):
         keep_all=st.sampled_from((0, 2, 24, 1000)), hourly=st.sampled_from((0, 24, 100)), daily=st.sampled_from((0, 240, 5000)),
     )  # fmt: skip
     def collect(self, keep_all: int, hourly: int, daily: int) -> None:
-        now = clock.now().wall_ns
+        now = clock.now()
         policy = Policy(keep_all * HOUR_NS, hourly * HOUR_NS, daily * HOUR_NS, 1 << 40)
         collect(self.store, policy, now)
         for name, hours in (("all", keep_all), ("hourly", hourly), ("daily", daily)):
-            self.horizon_ns[name] = max(self.horizon_ns[name], now - hours * HOUR_NS)
+            self.horizon_ns[name] = max(self.horizon_ns[name], now.wall_ns - hours * HOUR_NS)
         self.restored = None
 
     @precondition(lambda self: self.run is None and self.pasts and not self.dirty)
@@ -236,7 +236,7 @@ class Past(RuleBasedStateMachine):
         then = time.time() - days * 86_400
         os.utime(backup, (then, then))
         gathered = gather(self.store, self.repo, Selection(str(self.root), self.repo.rules), Where(), clock.now().wall_ns)
-        numbers = adopt(self.store, self.repo, gathered.new, clock.now().wall_ns)
+        numbers = adopt(self.store, self.repo, gathered.new, clock.now())
         self.adopted |= {(one.pair.path, number): one.text for one, number in zip(gathered.new, numbers, strict=True)}
         backup.unlink()
 

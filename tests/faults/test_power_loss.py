@@ -13,12 +13,6 @@ from tests.faults.scenes import SCENES, Scene, noted
 from tests.faults.stopper import Stop, Stopper
 
 
-@pytest.fixture(scope="module")
-def stopper() -> Iterator[Stopper]:
-    with Stopper() as one:
-        yield one
-
-
 def _runs() -> Iterator[Any]:
     """Scene, seed, and how many losses in one prepared world."""
     for scene in SCENES:

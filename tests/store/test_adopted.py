@@ -1,6 +1,7 @@
 """Adopted versions: kept beside the log, which never meets them; gone when retention, purge or repair say so."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,19 @@ from guardd.store.codec import digest, encode
 from guardd.store.lock import daemon_lock
 from guardd.store.log import Knowledge, Passage
 from guardd.store.repos import Repo
-from guardd.store.retention import DAY_NS, Policy, Taken, expired_adopted, over_quota
+from guardd.store.retention import DAY_NS, Age, Policy, Taken, expired_adopted, over_quota
 from guardd.store.salvage import rebuild
 from guardd.store.soundness import check, repair
-from guardd.store.space import collect, purge
+from guardd.store.space import collect
 from guardd.store.store import Store
 
 SECOND = 10**9
 NOW = Moment(1_750_000_000 * SECOND, 5_000 * SECOND, "boot-1")
 POLICY = Policy(3 * DAY_NS, 30 * DAY_NS, 365 * DAY_NS, 1 << 40)
+
+
+def later(days: int) -> Moment:
+    return replace(NOW, wall_ns=NOW.wall_ns + days * DAY_NS, boot_ns=NOW.boot_ns + days * DAY_NS)
 
 
 class Kept:
@@ -43,10 +48,10 @@ class Kept:
         seen = Observation(path, head.seq, state, None, content=encode(state.blob, content))
         self.store.log.record(self.repo.id, [seen], origin, NOW, known_before=known_before)
 
-    def adopt(self, path: str, content: bytes, time_ns: int, now_ns: int = NOW.wall_ns) -> int:
+    def adopt(self, path: str, content: bytes, time_ns: int) -> int:
         state = FileState(Kind.FILE, digest(content), len(content), 0o644)
         backup = Backup(path, state, encode(state.blob, content), time_ns, path + ".bak", "name")
-        return self.store.adopted.add(self.repo.id, [backup], now_ns)[0]
+        return self.store.adopted.add(self.repo.id, [backup], NOW)[0]
 
     def read(self, seq: int) -> bytes | None:
         version = numbered(self.store, self.repo, seq)
@@ -91,9 +96,9 @@ def test_the_same_backup_twice_is_one_version(kept: Kept) -> None:
 def test_gc_keeps_adopted_versions_by_the_time_of_their_adoption(kept: Kept) -> None:
     seq = kept.adopt("x.py", b"whole\n" * 99, 5)  # the backup is ancient, and may be deleted right after
     hope = kept.adopt("gone.py", b"the only one\n", 5)
-    collect(kept.store, POLICY, NOW.wall_ns + 364 * DAY_NS)
+    collect(kept.store, POLICY, later(364))
     assert kept.read(seq) == b"whole\n" * 99
-    collect(kept.store, POLICY, NOW.wall_ns + 366 * DAY_NS)
+    collect(kept.store, POLICY, later(366))
     assert kept.read(seq) is None
     assert kept.read(hope) == b"the only one\n"  # no newer version of it is anywhere
     assert list(check(kept.store)) == []
@@ -102,21 +107,14 @@ def test_gc_keeps_adopted_versions_by_the_time_of_their_adoption(kept: Kept) -> 
 
 def test_a_full_store_gives_up_what_was_adopted_longest_ago() -> None:
     taken = [Taken(1, 0, 100, last_hope=False), Taken(2, 5, 100, last_hope=False), Taken(3, 0, 100, last_hope=True)]
-    assert list(over_quota([], 100, 9 * DAY_NS, adopted=taken)) == [1]
-    assert list(over_quota([], 999, 9 * DAY_NS, adopted=taken)) == [1, 2]
-    assert list(over_quota([], 999, DAY_NS // 2, adopted=taken)) == []  # not what came in the last day
-    assert list(expired_adopted(taken, POLICY, 365 * DAY_NS + 3)) == [1]
 
+    def at(now_ns: int) -> Age:
+        return lambda seq, time_ns: now_ns - time_ns
 
-def test_purge_forgets_adopted_versions_too(kept: Kept) -> None:
-    secret = b"password = 'hunter2 hunter2'\n"
-    seq = kept.adopt("x.py", secret, 5)
-    kept.adopt("copy.py", secret, 5)
-    _, shared = purge(kept.store, kept.repo.id, ["x.py"])
-    assert kept.read(seq) is None
-    assert shared == {"x.py": ["copy.py"]}
-    purge(kept.store, kept.repo.id, ["copy.py"])
-    assert not kept.store.blobs.holds(digest(secret))
+    assert list(over_quota([], 100, at(9 * DAY_NS), adopted=taken)) == [1]
+    assert list(over_quota([], 999, at(9 * DAY_NS), adopted=taken)) == [1, 2]
+    assert list(over_quota([], 999, at(DAY_NS // 2), adopted=taken)) == []  # not what came in the last day
+    assert list(expired_adopted(taken, POLICY, at(365 * DAY_NS + 3))) == [1]
 
 
 def test_fsck_finds_and_takes_out_a_damaged_row_of_an_adopted_version(kept: Kept) -> None:
@@ -155,6 +153,18 @@ def test_before_guard_first_saw_a_file_the_newest_backup_until_then_tells(kept: 
     assert "gone.py" in then(150)
 
 
+def test_a_backup_is_offered_for_moments_at_which_something_was_out_of_sight(kept: Kept) -> None:
+    kept.adopt("gone.py", b"gone\n", 100)
+
+    def is_offered(time_ns: int) -> bool:
+        return any(one.path == "gone.py" for one in passages_since(kept.store, kept.repo, 1, time_ns))
+
+    assert (is_offered(NOW.wall_ns - 1), is_offered(NOW.wall_ns)) == (True, False)
+    kept.store.repos.mark_scanned(kept.repo, NOW.wall_ns + 10, complete=False)
+    kept.store.repos.mark_scanned(kept.repo, NOW.wall_ns + 20, complete=True)
+    assert [is_offered(NOW.wall_ns + later) for later in (9, 10, 19, 20, 10**9)] == [False, True, True, False, False]
+
+
 def _version(seq: int, time_ns: int, mtime_ns: int = 0, origin: Origin = Origin.WATCH) -> Version:
     return Version(seq, "x.py", FileState(Kind.FILE, bytes([seq]) * 32), mtime_ns, time_ns, origin)
 
@@ -181,7 +191,7 @@ NOTHING = Version(4, "x.py", ABSENT, 900, 900, Origin.WATCH)
 def test_a_backup_never_overrules_what_guard_saw(
     then: Version | None, knowledge: Knowledge, time_ns: int, expected: int | None
 ) -> None:
-    found = reaching_back(Passage("x.py", then, knowledge, None, HEAD), ADOPTED, time_ns, 500)
+    found = reaching_back(Passage("x.py", then, knowledge, None, HEAD), ADOPTED, time_ns, lambda version: time_ns >= 500)
     assert (found.then.seq if found.then else None) == expected
     if expected == 9:
         assert found.knowledge is Knowledge.KNOWN

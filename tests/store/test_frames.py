@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -10,9 +11,10 @@ from benchmarks.make_tree import copy_packages
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardd import clock
 from guardd.capture.capturer import Capturer
 from guardd.errors import GuardError, StoreError
-from guardd.model import Origin
+from guardd.model import Moment, Origin
 from guardd.selection import SelectionRules
 from guardd.store.codec import DENSE, FRAME_BYTES, QUICK, Codec, Frame, FrameReader, digest, divide, pack
 from guardd.store.repos import Repo
@@ -22,7 +24,11 @@ from guardd.store.space import collect, compact, purge
 from guardd.store.store import Store
 
 ALL = Policy(0, 0, 0, 1 << 40)
-NOW_NS = 2_000_000_000 * 1_000_000_000
+
+
+def in_years() -> Moment:
+    now = clock.now()
+    return replace(now, wall_ns=now.wall_ns + 800 * DAY_NS, boot_ns=now.boot_ns + 800 * DAY_NS)
 
 
 class Captured:
@@ -122,7 +128,7 @@ def test_a_frame_is_written_anew_once_less_than_half_of_it_is_needed(captured: C
     for path in captured.contents().keys() - set(kept):
         (captured.root / path).unlink()
     captured.capture()
-    collect(captured.store, ALL, NOW_NS + 800 * DAY_NS)
+    collect(captured.store, ALL, in_years())
     assert captured.stored() == captured.contents()
     assert sorted(captured.stored()) == kept
     assert sum(len(frame.data) for frame in captured.frames()) < before / 2
@@ -201,7 +207,7 @@ def test_what_gc_puts_elsewhere_while_it_is_read_still_reads(captured: Captured)
     found = dict([next(reading)])
     captured.store.blobs.let_go()
     with Store(captured.store.state_dir) as other:
-        collect(other, ALL, NOW_NS + 800 * DAY_NS)
+        collect(other, ALL, in_years())
     found |= dict(reading)
     assert all(isinstance(content, bytes) and digest(content) == hash_ for hash_, content in found.items())
 

@@ -170,7 +170,7 @@ def test_what_retention_removed_is_forgotten_not_absent(kept: Kept) -> None:
     kept.write("a.py", b"two\n")
     kept.pass_time(400 * 86_400)
     kept.write("a.py", b"three\n")
-    collect(kept.store, policy(), kept.now.wall_ns)
+    collect(kept.store, policy(), kept.now)
     passage = kept.store.log.passage(kept.repo.id, "a.py", first)
     assert passage
     assert passage.knowledge is Knowledge.FORGOTTEN
@@ -186,13 +186,13 @@ def test_gc_thins_keeps_what_deltas_need_and_gives_the_space_back(kept: Kept) ->
     kept.store.db.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     before = os.path.getsize(kept.store.path)
     kept.pass_time(100 * 86_400)
-    freed = collect(kept.store, policy(), kept.now.wall_ns)
+    freed = collect(kept.store, policy(), kept.now)
     assert freed.versions > 50
     assert os.path.getsize(kept.store.path) < before - freed.bytes * 0.9
     assert os.path.getsize(kept.store.path) < before * 0.6
     assert kept.at("a.py", kept.store.log.last_seq()) == content
     assert list(check(kept.store)) == []
-    assert collect(kept.store, policy(), kept.now.wall_ns).versions == 0
+    assert collect(kept.store, policy(), kept.now).versions == 0
 
 
 def test_what_an_interrupted_run_can_be_rolled_back_to_stays_until_someone_has_decided(kept: Kept) -> None:
@@ -202,10 +202,10 @@ def test_what_an_interrupted_run_can_be_rolled_back_to_stays_until_someone_has_d
     kept.write("a.py", b"after")
     kept.store.runs.interrupt(run.id)
     kept.pass_time(40 * 86_400)
-    assert collect(kept.store, policy(), kept.now.wall_ns).versions == 0
+    assert collect(kept.store, policy(), kept.now).versions == 0
     assert kept.at("a.py", before) == b"before"
     kept.store.runs.settle(run.id, RunState.KEPT)
-    assert collect(kept.store, policy(), kept.now.wall_ns).versions == 1
+    assert collect(kept.store, policy(), kept.now).versions == 1
 
 
 def test_the_quota_takes_the_oldest_and_never_the_newest(kept: Kept) -> None:
@@ -216,11 +216,11 @@ def test_the_quota_takes_the_oldest_and_never_the_newest(kept: Kept) -> None:
         path = f"{number % 3}.py"
         last[path] = chance.randbytes(50_000)
         kept.write(path, last[path])
-    collect(kept.store, policy(quota=1_000_000), kept.now.wall_ns)
+    collect(kept.store, policy(quota=1_000_000), kept.now)
     assert os.path.getsize(kept.store.path) < 1_100_000
     for path, content in last.items():
         assert kept.at(path, kept.store.log.last_seq()) == content
-    collect(kept.store, policy(quota=1), kept.now.wall_ns)
+    collect(kept.store, policy(quota=1), kept.now)
     for path, content in last.items():
         assert kept.at(path, kept.store.log.last_seq()) == content
 
@@ -315,10 +315,10 @@ def test_what_checks_found_makes_room_for_versions_and_goes_with_a_secret(kept: 
     assert store.checked.get([b"git's id", b"other"], 1) == {b"git's id": b"{}"}
     assert store.checked.get([b"git's id"], 2) == {}
 
-    collect(store, Policy(DAY_NS, DAY_NS, DAY_NS, 2**30), kept.now.wall_ns)
+    collect(store, Policy(DAY_NS, DAY_NS, DAY_NS, 2**30), kept.now)
     assert store.db.value("SELECT count(*) FROM checked") == 2
 
-    collect(store, Policy(DAY_NS, DAY_NS, DAY_NS, 1), kept.now.wall_ns)  # over the quota
+    collect(store, Policy(DAY_NS, DAY_NS, DAY_NS, 1), kept.now)  # over the quota
     assert store.db.value("SELECT count(*) FROM checked") == 0
     assert kept.at("a.py", place) == b"secret = 1\n"
 

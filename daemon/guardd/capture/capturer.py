@@ -79,8 +79,8 @@ class Capturer:
         os.stat(self._repo.path)  # a missing root is an error, not a tree without files
         go_on()
         keys = self._store.log.keys(self._repo.id, folder)
-        found = scan(self._repo.path, self.selection, keys, folder, go_on)
         known_before = self._repo.scanned != self._repo.rules.fingerprint
+        found = scan(self._repo.path, self.selection, keys, folder, go_on, 0 if known_before else self._repo.scan_ns)
         dirty = found.differing + found.missing
         times: dict[RepoPath, int] = {}
         if known_before and not self._repo.baseline_ns:
@@ -97,7 +97,8 @@ class Capturer:
             self._store.log.note_known_before(self._repo.id, looked.troubled)
         if not folder and not found.unmounted:
             # What could not be seen was there before, too: until all was seen, nothing that a scan meets is new.
-            self._store.repos.mark_scanned(self._repo, clock.now().wall_ns, complete=not found.unreadable)
+            ended_ns, complete = clock.now().wall_ns, not found.unreadable
+            self._store.repos.mark_scanned(self._repo, ended_ns, complete=complete, ignoring=found.ignoring)
             self._repo = self._store.repos.find(self._repo.path) or self._repo
         return found, looked
 

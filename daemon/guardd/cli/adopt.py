@@ -58,7 +58,7 @@ def command(
         _show(context, gathered, looks, zone, whole=dry_run or context.verbose > 0)
     if gathered.new and not dry_run and context.on_terminal and not context.quiet:
         confirm(context, f"Adopt {files(len(gathered.new))}?", yes=yes)
-    numbers = adopt(store, repo, gathered.new, context.now.wall_ns) if not dry_run else []
+    numbers = adopt(store, repo, gathered.new, context.now) if not dry_run else []
     if context.json:
         seconds = round(time.monotonic() - started, 3)
         emit(context, _document(gathered, looks, numbers, dry_run=dry_run, seconds=seconds))

@@ -10,10 +10,11 @@ from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.moments import before_incident, moment, place
-from guardd.cli.output import emit, page, say, when
+from guardd.cli.output import emit, page, say, warn, when
 from guardd.cli.paths import choose
 from guardd.errors import Exit, UsageError
-from guardd.recovery.patches import Patch, patch
+from guardd.escaping import printable
+from guardd.recovery.patches import Patch, patch_of_versions
 from guardd.store.log import Knowledge, Passage
 
 
@@ -48,7 +49,8 @@ def command(context: Context, paths: tuple[str, ...], since: str | None, at: str
         say(context, f"from {when(then.time_ns)} to now: {changed} changed")
     else:
         passages = _last_changes(context, choose(context, paths, log.paths(repo.id)))
-    patches = _patches(context, passages)
+    untold: list[Patch] = []
+    patches = _patches(context, passages, untold)
     if context.json:
         emit(context, [{"path": one.path, "diff": "".join(f"{line}\n" for line in one.lines)} for one in patches])
     elif context.on_terminal:
@@ -56,7 +58,9 @@ def command(context: Context, paths: tuple[str, ...], since: str | None, at: str
     else:
         for one in patches:
             sys.stdout.buffer.write(b"".join(os.fsencode(line) + b"\n" for line in one.lines))
-    return Exit.DONE
+    for one in untold:
+        warn(context, f"{printable(one.path)}: {one.problem}")
+    return Exit.PARTIAL if untold else Exit.DONE
 
 
 def _last_changes(context: Context, paths: Sequence[str]) -> list[Passage]:
@@ -82,9 +86,11 @@ def _of_incident(context: Context, id_: int, chosen: Sequence[str]) -> list[Pass
     return found
 
 
-def _patches(context: Context, passages: Sequence[Passage]) -> Iterator[Patch]:
+def _patches(context: Context, passages: Sequence[Passage], untold: list[Patch]) -> Iterator[Patch]:
     for passage in passages:
-        one = patch(context.store.blobs, passage.path, passage.then.state if passage.then else None, passage.head.state)
+        one = patch_of_versions(context.store, passage.path, passage.then, passage.head)
+        if one.problem:
+            untold.append(one)
         if one.lines:
             yield one
 

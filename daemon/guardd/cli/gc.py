@@ -16,7 +16,7 @@ from guardd.store.space import collect, over_quota_by
 def command(context: Context) -> int:
     """Apply retention and the quota now. The newest version of a file always stays."""
     policy = policy_of(context.settings)
-    freed = ballast.backing(context.state_dir, lambda: collect(context.store, policy, context.now.wall_ns))
+    freed = ballast.backing(context.state_dir, lambda: collect(context.store, policy, context.now))
     excess = over_quota_by(context.store, policy)
     if context.json:
         emit(context, {"versions": freed.versions, "blobs": freed.blobs, "bytes": freed.bytes, "over_quota": excess})

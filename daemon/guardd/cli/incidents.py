@@ -13,7 +13,7 @@ from guardd.cli.ran import run_document, run_line
 from guardd.errors import Exit, NothingMatched, UsageError
 from guardd.escaping import printable
 from guardd.model import Certainty, Incident, IncidentState, Severity, Suspect
-from guardd.recovery.patches import patch
+from guardd.recovery.patches import patch_of_versions
 
 _COLORS = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.HIGH: "red", Severity.CRITICAL: "red"}
 _SHOWN = 10
@@ -183,7 +183,7 @@ def _member_lines(member: Suspect) -> Iterator[str]:
 def _example(context: Context, member: Suspect) -> Iterator[str]:
     before = context.store.log.version(member.before_seq) if member.before_seq else None
     after = context.store.log.version(member.after_seq)
-    lines = patch(context.store.blobs, member.path, before.state if before else None, after.state if after else None).shown
+    lines = patch_of_versions(context.store, member.path, before, after).shown
     yield from (f"    {line}" for line in lines[:_EXAMPLE_LINES])
     if len(lines) > _EXAMPLE_LINES:
         yield f"    ... {len(lines) - _EXAMPLE_LINES:,} more lines: guardctl diff --incident"

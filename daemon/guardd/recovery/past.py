@@ -1,8 +1,10 @@
 """The past beyond the log: what a file was at a time before guard first saw it, where an adopted backup tells."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from guardd.model import ABSENT, Origin, RepoPath, Version
+from guardd.selection import Selection
 from guardd.store.adopted import Adopted
 from guardd.store.log import Knowledge, Passage
 from guardd.store.repos import Repo
@@ -15,11 +17,11 @@ def passages_since(store: Store, repo: Repo, place: int, time_ns: int, *, change
     adopted = store.adopted.all_at(repo.id, time_ns)
     if not adopted:
         return passages
-    found = [reaching_back(one, adopted.get(one.path), time_ns, repo.baseline_ns) for one in passages]
-    if _was_watched(repo.baseline_ns, time_ns):
-        return found
+    outlived = _outlived(store, repo, time_ns)
+    found = [reaching_back(one, adopted.get(one.path), time_ns, outlived) for one in passages]
     unseen = adopted.keys() - {one.path for one in passages} - set(store.log.paths(repo.id))
-    found += [_of_unseen(adopted[path]) for path in unseen]
+    noted = set(store.log.forgotten(repo.id))
+    found += [_of_unseen(adopted[path]) for path in unseen if path in noted or not outlived(adopted[path].version)]
     return sorted(found, key=lambda one: one.path)
 
 
@@ -27,12 +29,15 @@ def passage_since(store: Store, repo: Repo, path: RepoPath, place: int, time_ns:
     """What became of one path since a moment; None where neither the log nor a backup knows it."""
     passage = store.log.passage(repo.id, path, place)
     adopted = store.adopted.at(repo.id, path, time_ns)
-    if passage is None:
-        return None if adopted is None or _was_watched(repo.baseline_ns, time_ns) else _of_unseen(adopted)
-    return reaching_back(passage, adopted, time_ns, repo.baseline_ns)
+    if adopted is None:
+        return passage
+    outlived = _outlived(store, repo, time_ns)
+    if passage is not None:
+        return reaching_back(passage, adopted, time_ns, outlived)
+    return None if outlived(adopted.version) and path not in store.log.forgotten(repo.id) else _of_unseen(adopted)
 
 
-def reaching_back(passage: Passage, adopted: Adopted | None, time_ns: int, baseline_ns: int) -> Passage:
+def reaching_back(passage: Passage, adopted: Adopted | None, time_ns: int, outlived: Callable[[Version], bool]) -> Passage:
     """The passage, begun with the newest adopted version until then where the log begins later. Pure.
 
     What guard saw for itself is never overruled. Nor is what the file says of itself: first seen later, but with an mtime after
@@ -44,7 +49,7 @@ def reaching_back(passage: Passage, adopted: Adopted | None, time_ns: int, basel
     if first_seen is not None:
         if adopted.version.time_ns < first_seen.mtime_ns <= time_ns:
             return passage
-    elif passage.then is not None or _was_watched(baseline_ns, time_ns):
+    elif passage.then is not None or outlived(adopted.version):
         return passage
     return replace(passage, then=adopted.version, knowledge=Knowledge.KNOWN, first_after=first_seen or passage.first_after)
 
@@ -69,9 +74,17 @@ def known_paths(store: Store, repo: Repo) -> list[RepoPath]:
     return sorted({*store.log.paths(repo.id), *store.adopted.paths(repo.id)})
 
 
-def _was_watched(baseline_ns: int, time_ns: int) -> bool:
-    """Whether guard saw the whole tree by then: what the log does not have was not there, whatever an older backup says."""
-    return bool(baseline_ns) and time_ns >= baseline_ns
+def _outlived(store: Store, repo: Repo, time_ns: int) -> Callable[[Version], bool]:
+    """Whether guard looked for a file, and would have it in the log, between the time of an adopted version and a moment.
+
+    So it did where it had all in sight under rules that want the file; then what the log does not have was not there. What
+    .gitignore leaves out is known only as long as no such file has changed.
+    """
+    watched = store.repos.watched_at(repo.id, time_ns)
+    if watched is None or (watched.rules.respect_gitignore and not watched.goes_on):
+        return lambda version: False
+    selection = Selection(repo.path, watched.rules)
+    return lambda version: version.time_ns < watched.from_ns and selection.wants(version.path)
 
 
 def _of_unseen(adopted: Adopted) -> Passage:

@@ -10,7 +10,7 @@ from itertools import islice
 from guardd.beneath import Root
 from guardd.capture.reading import Trouble, read
 from guardd.errors import UsageError
-from guardd.model import FileState, Kind, RepoPath
+from guardd.model import FileState, Kind, Moment, RepoPath
 from guardd.rescue.backups import Found, Pair, Reader, Unclear, without_stamps
 from guardd.selection import NEVER, Selection, marks_environment
 from guardd.store.adopted import Backup
@@ -91,15 +91,15 @@ def gather(store: Store, repo: Repo, selection: Selection, where: Where, now_ns:
     return gathered
 
 
-def adopt(store: Store, repo: Repo, new: Sequence[Read], now_ns: int) -> list[int]:
+def adopt(store: Store, repo: Repo, new: Sequence[Read], now: Moment) -> list[int]:
     """Keep these as versions of their files; their numbers, in the same order."""
     numbers: list[int] = []
     todo = iter(new)
     while batch := list(islice(todo, _BATCH)):
         try:
-            numbers += store.adopted.add(repo.id, [_backup(store, repo, one, whole=False) for one in batch], now_ns)
+            numbers += store.adopted.add(repo.id, [_backup(store, repo, one, whole=False) for one in batch], now)
         except StaleBlob:  # gc took a base away meanwhile
-            numbers += store.adopted.add(repo.id, [_backup(store, repo, one, whole=True) for one in batch], now_ns)
+            numbers += store.adopted.add(repo.id, [_backup(store, repo, one, whole=True) for one in batch], now)
     return numbers
 
 

@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 from guardd.beneath import Root
 from guardd.model import Incident, IncidentState, Suspect
 from guardd.recovery.plan import Action, Plan, Verdict
-from guardd.recovery.restore import Report, carry_out, plan_incident
+from guardd.recovery.restore import Report, carry_out, plan_incident, plan_resume
 from guardd.recovery.sources import git_operation
 from guardd.recovery.verify import Verified, verify
 from guardd.selection import is_canary, matcher
 from guardd.store.repos import Repo
 from guardd.store.store import Store
+
+_COMMAND = "auto-restore of incident"
+"""What the log calls restores of this module, with the incident's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
     """
     if incident.state is not IncidentState.OPEN or not incident.settled:
         return None
-    if store.incidents.pause_at(repo.id, now_ns) is not None or store.runs.alive(repo.id) is not None:
+    if _is_held_back(store, repo, now_ns):
         return None
     chosen = _chosen(store.incidents.members(incident.id), policy)
     if not chosen:
@@ -50,7 +53,7 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
     wrong = sum(1 for one in store.incidents.members(incident.id) if one.damaged and not one.returned)
     store.incidents.begin_round(incident.id)
     plan = _untouched_only(plan_incident(store, repo.id, chosen))
-    report = carry_out(store, repo, plan, f"auto-restore of incident {incident.id}")
+    report = carry_out(store, repo, plan, f"{_COMMAND} {incident.id}")
     commands = () if is_canary(chosen[0].path) else policy.commands  # nobody's tests say anything of the canary's files
     with Root(repo.path) as root:
         verified = verify(
@@ -61,6 +64,24 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
     if left or len(chosen) < wrong or not store.incidents.close(incident.id, IncidentState.RESTORED, now_ns, note):
         store.incidents.note(incident.id, note)
     return report
+
+
+def complete(store: Store, repo: Repo, now_ns: int) -> Report | None:
+    """Complete a restore of `respond` that a crash cut short and that no incident asks for any more; None: there was none.
+
+    Where every file that it had not come to was edited since, it is left to people.
+    """
+    cut_short = [one for one in store.restores.unfinished(repo.id) if one.command.startswith(_COMMAND)]
+    if not cut_short or _is_held_back(store, repo, now_ns) or git_operation(repo.path):
+        return None
+    plan = _untouched_only(plan_resume(store, cut_short[-1]))
+    if plan.of(Action.SKIP) and not plan.work:
+        return None
+    return carry_out(store, repo, plan, cut_short[-1].command)
+
+
+def _is_held_back(store: Store, repo: Repo, now_ns: int) -> bool:
+    return store.incidents.pause_at(repo.id, now_ns) is not None or store.runs.alive(repo.id) is not None
 
 
 def _chosen(members: Sequence[Suspect], policy: Policy) -> list[Suspect]:

@@ -347,4 +347,5 @@ class Daemon:
         else:
             self._troubles.pop("config", None)
             log.info("config reloaded", repos=len(self._duties.repos))
-            self._wake.set()
+            for follower in (self._wake, self._captured, self._alert_news):
+                follower.set()

@@ -85,10 +85,10 @@ class Upkeep:
             log.info("compacted", frames=frames)
 
     def _keep_up(self) -> None:
-        policy, now_ns = self._duties().policy, clock.now().wall_ns
+        policy, now = self._duties().policy, clock.now()
         with Store(self._state_dir) as store:
-            freed = collect(store, policy, now_ns)
-            store.outbox.forget(now_ns - _KEEP_ALERTS_NS)
+            freed = collect(store, policy, now)
+            store.outbox.forget(now.wall_ns - _KEEP_ALERTS_NS)
             excess = over_quota_by(store, policy)
         self._lay_ballast(spare=ballast.SIZE)
         self._troubles.pop("quota", None)

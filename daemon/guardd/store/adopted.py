@@ -8,9 +8,10 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from guardd.model import FileState, Kind, Origin, RepoPath, Version
+from guardd.model import FileState, Kind, Moment, Origin, RepoPath, Version
 from guardd.store.appending import row_checksum
 from guardd.store.blobs import Blobs
+from guardd.store.clocks import note
 from guardd.store.codec import Codec, Encoded
 from guardd.store.database import Database, Row
 
@@ -67,10 +68,11 @@ class AdoptedVersions:
         self._db = db
         self._blobs = blobs
 
-    def add(self, repo_id: int, backups: Iterable[Backup], now_ns: int) -> list[int]:
+    def add(self, repo_id: int, backups: Iterable[Backup], now: Moment) -> list[int]:
         """Keep these, in one durable transaction; their numbers. What is there already keeps its own. Raises StaleBlob."""
         with self._db.transaction():
-            return [self._add(repo_id, one, now_ns) for one in backups]
+            note(self._db, int(self._db.value(_NUMBER) or 0) + 1, now)
+            return [self._add(repo_id, one, now.wall_ns) for one in backups]
 
     def _add(self, repo_id: int, one: Backup, now_ns: int) -> int:
         path, source = os.fsencode(one.path), os.fsencode(one.source)

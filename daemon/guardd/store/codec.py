@@ -37,6 +37,8 @@ _STEP = 1 << 17
 _FRAME_WINDOW = 22
 _DEFAULT_WINDOW = 1 << 21
 _SHORTEST_PREFIX = 8
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+"""What a frame begins with, RFC 8878; no text does."""
 
 
 class BrokenBlob(GuardError):
@@ -203,6 +205,26 @@ def decode(codec: Codec, data: bytes, size: int, base: bytes = b"") -> bytes:
     if len(content) != size:
         raise BrokenBlob(f"a stored blob has {len(content)} bytes instead of {size}; run 'guardctl fsck'")
     return content
+
+
+def codec_of(data: bytes, *, has_base: bool) -> Codec:
+    """How the data of a blob outside of a frame are to be read, by themselves."""
+    if has_base:
+        return Codec.DELTA
+    return Codec.ZSTD if data.startswith(_ZSTD_MAGIC) else Codec.RAW
+
+
+def size_of(codec: Codec, data: bytes) -> int:
+    """How long a content is by what is kept of it alone. Raises BrokenBlob, also for more than 64 MiB."""
+    if codec is Codec.RAW:
+        return len(data)
+    try:
+        size = zstd.get_frame_info(data).decompressed_size
+    except zstd.ZstdError as error:
+        raise BrokenBlob(f"a stored blob is no zstd ({error})") from error
+    if size is None or size > _LARGEST_TEXT:
+        raise BrokenBlob("a stored blob does not say its size, or a far too large one")
+    return size
 
 
 def expand(data: bytes) -> bytes:

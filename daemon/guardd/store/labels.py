@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from guardd.escaping import brief
 from guardd.store.database import Database
+from guardd.store.retention import Age
 
 _LONGEST = 200
 _ADD = """
@@ -14,9 +15,10 @@ _ADD = """
 _LABEL = "SELECT id, repo_id, seq, time_ns, label FROM labels"
 _BY_ID = _LABEL + " WHERE id = ?"
 _OF_REPO = _LABEL + " WHERE repo_id = ? AND seq >= ? AND seq <= ? ORDER BY id DESC"
-_OLD = "DELETE FROM labels WHERE time_ns < ?"
+_PLACES = "SELECT id, seq, time_ns FROM labels"
+_OLD = "DELETE FROM labels WHERE id = ?"
 _EMPTY = """
-    DELETE FROM labels WHERE time_ns < ? AND NOT EXISTS (
+    DELETE FROM labels WHERE id = ? AND NOT EXISTS (
         SELECT 1 FROM versions v JOIN paths p ON p.id = v.path_id
         WHERE p.repo_id = labels.repo_id AND v.seq <= labels.seq AND v.seq > coalesce(
             (SELECT w.seq FROM labels w WHERE w.repo_id = labels.repo_id AND w.id < labels.id ORDER BY w.id DESC LIMIT 1), 0))
@@ -56,14 +58,17 @@ class Labels:
         """The snapshots of a repo at places in [after, until], newest first."""
         return (Label(*row) for row in self._db.each(_OF_REPO, (repo_id, after, (1 << 62) if until is None else until)))
 
-    def prune(self, keep_all_ns: int, keep_daily_ns: int, now_ns: int) -> int:
+    def prune(self, keep_all_ns: int, keep_daily_ns: int, age: Age) -> int:
         """Forget the snapshots that say nothing any more, after retention has removed versions; how many.
 
         All stay as long as every version does. From then on one stays while a version is kept that came between the snapshot
         before it and itself: without any, both are the same place. None outlives the daily versions.
         """
         with self._db.transaction():
-            return self._db.run(_OLD, (now_ns - keep_daily_ns,)) + self._db.run(_EMPTY, (now_ns - keep_all_ns,))
+            found = [(id_, age(seq, time_ns)) for id_, seq, time_ns in self._db.rows(_PLACES)]
+            old = [(id_,) for id_, ns in found if ns > keep_daily_ns]
+            thinned = [(id_,) for id_, ns in found if keep_all_ns < ns <= keep_daily_ns]
+            return sum(self._db.run(_OLD, one) for one in old) + sum(self._db.run(_EMPTY, one) for one in thinned)
 
 
 def _gone(id_: int) -> Label:

@@ -17,6 +17,13 @@ _ADD = "INSERT INTO repos (path, rules) VALUES (?, ?) ON CONFLICT (path) DO UPDA
 _SCANNED = """
     UPDATE repos SET scanned = ?, scan_ns = ?, baseline_ns = CASE WHEN baseline_ns THEN baseline_ns ELSE ? END WHERE id = ?
 """
+_WATCHED_NOW = "SELECT rules = ? AND ignoring = ? FROM watched WHERE repo_id = ? AND to_ns IS NULL"
+_WATCHED_UNTIL = "UPDATE watched SET to_ns = ? WHERE repo_id = ? AND to_ns IS NULL"
+_WATCHED_FROM = "INSERT INTO watched (repo_id, rules, ignoring, from_ns) VALUES (?, ?, ?, ?)"
+_WATCHED_AT = """
+    SELECT from_ns, rules, to_ns IS NULL FROM watched WHERE repo_id = ?1 AND from_ns <= ?2 AND (to_ns > ?2 OR to_ns IS NULL)
+    ORDER BY from_ns DESC LIMIT 1
+"""
 _SAY = """
     INSERT INTO live (repo_id, state, reasons, dirty, lag_ns, beat_ns, awake_ns) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (repo_id) DO UPDATE SET
@@ -63,6 +70,15 @@ class Live:
     awake_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A stretch in which all that these rules want was in sight, since `from_ns`: what the log does not have was not there."""
+
+    from_ns: int
+    rules: SelectionRules
+    goes_on: bool
+
+
 class Repos:
     """The repos of one open store."""
 
@@ -88,10 +104,23 @@ class Repos:
         """Every repo, by path."""
         return [_repo(row) for row in self._db.rows(_ALL)]
 
-    def mark_scanned(self, repo: Repo, now_ns: int, *, complete: bool) -> None:
-        """A scan of the whole repo has ended; the first one makes the baseline. `complete`: nothing was out of sight."""
+    def mark_scanned(self, repo: Repo, now_ns: int, *, complete: bool, ignoring: str = "") -> None:
+        """A scan of the whole repo has ended; the first one makes the baseline.
+
+        `complete`: nothing was out of sight; `ignoring`: the fingerprint of the .gitignore files that it respected.
+        """
         with self._db.transaction():
             self._db.run(_SCANNED, (repo.rules.fingerprint if complete else "", now_ns, now_ns, repo.id))
+            rules = json.dumps(asdict(repo.rules))
+            if not (complete and self._db.value(_WATCHED_NOW, (rules, ignoring, repo.id))):
+                self._db.run(_WATCHED_UNTIL, (now_ns, repo.id))
+                if complete:
+                    self._db.run(_WATCHED_FROM, (repo.id, rules, ignoring, now_ns))
+
+    def watched_at(self, repo_id: int, time_ns: int) -> Watched | None:
+        """The stretch of a complete watch that this time lies in; None where something may have been out of sight."""
+        row = self._db.row(_WATCHED_AT, (repo_id, time_ns))
+        return Watched(row[0], _rules(row[1]), bool(row[2])) if row else None
 
     def say(self, repo_id: int, live: Live, alerts: Iterable[Alert] = ()) -> None:
         """Leave word of how a repo is, and of what people must be told of it."""
@@ -149,6 +178,9 @@ def _crashed(last_beat_ns: int, now_ns: int, last: Alert | None) -> Alert:
 
 
 def _repo(row: Row) -> Repo:
-    raw = json.loads(row[2])
-    rules = SelectionRules(tuple(raw["include"]), tuple(raw["exclude"]), raw["respect_gitignore"], raw["max_file_size"])
-    return Repo(row[0], os.fsdecode(row[1]), rules, *row[3:])
+    return Repo(row[0], os.fsdecode(row[1]), _rules(row[2]), *row[3:])
+
+
+def _rules(text: str) -> SelectionRules:
+    raw = json.loads(text)
+    return SelectionRules(tuple(raw["include"]), tuple(raw["exclude"]), raw["respect_gitignore"], raw["max_file_size"])

@@ -3,14 +3,18 @@
 A version is in force from its time until the next one's of its path. Every moment of the last `keep_all`, every full hour
 back to `keep_hourly` and every full day (UTC) back to `keep_daily` is a kept instant: what was in force at a kept instant
 stays. So age counts from when a version was superseded: one made two years ago and in force until yesterday is needed.
+How long ago that was is not told by the wall clock alone (`clocks.Ages`).
 """
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
+
+Age = Callable[[int, int], int]
+"""(place in the log, time) -> how long ago that was, in ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +47,35 @@ class Taken:
     last_hope: bool
 
 
-def expired(versions: Iterable[Aged], policy: Policy, now_ns: int, pinned: Container[int] = frozenset()) -> Iterator[int]:
+def expired(versions: Iterable[Aged], policy: Policy, age: Age, pinned: Container[int] = frozenset()) -> Iterator[int]:
     """The places in the log of what may go. `versions` come path by path, in the order of the log.
 
-    The clock may have been wrong: a version counts as in force from the earliest to the latest time that the ones around
-    it allow, so that a wrong clock makes guard keep more, never less. A `now_ns` before all times keeps everything.
+    The clock may have been wrong: a version counts as in force from the earliest time that the ones around it allow, so that a
+    wrong clock makes guard keep more, never less.
     """
-    for _, group in groupby(versions, key=lambda version: version.path_id):
-        history = list(group)
-        latest, ends = -(1 << 62), []
-        for version in history:  # when a version was superseded: at the latest time seen up to its successor
-            latest = max(latest, version.time_ns)
-            ends.append(latest)
-        for version, successor, end in zip(history, history[1:], ends[1:], strict=False):
-            begin = min(version.time_ns, successor.time_ns)
-            if version.seq not in pinned and not _in_force_at_kept_instant(begin, end, policy, now_ns):
+    for _, history in groupby(versions, key=lambda version: version.path_id):
+        for version, successor in pairwise(history):
+            end = successor.time_ns
+            since_end = age(successor.seq, end)
+            in_force_ns = age(version.seq, version.time_ns) - since_end
+            begin = min(version.time_ns, end, end - in_force_ns)
+            if version.seq not in pinned and not _in_force_at_kept_instant(begin, end, policy, end + since_end):
                 yield version.seq
 
 
-def expired_adopted(adopted: Iterable[Taken], policy: Policy, now_ns: int) -> Iterator[int]:
+def expired_adopted(adopted: Iterable[Taken], policy: Policy, age: Age) -> Iterator[int]:
     """The numbers of the adopted versions that may go: adopted longer ago than daily versions stay.
 
     Their own age says nothing: the backup file may be gone since, and they the only copy. So they count from when guard got
     them, none is thinned before, and what the log has nothing newer than stays for good.
     """
-    return (one.seq for one in adopted if not one.last_hope and one.adopted_ns < now_ns - policy.keep_daily_ns)
+    return (one.seq for one in adopted if not one.last_hope and age(one.seq, one.adopted_ns) > policy.keep_daily_ns)
 
 
 def over_quota(
     versions: Iterable[Aged],
     excess_bytes: int,
-    now_ns: int,
+    age: Age,
     pinned: Container[int] = frozenset(),
     adopted: Iterable[Taken] = (),
 ) -> Iterator[int]:
@@ -84,13 +86,13 @@ def over_quota(
     Where all of that would not be enough, what was in force in the last day stays: an undo is worth more than a quota that
     cannot be met.
     """
-    superseded = [(one.adopted_ns, one.seq, one.bytes) for one in adopted if not one.last_hope]
+    superseded = [(-age(one.seq, one.adopted_ns), one.seq, one.bytes) for one in adopted if not one.last_hope]
     for _, group in groupby(versions, key=lambda version: version.path_id):
         for version, successor in pairwise(group):
             if version.seq not in pinned:
-                superseded.append((successor.time_ns, version.seq, version.bytes))
+                superseded.append((-age(successor.seq, successor.time_ns), version.seq, version.bytes))
     if sum(size for _, _, size in superseded) < excess_bytes:
-        superseded = [one for one in superseded if one[0] < now_ns - DAY_NS]
+        superseded = [one for one in superseded if one[0] < -DAY_NS]
     for _, seq, size in sorted(superseded):
         if excess_bytes <= 0:
             break

@@ -13,6 +13,7 @@ from guardd.model import Incident, RepoPath, Suspect
 from guardd.store.database import Database, Row
 from guardd.store.incidents import Incidents
 from guardd.store.lock import run_lock
+from guardd.store.retention import Age
 
 _LONGEST_COMMAND = 500
 _BEGIN = """
@@ -41,7 +42,8 @@ _OF_REPO = _RUN + " WHERE repo_id = ? ORDER BY id"
 _AFTER = _RUN + " WHERE repo_id = ? AND (end_seq IS NULL OR end_seq > ?) ORDER BY id"
 _RUNNING = _RUN + " WHERE repo_id = ? AND state = 'running' ORDER BY id"
 _LAST = _RUN + " WHERE repo_id = ? ORDER BY id DESC LIMIT 1"
-_OLD = "DELETE FROM runs WHERE state <> 'running' AND from_ns < ?"
+_ENDED = "SELECT id, from_seq, from_ns FROM runs WHERE state <> 'running'"
+_DROP_OLD = "DELETE FROM runs WHERE id = ? AND state <> 'running'"
 
 
 class RunState(StrEnum):
@@ -139,10 +141,11 @@ class Runs:
         with self._db.transaction():
             self._db.run(_SETTLE, (state, restore_id, run_id))
 
-    def prune(self, before_ns: int) -> int:
-        """Forget the runs that began before this time; how many."""
+    def prune(self, keep_ns: int, age: Age) -> int:
+        """Forget the runs that began longer ago than this; how many."""
         with self._db.transaction():
-            return self._db.run(_OLD, (before_ns,))
+            old = [(run_id,) for run_id, from_seq, from_ns in self._db.rows(_ENDED) if age(from_seq, from_ns) > keep_ns]
+            return sum(self._db.run(_DROP_OLD, one) for one in old)
 
     # -- reading ------------------------------------------------------------------------------------------------
 

@@ -1,23 +1,25 @@
 """Salvage: a new database out of all that can still be read of a damaged one."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from guardd.errors import StoreDamaged, StoreError
 from guardd.store import schema
 from guardd.store.database import MENDED, Database, Row
 from guardd.store.lock import daemon_lock
+from guardd.store.wreck import LARGEST_KEY, readable_rows
 
 _KEYS = {"restore_items": "restore_id"}
 """What a table without rowids is walked by."""
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+_COLUMNS = "SELECT name, type FROM pragma_table_info(?)"
+_PAST_ITS_DEFINITIONS = "PRAGMA writable_schema = ON"
+"""Else a definition that cannot be parsed makes SQLite refuse all of the database; so only what it defines is missing."""
+
 _SEQUENCES = "SELECT name, seq FROM sqlite_sequence"
 _RAISE_SEQUENCE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
 _INTO_ONE_FILE = "PRAGMA wal_checkpoint(TRUNCATE)"
-_LARGEST_KEY = 1 << 40
-"""Larger ones are noise: at 1,000 versions a second it takes 34 years to get here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,19 @@ def _copy(path: str, new: Database) -> int:
     rows = 0
     old = Database(path)
     try:
+        old.run(_PAST_ITS_DEFINITIONS)
         for (table,) in new.rows(_TABLES):
-            columns = [row[0] for row in new.rows("SELECT name FROM pragma_table_info(?)", (table,))]
-            # Names come from our own schema, not from the damaged file.
-            insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
-            select = f"SELECT {_key(table)}, {', '.join(columns)} FROM {table} WHERE {_key(table)} BETWEEN ? AND ? ORDER BY 1"  # noqa: S608
-            with new.transaction():
-                for row in _readable(old, select):
-                    rows += new.run(insert, row[1:])
+            there = {name for name, _ in old.rows(_COLUMNS, (table,))}  # an older schema has fewer
+            columns = {name: kind.lower() for name, kind in new.rows(_COLUMNS, (table,)) if name in there}
+            if columns:
+                # Names come from our own schema, not from the damaged file. A table whose pages are mixed up has rows of others.
+                names, key = ", ".join(columns), _key(table)
+                insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+                fits = " AND ".join(f"typeof({name}) IN ('null', '{kind}')" for name, kind in columns.items())
+                select = f"SELECT {key}, {names} FROM {table} WHERE {key} >= ? AND {fits} ORDER BY 1"  # noqa: S608
+                with new.transaction():
+                    for row in readable_rows(old, select):
+                        rows += new.run(insert, row[1:])
         with new.transaction():
             for name, seq in _sequences(old):  # a place in the log is never used twice
                 new.run(_RAISE_SEQUENCE, (seq, name))
@@ -108,44 +115,9 @@ def _copy(path: str, new: Database) -> int:
     return rows
 
 
-def _readable(old: Database, select: str) -> Iterator[Row]:
-    """The rows that can be read, by rising key. Past an unreadable place the next readable one is searched by galloping."""
-    low = 0
-    while low < _LARGEST_KEY:
-        try:
-            for row in old.each(select, (low, _LARGEST_KEY)):
-                if row[0] >= low:  # a damaged page may give any key
-                    yield row
-                    low = row[0] + 1
-        except StoreDamaged:
-            low = _next_readable(old, select + " LIMIT 1", low + 1)
-        else:
-            return
-
-
-def _next_readable(old: Database, select: str, low: int) -> int:
-    """The first key from `low` on, to within a page, from which rows can be read."""
-    step = 1
-    while low + step < _LARGEST_KEY and not _can_read(old, select, low + step):
-        step *= 2
-    bad, good = low, low + step
-    while bad < good:
-        middle = (bad + good) // 2
-        bad, good = (bad, middle) if _can_read(old, select, middle) else (middle + 1, good)
-    return good
-
-
-def _can_read(old: Database, select: str, key: int) -> bool:
-    try:
-        old.rows(select, (key, _LARGEST_KEY))
-    except StoreDamaged:
-        return False
-    return True
-
-
 def _sequences(old: Database) -> list[Row]:
     try:
-        return [row for row in old.rows(_SEQUENCES) if isinstance(row[1], int) and 0 <= row[1] < _LARGEST_KEY]
+        return [row for row in old.rows(_SEQUENCES) if isinstance(row[1], int) and 0 <= row[1] < LARGEST_KEY]
     except StoreDamaged:
         return []
 

@@ -264,7 +264,21 @@ ALTER TABLE blobs ADD COLUMN place INTEGER;  -- where in the frame the content b
 CREATE INDEX blobs_by_frame ON blobs (frame_id) WHERE frame_id IS NOT NULL;
 """
 
-_MIGRATIONS = (_V1, _V2, _V3, _V4, _V5)
+_V6 = """
+PRAGMA user_version = 6;
+CREATE TABLE watched (                       -- stretches in which all that the same rules want was in sight
+    id       INTEGER PRIMARY KEY,
+    repo_id  INTEGER NOT NULL REFERENCES repos,
+    rules    TEXT NOT NULL,                  -- JSON of the SelectionRules
+    ignoring TEXT NOT NULL,                  -- fingerprint of the .gitignore files that were respected
+    from_ns  INTEGER NOT NULL,               -- when the first complete scan had ended
+    to_ns    INTEGER                         -- NULL: it goes on
+);
+CREATE INDEX watched_by_repo ON watched (repo_id, from_ns);
+INSERT INTO watched (repo_id, rules, ignoring, from_ns) SELECT id, rules, '', scan_ns FROM repos WHERE scanned <> '';
+"""
+
+_MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6)
 
 VERSION = len(_MIGRATIONS)
 

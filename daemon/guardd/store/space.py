@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from guardd.errors import StoreError
-from guardd.model import RepoPath
+from guardd.model import Moment, RepoPath
 from guardd.store.blobs import MissingBlob
+from guardd.store.clocks import ages
 from guardd.store.codec import DENSE, BrokenBlob, Frame, denser, divide, encode, pack
 from guardd.store.retention import Aged, Policy, Taken, expired, expired_adopted, over_quota
 from guardd.store.store import Store
@@ -100,12 +101,13 @@ class Freed:
     bytes: int
 
 
-def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
+def collect(store: Store, policy: Policy, now: Moment) -> Freed:
     """Apply retention and the quota now. Works in small transactions, beside captures; needs no spare space to speak of."""
     before = _file_bytes(store)
+    age = ages(store.db, now)
     pinned = frozenset(seq for pair in store.db.each(_PINNED) for seq in pair)
-    versions = _drop_versions(store, list(expired(_aged(store), policy, now_ns, pinned)))
-    versions += _drop_versions(store, list(expired_adopted(_taken(store), policy, now_ns)))
+    versions = _drop_versions(store, list(expired(_aged(store), policy, age, pinned)))
+    versions += _drop_versions(store, list(expired_adopted(_taken(store), policy, age)))
     blobs = _drop_orphans(store)
     repack(store, _SPARSE)
     store.checked.prune()
@@ -114,14 +116,14 @@ def collect(store: Store, policy: Policy, now_ns: int) -> Freed:
         repack(store, 1.0)
     for _ in range(_QUOTA_ROUNDS):
         excess = over_quota_by(store, policy)
-        gone = _drop_versions(store, list(over_quota(_aged(store), excess, now_ns, pinned, _taken(store))))
+        gone = _drop_versions(store, list(over_quota(_aged(store), excess, age, pinned, _taken(store))))
         if not gone:
             break
         versions += gone
         blobs += _drop_orphans(store)
         repack(store, 1.0)  # else what went would free nothing, and more would go
-    store.runs.prune(now_ns - policy.keep_daily_ns)
-    store.labels.prune(policy.keep_all_ns, policy.keep_daily_ns, now_ns)
+    store.runs.prune(policy.keep_daily_ns, age)
+    store.labels.prune(policy.keep_all_ns, policy.keep_daily_ns, age)
     _give_back(store)
     return Freed(versions, blobs, max(0, before - _file_bytes(store)))
 
