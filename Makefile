@@ -24,7 +24,7 @@ test-long: $(VENV)/.dev  ## Run the long suite: 50 storms, trees of real size, e
 
 test-faults: $(VENV)/.dev  ## Run every fault, attack and fuzz test, and print what they came to (GUARD_FAULTS_SEED=1)
 	rm -f .figures.json
-	GUARD_FIGURES=.figures.json $(BIN)/pytest tests/faults -m "not soak" --timeout 900 $(PYTEST_ARGS) $(FAULTS_ARGS)
+	GUARD_FIGURES=.figures.json $(BIN)/pytest -m "(faults or promise) and not soak and not long" --timeout 900 $(PYTEST_ARGS) $(FAULTS_ARGS)
 
 soak: $(VENV)/.dev  ## Mixed work with random kills for GUARD_SOAK_MINUTES (10): nothing is lost, nothing grows
 	GUARD_FIGURES=.figures.json $(BIN)/pytest tests/faults -m soak -n 0
