@@ -161,9 +161,10 @@ class World:
         return found
 
     def configure(self, text: str, about_repo: str = "") -> None:
-        """Write the config: this repo, and what else is given."""
+        """Write the config, for its owner alone: this repo, and what else is given."""
         self.config.parent.mkdir(parents=True, exist_ok=True)
         self.config.write_text(f'[[repo]]\npath = "{self.root}"\n{about_repo}\n{text}')
+        self.config.chmod(0o600)
 
     def start_configured(self) -> Daemon:
         return self.start_command([str(PROGRAMS / "guardd")])

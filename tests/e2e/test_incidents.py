@@ -372,6 +372,7 @@ def test_deletions_of_before_a_restart_are_judged_after_it(world: World) -> None
     wait_until(lambda: [one["damaged"] for one in world.json("incidents", "list")] == [25], 40)
 
 
+@pytest.mark.promise("bad input gets one clear line", "a marker of the config that would backtrack for ever")
 def test_a_marker_that_would_backtrack_for_ever_stops_nothing(world: World) -> None:
     copy_packages(world.root)
     world.configure('[detection]\nmarkers = ["REMOVED_SYNTAX_ERROR", "re:^(a+)+$"]\n' + SETTLE)

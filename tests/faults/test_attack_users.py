@@ -18,7 +18,7 @@ from tests import fork_server
 from tests.fork_server import PROGRAMS
 from tests.world import World, snapshot, wait_until
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="acting as another user needs root")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="acting as another user needs root")
 PROMISE = "nobody else reads the store"
 WHOLE = b"def f(x):\n    y = x + 1\n    return y\n" * 5
 
@@ -82,6 +82,7 @@ def be(program: str, words: tuple[str, ...]) -> int:
     return 0
 
 
+@needs_root
 @pytest.mark.promise(PROMISE, "another user with every command, and with the files themselves; umask 000")
 def test_another_user_gets_nothing_out_of_a_store_nor_into_it(open_world: World) -> None:
     world = open_world
@@ -106,6 +107,7 @@ def test_another_user_gets_nothing_out_of_a_store_nor_into_it(open_world: World)
     assert daemon.stop() == 0
 
 
+@needs_root
 @pytest.mark.promise(PROMISE, "a state dir that a group, or everyone, may write to; one that another user made")
 @pytest.mark.parametrize(
     ("mode", "owner"), [(0o770, "nobody"), (0o720, "nobody"), (0o707, "nobody"), (0o1777, "nobody"), (0o700, "root")]
@@ -122,6 +124,7 @@ def test_a_state_dir_that_others_could_plant_something_in_is_refused(open_world:
     assert list(world.state.iterdir()) == []
 
 
+@needs_root
 @pytest.mark.promise("nothing of the repo runs", "a repo of another user's, whose git config names programs")
 def test_a_repo_of_another_users_is_guarded_and_none_of_its_programs_runs(open_world: World) -> None:
     world = open_world
@@ -160,3 +163,26 @@ def test_a_repo_of_another_users_is_guarded_and_none_of_its_programs_runs(open_w
     assert {path.read_bytes() for path in world.root.glob("*.py")} == {WHOLE}
     assert {path.stat().st_uid for path in world.root.glob("*.py")} == {nobody()}, "root's files would be of no use to them"
     assert not sprung.exists()
+
+
+@pytest.mark.promise(PROMISE, "a config and credential files that others can read or write")
+def test_a_config_or_a_credential_that_others_can_read_is_warned_about_everywhere(world: World) -> None:
+    url, secret = world.root.parent / "url", world.root.parent / "secret"
+    url.write_text("json://127.0.0.1:1/s3cr3t")
+    secret.write_text("s3cr3t")
+    inline = '[[alert]]\nname = "inline"\nurl = "json://127.0.0.1:1/s3cr3t"\n'
+    world.configure(f'{inline}[[alert]]\nname = "filed"\nurl_file = "{url}"\nsecret_file = "{secret}"\n')
+    for mode in (0o644, 0o620, 0o600):
+        for path in (world.config, url, secret):
+            path.chmod(mode)
+        daemon = world.start_configured()
+        warned = " ".join(event["what"] for event in daemon.events("exposed"))
+        checked, doctor = world.ctl("config", "check"), world.ctl("doctor", check=None)
+        daemon.stop()
+        expected = {0o644: f"run 'chmod 600 {world.config}'", 0o620: f"run 'chmod go-w {world.config}'"}
+        for said in (warned, checked.stdout, doctor.stdout):
+            assert (expected[mode] in said) if mode in expected else ("chmod" not in said), (oct(mode), said)
+            assert "s3cr3t" not in said
+        for path in (url, secret):
+            assert (f"chmod 600 {path}" in warned) == (mode == 0o644)
+    assert "others can read" not in doctor.stdout
