@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -47,5 +48,5 @@ def test_what_an_overflowing_queue_lost_is_captured_and_not_taken_for_deleted(se
     world.write("p1/later.py", b"later = 1\n")
     world.wait_captured("p1/later.py", b"later = 1\n")
     assert daemon.stop() == 0
-    limit = int(open("/proc/sys/fs/inotify/max_queued_events").read())
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     assert limit >= FILES * 2 or any("overflow" in line for line in daemon.lines), "the queue did overflow"
