@@ -63,10 +63,11 @@ class Context:
 
     @cached_property
     def store(self) -> "Store":
-        """The store, which must be there."""
+        """The store, which must be there; one of an older schema is migrated, if need be with the room of the ballast."""
+        from guardd.store import ballast
         from guardd.store.store import Store
 
-        return Store(self.state_dir, brief=True)
+        return ballast.backing(self.state_dir, lambda: Store(self.state_dir, brief=True))
 
     @cached_property
     def settings(self) -> "Settings":
