@@ -7,7 +7,7 @@ stays. So age counts from when a version was superseded: one made two years ago 
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
@@ -51,10 +51,7 @@ def expired(versions: Iterable[Aged], policy: Policy, now_ns: int, pinned: Conta
     """
     for _, group in groupby(versions, key=lambda version: version.path_id):
         history = list(group)
-        latest, ends = -(1 << 62), []
-        for version in history:  # when a version was superseded: at the latest time seen up to its successor
-            latest = max(latest, version.time_ns)
-            ends.append(latest)
+        ends = list(accumulate((version.time_ns for version in history), max))  # superseded at the latest time so far
         for version, successor, end in zip(history, history[1:], ends[1:], strict=False):
             begin = min(version.time_ns, successor.time_ns)
             if version.seq not in pinned and not _in_force_at_kept_instant(begin, end, policy, now_ns):
