@@ -7,7 +7,7 @@ PYTEST_ARGS ?= -n 3
 export PYTHONDONTWRITEBYTECODE :=  # where it is set, each of pytest's processes compiles all tests anew, for 4 s of CPU
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-faults soak reliability mutation check bench bench-growth bench-detection bench-alerts bench-checking man lock clean
+.PHONY: help run test test-long test-faults soak reliability mutation check audit bench bench-growth bench-detection bench-alerts bench-checking man lock clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ test-long: $(VENV)/.dev  ## Run the long suite: 50 storms, trees of real size, e
 
 test-faults: $(VENV)/.dev  ## Run every fault, attack and fuzz test, and print what they came to (GUARD_FAULTS_SEED=1)
 	rm -f .figures.json
-	GUARD_FIGURES=.figures.json $(BIN)/pytest tests/faults -m "not soak" --timeout 900 $(PYTEST_ARGS) $(FAULTS_ARGS)
+	GUARD_FIGURES=.figures.json $(BIN)/pytest -m "(faults or promise) and not soak and not long" --timeout 900 $(PYTEST_ARGS) $(FAULTS_ARGS)
 
 soak: $(VENV)/.dev  ## Mixed work with random kills for GUARD_SOAK_MINUTES (10): nothing is lost, nothing grows
 	GUARD_FIGURES=.figures.json $(BIN)/pytest tests/faults -m soak -n 0
@@ -32,14 +32,18 @@ soak: $(VENV)/.dev  ## Mixed work with random kills for GUARD_SOAK_MINUTES (10):
 reliability: $(VENV)/.dev  ## Put what the last test-faults and soak came to into docs/reliability.md
 	$(BIN)/python -m tests.faults.figures .figures.json
 
-mutation: .venv-mutation/.done  ## Change the rules, plans, retention and times a little, in each way: which changes no test notices
-	.venv-mutation/bin/python -m tests.mutation
+mutation: .venv-mutation/.done  ## Change the rules, plans, retention and times a little, in each way: which changes no test notices (MUTATION_ARGS=--write)
+	.venv-mutation/bin/python -m tests.mutation $(MUTATION_ARGS)
 
 check: $(VENV)/.dev  ## Lint, format, types, layers
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(VENV)/.dev  ## Ask the advisory database about every locked dependency; needs the network, and fails where it cannot tell
+	set -e; for lock in requirements*.lock; do \
+		$(BIN)/uvx --quiet pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r $$lock; done
 
 bench: $(VENV)/.bench  ## Measure against peers; exit 1 when a goal is missed (BENCH_ARGS="--help" says what can be chosen)
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)

@@ -67,7 +67,7 @@ def repo_at(store: Store, root: Path) -> Repo:
 def fill(state: Path, root: Path, paths: Sequence[RepoPath], versions: int) -> None:
     """So many versions of these paths, each of a small content of its own, a second apart until now.
 
-    Round by round, in another order each time; no batch has a path twice.
+    Round by round, in another order each time; no batch has a path twice. Detection takes them for judged.
     """
     with Store(str(state), create=True, durable=False, brief=True) as store:
         repo = store.repos.add(str(root), SelectionRules())
@@ -96,4 +96,6 @@ def fill(state: Path, root: Path, paths: Sequence[RepoPath], versions: int) -> N
             if recorded.stale:
                 raise RuntimeError(f"{len(recorded.stale)} versions were refused")
             begin = numbers.stop
+        with store.db.transaction():
+            store.incidents.move_cursor(repo.id, seq)
     os.sync()

@@ -4,15 +4,20 @@ python benchmarks/make_tree.py DIR [--files 25000] [--folders 2600] [--mean-byte
 """
 
 import argparse
+import ast
 import os
 import random
 import re
 import sysconfig
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _SKIPPED = {"site-packages", "__pycache__", "lib2to3"}
 _BLOCK = re.compile(r"^(?=(?:def|class|async def|@)\b)", re.MULTILINE)
+_IMPORT = re.compile(r"^(?:import|from (?![.]|__future__))[^\n(\\;]+$", re.MULTILINE)
+_LONGEST_RUN = 6
 
 
 def _stdlib_files() -> list[Path]:
@@ -60,11 +65,12 @@ def make_tree(
 ) -> int:
     """Write a tree; the number of bytes. The same arguments and interpreter make the same tree.
 
-    Files are functions and classes of different modules of the standard library put together: distinct, mostly valid, and as
-    compressible as code is. `duplicates` of them are copies of others, as in trees with backup folders.
+    Files are functions and classes of different modules of the standard library put together, a few neighbours of each below the
+    imports of all: distinct, valid, with most names bound, and as compressible as code is. `duplicates` of them are copies of
+    others, as in trees with backup folders.
     """
     chance = random.Random(seed)
-    blocks = _blocks()
+    modules = _modules()
     places = _folders(chance, folders)
     written = 0
     contents: list[bytes] = []
@@ -74,7 +80,7 @@ def make_tree(
         if contents and chance.random() < duplicates:
             content = chance.choice(contents)
         else:
-            content = _compose(chance, blocks, number, mean_bytes)
+            content = _compose(chance, modules, number, mean_bytes)
             contents.append(content)
         folder = places[number % len(places)]
         (destination / folder / f"module_{number}.py").write_bytes(content)
@@ -82,24 +88,47 @@ def make_tree(
     return written
 
 
-def _blocks() -> list[str]:
-    """Top-level functions and classes, without the largest: one of those would be a file by itself."""
+@dataclass(frozen=True, slots=True)
+class _Module:
+    """What is taken from one module: its imports, and its functions and classes in their order."""
+
+    imports: list[str]
+    blocks: list[str]
+
+
+def _modules() -> list[_Module]:
+    """The modules of the standard library without their largest blocks: one of those would be a file by itself."""
     found = []
     for path in _stdlib_files():
         if _SKIPPED.isdisjoint(path.parts):
             text = path.read_text(encoding="utf-8", errors="ignore")
-            found += [block for block in _BLOCK.split(text)[1:] if 100 < len(block) < 8_000 and block[0] != "@"]
+            blocks = [one for one in _BLOCK.split(text)[1:] if 100 < len(one) < 8_000 and one[0] != "@" and _is_valid(one)]
+            if blocks:
+                found.append(_Module([line for line in _IMPORT.findall(text) if _is_valid(line)], blocks))
     return found
 
 
-def _compose(chance: random.Random, blocks: list[str], number: int, mean_bytes: int) -> bytes:
+def _is_valid(source: str) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(source, "<block>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        except (SyntaxError, ValueError):  # torn from its string or its condition, or meant to be refused
+            return False
+    return True
+
+
+def _compose(chance: random.Random, modules: list[_Module], number: int, mean_bytes: int) -> bytes:
     wanted = chance.expovariate(1 / mean_bytes)
-    parts = [f'"""Module {number}."""\n\nimport os\nimport sys\n\n\n']
-    size = 0
+    imports, blocks, size = {"import os", "import sys"}, [], 0
     while size < wanted:
-        parts.append(chance.choice(blocks))
-        size += len(parts[-1])
-    return "".join(parts).encode()
+        module = chance.choice(modules)
+        at = chance.randrange(len(module.blocks))
+        run = module.blocks[at : at + chance.randint(1, _LONGEST_RUN)]
+        imports.update(module.imports)
+        blocks += run
+        size += sum(map(len, run))
+    return "\n".join([f'"""Module {number}."""\n', *sorted(imports), "\n", *blocks]).encode()
 
 
 def _folders(chance: random.Random, count: int) -> list[Path]:

@@ -24,6 +24,8 @@ _NO_TRANSPORT = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
 """A partial clone fetches what it lacks by a program that its config names, and `protocol.ext.allow = always` there outdoes the
 `protocol.allow` above; nothing in a config outdoes these."""
 
+_DUBIOUS = "dubious ownership"
+
 LIMIT_S = 60.0
 """So long a git command may take, or say nothing where it is asked for one object after the other."""
 
@@ -48,14 +50,14 @@ def environment(cwd: str) -> dict[str, str]:
 
     GIT_INDEX_FILE, which `git commit` sets for its hooks, is relative to the top of the work tree and stays.
     """
-    found = {**harmless(), "LC_ALL": "C"}
+    found = harmless()
     found |= {name: os.path.join(cwd, found[name]) for name in _PLACES if name in found}
     return found
 
 
 def harmless() -> dict[str, str]:
-    """Our environment, for a git that must not fetch anything."""
-    return {**os.environ, **_NO_TRANSPORT}
+    """Our environment, for a git that must not fetch anything, and says what is wrong in words that we know."""
+    return {**os.environ, **_NO_TRANSPORT, "LC_ALL": "C"}
 
 
 def start(folder: str, words: Sequence[str], env: dict[str, str] | None = None, **streams: Any) -> "subprocess.Popen[bytes]":
@@ -172,6 +174,9 @@ def ask(folder: str, words: Sequence[str], error: str, env: dict[str, str] | Non
     done = run(folder, words, env)
     if done.returncode:
         said = os.fsdecode(done.stderr).strip().splitlines()
+        if said and _DUBIOUS in said[0]:  # git-config(1), "safe.directory"
+            trusted = f"if you trust it: {said[-1].strip()}"
+            raise UsageError(f"git does nothing in {folder}, which belongs to another user; {trusted}")
         raise UsageError(f"{error}{': ' + said[-1] if said else ''}")
     return done.stdout
 

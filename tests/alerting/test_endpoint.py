@@ -59,6 +59,7 @@ def test_a_base_url_holds_no_secret() -> None:
     assert endpoint(settings(url=URL, base_url="http://127.0.0.1:1/relay/")).http_url(path="/x") == "http://127.0.0.1:1/relay/x"
 
 
+@pytest.mark.promise("nobody else reads the store", "files of secrets that others can read")
 def test_secrets_that_others_can_read_are_named(tmp_path: Path) -> None:
     url, secret = tmp_path / "url", tmp_path / "secret"
     url.write_text("json://h/")

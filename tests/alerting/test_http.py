@@ -72,6 +72,7 @@ def test_a_refusal_says_what_and_when_to_try_again(
     assert (str(error), error.retry_after_s, error.passing, error.refused) == (said, wait_s, passing, refused)
 
 
+@pytest.mark.promise("errors become a state", "an alert server that redirects elsewhere")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirect_is_followed(status: int) -> None:
     with Receiver() as elsewhere, Receiver(redirect(f"{elsewhere.url}/stolen", status)) as receiver:
@@ -83,6 +84,7 @@ def test_no_redirect_is_followed(status: int) -> None:
     assert "stolen" not in str(error)
 
 
+@pytest.mark.promise("errors become a state", "an alert server that hangs, or sends its headers byte by byte")
 @pytest.mark.parametrize("given", [hang, drip_header()])
 def test_whoever_answers_without_an_end_is_left_at_the_time_limit(given: Answer) -> None:
     with Receiver(given) as receiver:
@@ -103,6 +105,7 @@ def test_a_status_counts_even_if_the_body_never_ends() -> None:
         assert refusal(receiver.url, SHORT_S).passing
 
 
+@pytest.mark.promise("errors become a state", "an alert server that answers with a gigabyte")
 def test_of_a_gigabyte_only_the_beginning_is_read() -> None:
     with Receiver(huge()) as receiver:
         said = post(Request(receiver.url, b"{}"), LIMIT_S)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.alerting import golden, limits
 from tests.alerting.messages import ATTACKS, DAMAGED, RESOLVED, TEST, UNPROTECTED, hostile, text, to
-from tests.receiver import Receiver, answer, drip_header, redirect, slow_down
+from tests.receiver import Receiver, answer, drip_header, huge, redirect, slow_down
 
 from guardd.alerting.fitting import fitted, json_bytes, utf16
 from guardd.alerting.http import NotDelivered
@@ -64,6 +65,7 @@ def test_whatever_a_message_holds_it_keeps_the_limits_and_does_nothing(kind: str
     check(made, message)
 
 
+@pytest.mark.promise("bad input gets one clear line", "markup, mentions and links of every chat in every field of an alert")
 @pytest.mark.parametrize("kind", TARGETS)
 def test_no_attack_does_anything_wherever_it_stands(kind: str) -> None:
     build, check = TARGETS[kind]
@@ -262,6 +264,7 @@ def test_apprise_is_told_how_bad_it_is(stage: Stage) -> None:
     assert apprise.notify_type(replace(DAMAGED, severity=Severity.WARNING)) == "warning"
 
 
+@pytest.mark.promise("errors become a state", "Apprise: an alert server that redirects elsewhere")
 def test_apprise_follows_no_redirect_and_tells_the_status_only(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -273,6 +276,15 @@ def test_apprise_follows_no_redirect_and_tells_the_status_only(
     assert "s3cr3t" not in caplog.text + "".join(capfd.readouterr())
 
 
+@pytest.mark.promise("errors become a state", "Apprise: an alert server that answers with a gigabyte")
+def test_of_a_gigabyte_apprise_reads_only_the_beginning() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with Receiver(huge()) as receiver:
+        assert send(DAMAGED, to(f"json://127.0.0.1:{receiver.port}/", "apprise")) == "Apprise sent it"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+@pytest.mark.promise("errors become a state", "Apprise: an alert server that sends its headers byte by byte")
 def test_apprise_is_left_at_the_time_limit() -> None:
     with Receiver(drip_header()) as receiver, pytest.raises(NotDelivered, match="no answer within the time limit"):
         send(DAMAGED, to(f"json://127.0.0.1:{receiver.port}/", "apprise", timeout_s=0.2))

@@ -12,6 +12,9 @@ from guardd.analysis.undefined import undefined_names
 UNDEFINED = {
     "in a function": ("def f():\n    return nothing + 1\n", [2]),
     "in a method": ("class A(object):\n    def f(self):\n        return nothing(1)\n", [3]),
+    "in a decorated method": ("class A:\n    @property\n    @staticmethod\n    def f():\n        return nothing\n", [5]),
+    "in one function, another's own": ("def f():\n    nothing = 1\n    return nothing\n\n\ndef g():\n    return nothing\n", [7]),
+    "in a comprehension": ("def f(x):\n    return [nothing for _ in x]\n", [2]),
     "in a class body": ("class A:\n    x = nothing()\n", [2]),
     "in a default": ("def f(x=nothing):\n    return x\n", [1]),
     "in a signature's annotation": ("def f(x: nothing):\n    return x\n", [1]),

@@ -1,11 +1,14 @@
 """The stat pass: it gives signs of life all the way, however long the disk takes over it."""
 
+import time
 from pathlib import Path
 
 import pytest
 
+from guardd.capture.reading import key_of
 from guardd.capture.scanning import scan
 from guardd.errors import Interrupted
+from guardd.model import pack_key
 from guardd.selection import Selection, SelectionRules
 
 FILES, FOLDERS = 1000, 30
@@ -40,3 +43,55 @@ def test_a_scan_ends_where_the_sign_of_life_says_so(tree: str) -> None:
 
     with pytest.raises(Interrupted):
         scan(tree, Selection(tree, SelectionRules()), {}, go_on=stop)
+
+
+@pytest.mark.parametrize("path", ["m.py", "sub/m.py"])
+def test_an_empty_directory_that_was_so_before_its_files_were_there_is_none_out_of_which_they_were_deleted(
+    tmp_path: Path, path: str
+) -> None:
+    mount_point, real = tmp_path / "repo" / "data", tmp_path / "real"
+    mount_point.mkdir(parents=True)
+    _until_later(tmp_path)
+    (real / path).parent.mkdir(parents=True)
+    (real / path).touch()
+    known = {f"data/{path}": _packed(real / path)}
+    root = str(tmp_path / "repo")
+    selection = Selection(root, SelectionRules())
+    found = scan(root, selection, dict(known))
+    assert (found.unmounted, found.missing) == ({"data"}, [])
+    (mount_point / "x.txt").touch()
+    (mount_point / "x.txt").unlink()
+    found = scan(root, selection, dict(known))
+    assert (found.unmounted, [one.path for one in found.missing]) == (set(), [f"data/{path}"])
+
+
+@pytest.mark.parametrize(("seen_s_ago", "is_unmounted"), [(0, True), (3 * 3600, False), (-30 * 86_400, False)])
+def test_old_files_that_were_seen_since_an_empty_directory_changed_were_never_in_it(
+    tmp_path: Path, seen_s_ago: int, is_unmounted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.py").touch()
+    known = {"data/m.py": _packed(tmp_path / "m.py")}
+    _until_later(tmp_path)
+    (tmp_path / "repo" / "data").mkdir(parents=True)
+    root = str(tmp_path / "repo")
+    now_ns = time.time_ns() + 2 * 3600 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns)
+    seen_ns = now_ns - seen_s_ago * 10**9
+    found = scan(root, Selection(root, SelectionRules()), dict(known), seen_ns=seen_ns)
+    assert bool(found.unmounted) is is_unmounted
+    assert bool(found.missing) is not is_unmounted
+
+
+def _packed(path: Path) -> bytes:
+    key = key_of(path.stat())
+    return pack_key(key.dev, key.ino, key.size, key.mtime_ns, key.ctime_ns)
+
+
+def _until_later(folder: Path) -> None:
+    """Until a file gets a later time than those that are there."""
+    first = folder / "tick"
+    first.touch()
+    begun = first.stat().st_ctime_ns
+    while first.stat().st_ctime_ns == begun:
+        first.touch()
+    first.unlink()

@@ -145,6 +145,8 @@ def test_a_torn_index_is_no_evidence_and_no_error(tmp_path: Path, index: bytes) 
     assert evidence.is_busy("a.py")
     os.utime(tmp_path / ".git/index.lock", (1, 1))
     assert not evidence.is_busy("a.py"), "a git that died left it"
+    os.utime(tmp_path / ".git/index.lock", (1 << 32, 1 << 32))
+    assert not evidence.is_busy("a.py"), "left under a clock that was set"
 
 
 def test_a_tree_without_git_has_no_evidence(tmp_path: Path) -> None:

@@ -54,6 +54,20 @@ def put_right(world: World) -> None:
     world.ctl("restore", "--incident", "last", "--yes")
 
 
+@pytest.mark.promise("nothing of the repo runs", "modules of the repo in the place of those that deliver its alerts")
+def test_an_alert_is_delivered_from_within_a_repo_that_has_a_queue_module(
+    world: World, chat: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    for name in ("queue", "json", "contextlib", "threading", "guardd/__init__"):
+        world.write(f"{name}.py", f"open({str(ran)!r}, 'a').write({name!r})\n")
+    monkeypatch.chdir(world.root)
+    guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"')
+    damage(world)
+    assert documents(chat.wait(1))[0]["stage"] == "opened"
+    assert not ran.exists()
+
+
 def test_a_burst_is_told_once_and_so_is_its_end(world: World, chat: Receiver) -> None:
     daemon = guard(world, f'url = "json://127.0.0.1:{chat.port}/hook"')
     damage(world)

@@ -31,6 +31,7 @@ ODD_CONTENTS = {
 }
 
 
+@pytest.mark.promise("bad input gets one clear line", "names of any bytes")
 def test_names_of_any_bytes_are_captured_listed_and_restored(world: World) -> None:
     for name in ODD_NAMES:
         Path(os.fsdecode(os.fsencode(world.root) + b"/" + name)).write_bytes(b"before = 1\n")
@@ -75,6 +76,7 @@ def test_a_file_truncated_to_nothing_comes_back(world: World) -> None:
     assert (world.root / "a.py").read_bytes() == b"precious = 1\n"
 
 
+@pytest.mark.promise("only inside the repo is written", "a file that was setuid")
 def test_mode_bits_are_versions_and_setuid_is_never_given_back(world: World) -> None:
     path = world.write("tool.py")
     path.chmod(0o4755)
@@ -113,6 +115,7 @@ def test_a_hardlinked_file_is_restored_without_touching_its_other_name(world: Wo
     assert outside.read_bytes() == b"two = 2\n"
 
 
+@pytest.mark.promise("only inside the repo is written", "symbolic links to files and folders outside")
 def test_a_symlink_is_kept_as_a_link_and_never_followed(world: World) -> None:
     secret = world.root.parent / "secret.py"
     secret.write_bytes(b"secret = 1\n")
@@ -131,6 +134,7 @@ def test_a_symlink_is_kept_as_a_link_and_never_followed(world: World) -> None:
     assert {entry["path"] for entry in world.json("log")} == {"link.py"}
 
 
+@pytest.mark.promise("errors become a state", "a FIFO and a socket beside sources")
 def test_what_is_no_file_is_passed_over_with_one_log_line(world: World) -> None:
     os.mkfifo(world.root / "pipe.py")
     with socket.socket(socket.AF_UNIX) as listener:

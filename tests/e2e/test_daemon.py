@@ -91,6 +91,7 @@ def test_status_tells_starting_until_the_baseline_is_complete(world: World) -> N
     assert world.status()["state"] == "protected"
 
 
+@pytest.mark.promise("errors become a state", "the root of a repo is moved away")
 def test_a_root_that_is_moved_away_degrades_and_loses_nothing(world: World, tmp_path: Path) -> None:
     world.write("a.py")
     world.write("sub/b.py")
@@ -111,6 +112,7 @@ def world_status_elsewhere(world: World) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.promise("errors become a state", "the tree is unmounted")
 def test_an_unmounted_tree_is_no_deletion_and_no_restore_goes_into_it(world: World) -> None:
     mounted = world.root / "mounted"
     mounted.mkdir()
@@ -132,6 +134,7 @@ def test_an_unmounted_tree_is_no_deletion_and_no_restore_goes_into_it(world: Wor
     assert list(mounted.iterdir()) == []
 
 
+@pytest.mark.promise("errors become a state", "more directories than the kernel watches")
 def test_a_tree_over_the_watch_limit_is_degraded_says_the_cure_and_is_polled(world: World) -> None:
     for number in range(30):
         world.write(f"p{number}/m.py")
@@ -150,6 +153,7 @@ def test_a_tree_over_the_watch_limit_is_degraded_says_the_cure_and_is_polled(wor
     world.wait_captured("p29/m.py", b"polled = 1\n")
 
 
+@pytest.mark.promise("errors become a state", "the disk of the store gets full")
 def test_a_full_disk_degrades_keeps_heads_readable_and_recovers_by_itself(world: World) -> None:
     world.state.mkdir(mode=0o700)
     mount = ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "guardtest", str(world.state)]
@@ -231,6 +235,7 @@ def test_a_stopped_daemon_catches_up_with_what_it_missed(world: World) -> None:
     wait_until(lambda: world.heads() == snapshot(world.root))
 
 
+@pytest.mark.promise("nobody else reads the store", "the modes of the store; a state dir that a group may write to")
 def test_the_store_is_closed_to_others_and_one_that_is_open_is_refused(world: World) -> None:
     world.write("a.py")
     world.start().stop()
@@ -308,6 +313,7 @@ def test_under_the_journal_lines_carry_their_priority(world: World) -> None:
     assert any(line.startswith("<4>") and "passed over" in line for line in seen)
 
 
+@pytest.mark.promise("no acknowledged version is lost", "kill -9 of the daemon in a burst, again and again")
 def test_killed_again_and_again_in_a_burst_it_loses_no_acknowledged_version(world: World) -> None:
     chance = random.Random(5)
     for number in range(100):

@@ -180,6 +180,7 @@ EXPLAINED = [tool for tool in TOOLS if tool not in (split_modules, silence_print
 EVERYDAY_TOOLS = (ruff_format, move_a_package, split_modules, copy_back_from_a_backup, fill_new_files)
 
 
+@pytest.mark.promise("no false alarm", "formatters, import sorters and codemods over a tree")
 @pytest.mark.parametrize("tool", some_of(TOOLS, *EVERYDAY_TOOLS))
 def test_a_tool_is_no_incident_and_its_harmful_twin_is_one(watched: tuple[World, Daemon], tool: Callable[[World], None]) -> None:
     world, daemon = watched
@@ -369,6 +370,7 @@ EVERYDAY_OPERATIONS = (
 )  # fmt: skip
 
 
+@pytest.mark.promise("no false alarm", "checkout, rebase, stash, merge and others")
 @pytest.mark.parametrize("operation", some_of(OPERATIONS, *EVERYDAY_OPERATIONS))
 def test_git_is_no_incident_and_its_harmful_twin_is_one(world: World, operation: Callable[[World], None]) -> None:
     copy_packages(world.root)
@@ -413,6 +415,7 @@ def test_damage_that_is_committed_at_once_is_found(world: World) -> None:
 # -- ours ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("no false alarm", "restores, and their undo")
 def test_our_own_restores_and_undo_are_no_incident(watched: tuple[World, Daemon]) -> None:
     world, daemon = watched
     world.json("pause", "1h", "--reason", "bulk work")

@@ -63,6 +63,7 @@ def as_ordinary_user(world: World, *arguments: str) -> "subprocess.CompletedProc
     return subprocess.run(command, env=world.env, cwd=world.root, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.promise("no acknowledged version is lost", "a command that takes away its own rights to what it changed")
 @pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root reads everything")
 @pytest.mark.parametrize(
     "script",
@@ -130,6 +131,7 @@ def test_what_was_put_in_the_way_after_a_run_stays(guarded: World, here: Here) -
     assert "use.py -> use.py.run-1" not in here("run", "--rollback", "1")[2]
 
 
+@pytest.mark.promise("no acknowledged version is lost", "a command that removes the store")
 @pytest.mark.parametrize("removal", ["rm -r {0}", "rm {0}/guard.db", "rm {0}/*; exit 1"])
 def test_a_command_that_removes_the_store_is_rolled_back_and_the_store_comes_back(
     guarded: World, here: Here, removal: str

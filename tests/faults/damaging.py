@@ -126,6 +126,15 @@ def readable(state: Path, template: Template) -> tuple[set[bytes], set[int]]:
     return hashes, {seq for seq, known in versions.items() if template.versions.get(seq) == known}
 
 
+def rows_left(state: Path) -> set[int]:
+    """The places in the log of which a damaged store still says anything."""
+    try:
+        with Store(str(state)) as store:
+            return set(known_versions(store))
+    except GuardError:
+        return set()
+
+
 # -- damage ----------------------------------------------------------------------------------------------------------
 
 

@@ -24,10 +24,11 @@ _NAMES = ("rename", "replace", "link", "unlink", "symlink", "mkdir", "rmdir", "f
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Where a program is to be stopped: before or after its `at`-th point; 0: nowhere."""
+    """Where a program is to be stopped: before or after its `at`-th point; 0: nowhere. Points count once `armed_by` exists."""
 
     at: int = 0
     after: bool = False
+    armed_by: Path | None = None
 
 
 class Stopped:
@@ -38,6 +39,7 @@ class Stopped:
         self._log = log
         self.pid = int(server.answer()["pid"])
         self._said: dict[str, int] | None = None
+        self._killed = False
 
     @property
     def output(self) -> str:
@@ -48,6 +50,11 @@ class Stopped:
         if self._said is None and self._server.has_answer(timeout_s):
             self._said = self._server.answer()
         return self._said is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, or was killed."""
+        return self._killed or (self.has_come(0) and not self.is_stopped)
 
     @property
     def is_stopped(self) -> bool:
@@ -76,12 +83,14 @@ class Stopped:
         if self.is_stopped:
             self._server.ask({"reap": self.pid})
             self._server.answer()
+        self._killed = True
 
 
 class Stopper:
     """The process that forks; ends with the `with` block."""
 
     def __enter__(self) -> "Stopper":
+        self._last: Stopped | None = None
         here = Path(__file__)
         environment = {**os.environ, "PYTHONPATH": str(here.parents[2])}
         self._process = subprocess.Popen(
@@ -92,14 +101,24 @@ class Stopper:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin
+        self._end_last()
         self._process.stdin.close()
         self._process.wait(20)
 
     def begin(self, words: list[str], env: Mapping[str, str], cwd: Path, log: Path, stop: Stop) -> Stopped:
-        """Start a program, `guardctl` or `guardd`, its output into `log`."""
+        """Start a program, `guardctl` or `guardd`, its output into `log`; the one before it has ended, or is killed."""
+        self._end_last()
+        log.unlink(missing_ok=True)
+        log.touch()
         request = {"words": words, "env": dict(env), "cwd": str(cwd), "log": str(log), "at": stop.at, "after": stop.after}
-        self.ask(request)
-        return Stopped(self, log)
+        self.ask(request | {"armed_by": str(stop.armed_by or "")})
+        self._last = Stopped(self, log)
+        return self._last
+
+    def _end_last(self) -> None:
+        """A test that failed may have left its program behind."""
+        if self._last is not None and not self._last.is_over:
+            self._last.kill()
 
     def ask(self, request: dict[str, Any]) -> None:
         assert self._process.stdin
@@ -171,7 +190,7 @@ def _become(request: dict[str, Any], counting: int) -> None:
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     sys.argv = request["words"]
-    points = _Points(request["at"], after=request["after"])
+    points = _Points(request["at"], after=request["after"], armed_by=request["armed_by"])
     points.patch_in()
     code = 1
     try:
@@ -203,10 +222,11 @@ def _carry_out(words: list[str]) -> int:
 class _Points:
     """Counts the points as they come, and stops the process at one of them."""
 
-    def __init__(self, at: int, *, after: bool) -> None:
+    def __init__(self, at: int, *, after: bool, armed_by: str = "") -> None:
         self.count = 0
         self._at = at
         self._after = after
+        self._armed_by = armed_by
         self._lock = threading.Lock()
 
     def patch_in(self) -> None:
@@ -236,6 +256,8 @@ class _Points:
         return stopping
 
     def _is_here(self) -> bool:
+        if self._armed_by and not os.path.exists(self._armed_by):
+            return False
         with self._lock:
             self.count += 1
             return self.count == self._at

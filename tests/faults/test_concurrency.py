@@ -21,6 +21,7 @@ def filled(world: World) -> World:
     for number in range(FILES):
         world.write(f"p{number % 7}/m{number}.py", f"def f{number}():\n    return {number}\n" * 20)
     world.ctl("init", str(world.root))
+    world.ctl("snapshot")
     return world
 
 

@@ -20,12 +20,10 @@ from guardd.recovery.restore import carry_out
 from guardd.selection import SelectionRules
 from guardd.store.store import Store
 from tests.faults import seeds
-from tests.faults.damaging import Template, damage, make_template, readable
+from tests.faults.damaging import Template, damage, make_template, readable, rows_left
 from tests.world import snapshot
 
 Ask = Callable[..., Any]
-_ANOTHER_ROOT = 37
-"""A seed of which it is known that not all is saved."""
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +64,16 @@ def ask(
 def test_fsck_names_what_is_damaged_and_repair_saves_all_that_is_whole(
     template: Template, state: Path, ask: Ask, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
-    if seed == _ANOTHER_ROOT:
-        pytest.xfail(
-            "the root page of the frames lies where another table's is; what SQLite still finds of them, a repair does not"
-        )
     record_property("faults", damage(state, random.Random(seed)))
     hashes, places = readable(state, template)
+    left = rows_left(state)
     code, found, _ = ask("fsck")
     lost = {seq for seq, (_, hash_) in template.versions.items() if seq not in places or (hash_ and hash_ not in hashes)}
     if code == 0:
         assert_a_prefix(template, lost)
     else:
+        named = {version["seq"] for one in found["damaged"] for version in one["versions"]}
+        assert lost & left <= named, "each version that is not what it was is named, where its row says anything"
         assert found["damaged"]
     code, found, said = ask("fsck --repair")
     assert code == 0, (found, said, ask("fsck"))

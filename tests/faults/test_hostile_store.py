@@ -1,6 +1,7 @@
 """A store that someone made to lead a restore out of the repo, or to take all memory; and who may look into a real one."""
 
 import os
+import resource
 import stat
 from contextlib import closing
 
@@ -75,3 +76,69 @@ def test_nobody_else_can_look_into_the_state_dir_or_swap_it(world: World) -> Non
     daemon.stop()
     assert len(found) > 5
     assert open_to_others == []
+
+
+_TERABYTE = 1 << 40
+_ROOM = 512 << 20
+
+
+def _zeros(count: int) -> bytes:
+    """A bomb: so many zero bytes, compressed."""
+    compressor = compression.ZstdCompressor()
+    part = bytes(1 << 24)
+    return b"".join(compressor.compress(part) for _ in range(count >> 24)) + compressor.flush()
+
+
+LIES = {
+    "a bomb under the size of the file": ("codec = 1, frame_id = NULL, data = :bomb", 1 << 28),
+    "a bomb that says its size": ("codec = 1, frame_id = NULL, size = 4294967296, data = :bomb", 1 << 32),
+    "a bomb that says another size": ("codec = 1, frame_id = NULL, size = 4294967290, data = :bomb", 1 << 32),
+    "a bomb as the base of its own delta": ("codec = 2, frame_id = NULL, size = 4294967296, base_id = id, data = :bomb", 1 << 28),
+    "a terabyte that is not there": (f"codec = 1, frame_id = NULL, size = {_TERABYTE}", 0),
+    "a terabyte of raw bytes": (f"codec = 0, frame_id = NULL, data = x'00', size = {_TERABYTE}", 0),
+    "a size below zero, which is no bound": ("codec = 1, frame_id = NULL, size = -2, data = :bomb", 1 << 32),
+    "a place a terabyte into its frame": (f"place = {_TERABYTE}", 0),
+    "a size of a terabyte within its frame": (f"size = {_TERABYTE}", 0),
+    "a bomb for a frame": ("size = 4294967296, place = 0", 1 << 32),
+}
+"""What is written into the row of a stored content, and how large the bomb is."""
+
+
+def _lie(world: World, lie: str) -> None:
+    change, size = LIES[lie]
+    with closing(apsw.Connection(str(world.state / "guard.db"))) as db:
+        _, _, hash_, *_ = db.execute(_ROW + "ORDER BY v.seq", (b"a.py",)).fetchone()
+        if "frame" in lie:
+            assert db.execute("SELECT count(*) FROM blobs WHERE codec = 4 AND hash = ?", (hash_,)).fetchone() == (1,)
+        values = {"bomb": _zeros(size), "hash": hash_}
+        db.execute(f"UPDATE blobs SET {change} WHERE hash = :hash", values)
+        if lie == "a bomb for a frame":
+            db.execute("UPDATE frames SET size = 4294967296, data = :bomb", values)
+
+
+@pytest.mark.promise("errors become a state", "zstd bombs and lying sizes in the store, with 512 MiB of address space")
+@pytest.mark.parametrize(
+    "lie",
+    [one if one == "a size of a terabyte within its frame" else pytest.param(one, marks=pytest.mark.faults) for one in LIES],
+)
+def test_a_bomb_in_the_store_costs_its_own_content_only(world: World, lie: str) -> None:
+    for name in ("a.py", "b.py", *(f"more{number}.py" for number in range(40 * ("frame" in lie)))):
+        world.write(name, f"{name[:-3]} = 1\n".encode() * 1000)
+    world.ctl("init")
+    world.ctl("snapshot")
+    for name in ("a.py", "b.py"):
+        world.write(name, b"edited = 1\n")
+    world.ctl("snapshot")
+    _lie(world, lie)
+    for words in (
+        ["show", "a.py", "--at", "snapshot:1"], ["diff", "--since", "snapshot:1"], ["restore", "--at", "snapshot:1", "--yes"],
+        ["export", str(world.root.parent / "exported"), "--at", "snapshot:1"], ["gc"], ["fsck"], ["fsck", "--repair"],
+    ):  # fmt: skip
+        begun = world.begin_ctl(*words)
+        resource.prlimit(begun.pid, resource.RLIMIT_AS, (_ROOM, _ROOM))
+        done = begun.finish()
+        assert done.returncode in (0, 1), (words, done.returncode, done.stderr)
+        assert b"Traceback" not in done.stderr, (words, done.stderr)
+    found = snapshot(world.root)
+    assert found["a.py"] == b"edited = 1\n"
+    assert found["b.py"] == (b"edited = 1\n" if lie == "a bomb for a frame" else b"b = 1\n" * 1000)

@@ -23,12 +23,6 @@ def _runs() -> Iterator[Any]:
             yield pytest.param(scene, *seed.values, 10, marks=seed.marks, id=f"{scene.name}-{seed.values[0]}-10")
 
 
-@pytest.fixture(scope="module")
-def stopper() -> Iterator[Stopper]:
-    with Stopper() as one:
-        yield one
-
-
 @pytest.mark.promise("no acknowledged version is lost", "kill -9 at a commit, a rename or a sync")
 @pytest.mark.parametrize(("scene", "seed", "kills"), [*_runs()])
 def test_killed_at_any_point_loses_nothing_and_is_completed(

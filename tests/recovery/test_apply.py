@@ -3,7 +3,6 @@
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -46,12 +45,14 @@ def put(root: Root, *steps: Step) -> Applied:
     return apply(steps, root, read_many, tag="t")
 
 
+@pytest.mark.promise("only inside the repo is written", "paths that are absolute, lead upwards, or hold a NUL")
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../x", "./a", "a//b", "a/", "a\0b"])
 def test_a_path_that_could_lead_outside_is_no_path(root: Root, path: str) -> None:
     with pytest.raises(OSError, match="not a path inside"):
         root.open_read(path)
 
 
+@pytest.mark.promise("only inside the repo is written", "symbolic links in any place of a path")
 def test_no_link_in_any_place_of_a_path_is_followed(root: Root, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "secret.py").write_text("secret")
@@ -89,6 +90,7 @@ def test_files_links_and_removals_are_put_in_place_with_their_modes(root: Root) 
     assert done.done["old.py"] == key(base / "old.py")
 
 
+@pytest.mark.promise("a restore leaves each file old or new", "files edited between the plan and the write")
 def test_what_is_not_what_was_expected_is_left_alone(root: Root) -> None:
     base = Path(root.path)
     for name in ("edited.py", "removal.py"):
@@ -135,6 +137,7 @@ def test_many_directories_need_few_descriptors(root: Root) -> None:
     assert len(snapshot(Path(root.path))) == 300
 
 
+@pytest.mark.promise("a restore leaves each file old or new", "the disk of the repo gets full in a restore")
 def test_a_full_disk_leaves_every_file_old_or_new_and_says_so(tmp_path: Path) -> None:
     base = tmp_path / "small"
     base.mkdir()
@@ -154,37 +157,7 @@ def test_a_full_disk_leaves_every_file_old_or_new_and_says_so(tmp_path: Path) ->
         subprocess.run(["umount", base], check=True)
 
 
-def test_an_attacker_who_swaps_a_directory_for_a_link_gets_nothing_written_outside(root: Root, tmp_path: Path) -> None:
-    base, outside = Path(root.path), tmp_path / "outside"
-    outside.mkdir()
-    (base / "folder").mkdir()
-    script = (
-        "import os, sys\n"
-        "base, outside = sys.argv[1:]\n"
-        "moves = [\n"
-        "    lambda: os.rename(base + '/folder', base + '/aside'),\n"
-        "    lambda: os.symlink(outside, base + '/folder'),\n"
-        "    lambda: os.unlink(base + '/folder'),\n"
-        "    lambda: os.rename(base + '/aside', base + '/folder'),\n"
-        "]\n"
-        "while True:\n"
-        "    for move in moves:\n"
-        "        try:\n"
-        "            move()\n"
-        "        except OSError:\n"
-        "            pass\n"
-    )
-    attacker = subprocess.Popen([sys.executable, "-c", script, base, outside])
-    try:
-        for number in range(600):
-            put(root, Step(f"folder/sub/m{number}.py", file(b"content"), None), Step(f"folder/n{number}.py", file(b"c"), None))
-        assert attacker.poll() is None
-    finally:
-        attacker.kill()
-        attacker.wait()
-    assert list(outside.rglob("*")) == []
-
-
+@pytest.mark.promise("no acknowledged version is lost", "temporary files of a killed restore, one of them an edit")
 def test_leftovers_of_a_killed_restore_go_but_never_what_is_not_stored(root: Root) -> None:
     base = Path(root.path)
     (base / "sub").mkdir()

@@ -15,6 +15,7 @@ def git(root: Path, *words: str) -> str:
     return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout.strip()
 
 
+@pytest.mark.promise("nothing of the repo runs", "a partial clone whose config names programs to fetch with")
 @pytest.mark.parametrize(("protocol", "url"), [("ext", "ext::{trap}"), ("ssh", "ssh://nowhere/x"), ("file", "{root}")])
 def test_what_a_partial_clone_lacks_is_not_fetched(tmp_path: Path, protocol: str, url: str) -> None:
     root, trap, sprung = tmp_path / "repo", tmp_path / "trap", tmp_path / "sprung"

@@ -87,6 +87,7 @@ def test_contents_are_divided_in_their_order_into_parts_of_about_a_frame(sizes: 
     assert len(parts) <= 1 + sum(sizes) / FRAME_BYTES
 
 
+@pytest.mark.promise("errors become a state", "a zstd bomb for a frame")
 def test_a_bomb_in_a_frame_unpacks_to_no_more_than_the_frame_says() -> None:
     frame = pack([(b"", bytes(50_000_000))])[0].frame
     assert frame is not None

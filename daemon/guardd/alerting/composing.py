@@ -9,7 +9,7 @@ from datetime import datetime
 from guardd.alerting.message import TOP_FILES, Message, Subject, clipped, harmless
 from guardd.alerting.protection import UNGUARDED
 from guardd.model import Alert, Certainty, Delivery, Incident, IncidentState, Severity, Stage, Suspect
-from guardd.recovery.patches import patch
+from guardd.recovery.patches import patch_of_versions
 from guardd.store.store import Store
 
 _HUNK_LINES = 14
@@ -125,7 +125,7 @@ def _hunk(store: Store, members: Sequence[Suspect]) -> tuple[str, ...]:
     for member in members[:1]:
         before = store.log.version(member.before_seq) if member.before_seq else None
         after = store.log.version(member.after_seq)
-        lines = patch(store.blobs, member.path, before.state if before else None, after.state if after else None).shown
+        lines = patch_of_versions(store, member.path, before, after).shown
         shown = [clipped(line.replace("\t", "    "), _LINE_LENGTH) for line in lines[:_HUNK_LINES]]
         return (*shown, f"... {len(lines) - _HUNK_LINES:,} more lines") if len(lines) > _HUNK_LINES else tuple(shown)
     return ()

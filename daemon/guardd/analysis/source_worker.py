@@ -70,6 +70,7 @@ def facts(source: bytes) -> dict[str, Any]:
     bound = bindings.bound(source, tree, code, _named_by(code, _BINDS), {*outline.made_global, *_made_global(code)})
     expected = guards.skipped_without(source, names)
     unbound = set[str]() if bound.dynamic else _unbound(code)
+    doubtful = unbound - set(bindings.texts(code)) if unbound else unbound
     is_sure = not bound.dynamic and "global_enum" not in names and not any(one[3] == ["*"] for one in outline.imports)
     return {
         "parses": True,
@@ -85,7 +86,7 @@ def facts(source: bytes) -> dict[str, Any]:
         "injects": bound.injects,
         "gives": sorted(bindings.given_to_all(tree, names)),
         "unbound": sorted(unbound),
-        "undefined": undefined_uses.uses(tree, unbound - set(bindings.texts(code))) if unbound and is_sure else [],
+        "undefined": undefined_uses.uses(tree, doubtful, _first_lines(code, doubtful)) if doubtful and is_sure else [],
         "early": undefined_uses.early(tree, _perhaps_early(code) - set(outline.made_global)) if is_sure else [],
         "names": sorted(names),
         "shape": shape.hexdigest(),
@@ -206,6 +207,12 @@ def _unbound(code: CodeType) -> set[str]:
         stored |= _named_by(one, _STORES_GLOBAL)
         loaded |= _named_by(one, _LOADS_GLOBAL, shift=1) | (_named_by(one, _LOADS) - here)
     return loaded - stored
+
+
+def _first_lines(code: CodeType, names: set[str]) -> set[int]:
+    """The lines on which the code objects begin that load one of these names, in themselves or in one inside of them."""
+    found = set[int]().union(*(_first_lines(one, names) for one in code.co_consts if isinstance(one, CodeType)))
+    return found | {code.co_firstlineno} if found or not names.isdisjoint(code.co_names) else found
 
 
 def _named_by(code: CodeType, operations: Sequence[int], shift: int = 0) -> set[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, NamedTuple, Self
 
-VERSION = 5
+VERSION = 6
 """Of the facts: raise it when the worker finds other ones, so that stored ones are computed anew."""
 
 WORKERS = min(4, os.cpu_count() or 1)

@@ -14,9 +14,10 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def uses(tree: ast.Module, names: set[str]) -> list[tuple[str, int]]:
+def uses(tree: ast.Module, names: set[str], lines: set[int]) -> list[tuple[str, int]]:
     """(name, line) of the uses of these names that must fail once they are reached.
 
+    `lines` are those on which the functions and classes begin that use one: the bodies of others are not looked at.
     Not in a branch for other Pythons, nor where NameError is expected, nor in a class body that a metaclass may have filled,
     nor in functions inside of functions, which tests make to look at, and not to call.
     """
@@ -33,17 +34,22 @@ def uses(tree: ast.Module, names: set[str]) -> list[tuple[str, int]]:
             case _ if _expects_name_error(node) or (depth and isinstance(node, _FUNCTIONS)):
                 continue
         body: Sequence[ast.AST] = ()
-        if isinstance(node, _FUNCTIONS):
+        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
             body = node.body if isinstance(node.body, list) else [node.body]
-            todo += [(one, depth + 1, False) for one in body]
-        elif isinstance(node, ast.ClassDef):
-            body = node.body
-            todo += [(one, depth, bool(node.bases or node.keywords)) for one in body]
+            if isinstance(node, ast.Lambda) or _first_line(node) in lines:
+                is_class = isinstance(node, ast.ClassDef)
+                filled = isinstance(node, ast.ClassDef) and bool(node.bases or node.keywords)
+                todo += [(one, depth + (not is_class), filled) for one in body]
         elif isinstance(node, (ast.Try, ast.TryStar)) and any(map(_catches_name_error, node.handlers)):
             body = node.body
         known = set(map(id, body))
         todo += [(one, depth, is_filled) for one in ast.iter_child_nodes(node) if id(one) not in known]
     return sorted(found)[:_MOST]
+
+
+def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    """As code objects have it: that of the first decorator."""
+    return min([node.lineno, *(one.lineno for one in node.decorator_list)])
 
 
 def _expects_name_error(node: ast.AST) -> bool:

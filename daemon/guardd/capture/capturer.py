@@ -79,8 +79,8 @@ class Capturer:
         os.stat(self._repo.path)  # a missing root is an error, not a tree without files
         go_on()
         keys = self._store.log.keys(self._repo.id, folder)
-        found = scan(self._repo.path, self.selection, keys, folder, go_on)
         known_before = self._repo.scanned != self._repo.rules.fingerprint
+        found = scan(self._repo.path, self.selection, keys, folder, go_on, 0 if known_before else self._repo.scan_ns)
         dirty = found.differing + found.missing
         times: dict[RepoPath, int] = {}
         if known_before and not self._repo.baseline_ns:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +16,9 @@ from guardd.selection import Selection, marks_environment
 
 _LOOKS = 64
 """So many entries between two signs of life: where a stat takes half a second, that is half a minute."""
+
+_CLOCK_STEP_NS = 3600 * 1_000_000_000
+"""By so much the wall clock of a scan may be ahead of that of the file system (a server's, or ours that was set since)."""
 
 _T = TypeVar("_T")
 
@@ -33,8 +38,8 @@ class Differing(NamedTuple):
 class Scan:
     """What a scan of one folder found.
 
-    `unreadable` maps directories to the error that hid them, `unmounted` names empty directories whose files lay on
-    another file system; nothing below either is taken for deleted. `ignoring` is a fingerprint of the .gitignore files that
+    `unreadable` maps directories to the error that hid them, `unmounted` names empty directories that are not those that
+    held the files; nothing below either is taken for deleted. `ignoring` is a fingerprint of the .gitignore files that
     were respected: equal where none has changed.
     """
 
@@ -52,26 +57,30 @@ def scan(
     known: MutableMapping[RepoPath, bytes | None],
     folder: RepoPath = "",
     go_on: Callable[[], None] = lambda: None,
+    seen_ns: int = 0,
 ) -> Scan:
     """Hold the tree below `folder` (`""`: all of it) against the packed keys of its present heads; None: look again.
 
     `known` is used up: what is met is taken out of it. `go_on` is called for each directory and every few entries; what it
-    raises ends the scan.
+    raises ends the scan. `seen_ns`: all of `known` was there at this time (wall clock) or later; 0: no one knows.
     """
-    return _Walk(root, selection, known, go_on).over(folder)
+    return _Walk(root, selection, known, go_on, seen_ns).over(folder)
 
 
 class _Walk:
     def __init__(
-        self, root: str, selection: Selection, known: MutableMapping[RepoPath, bytes | None], go_on: Callable[[], None]
-    ) -> None:
+        self, root: str, selection: Selection, known: MutableMapping[RepoPath, bytes | None], go_on: Callable[[], None],
+        seen_ns: int,
+    ) -> None:  # fmt: skip
         self._root = root
         self._selection = selection
         self._known = known
         self._go_on = go_on
         self._result = Scan()
         self._unseen: set[RepoPath] = set()  # directories that hold files, but not for us
-        self._empty: dict[RepoPath, int] = {}  # empty directories -> their st_dev
+        self._seen_ns = seen_ns
+        self._empty: dict[RepoPath, os.stat_result] = {}
+        self._emptied: dict[RepoPath, list[RepoPath]] = {}  # empty directories -> the files that are missing below
         self._respects_gitignore = selection.rules.respect_gitignore
         self._ignoring: list[str] = []
 
@@ -85,6 +94,7 @@ class _Walk:
             for some in self._going_on(list(self._known)):
                 for path in some:
                     self._judge_missing(path)
+            self._judge_emptied()
         if self._respects_gitignore:
             self._note_ignoring(".git/info/exclude")
             self._result.ignoring = blake3("\0".join(sorted(self._ignoring)).encode(errors="surrogateescape")).hexdigest(8)
@@ -119,7 +129,7 @@ class _Walk:
                 self._unseen.add(folder)
                 return []
             if not entries:
-                self._empty[folder] = os.fstat(fd).st_dev
+                self._empty[folder] = os.fstat(fd)
             below: list[RepoPath] = []
             for some in self._going_on(entries):
                 below += self._compare(folder, fd, some)
@@ -173,11 +183,39 @@ class _Walk:
             return
         while above and not os.path.isdir(os.path.join(self._root, above)):
             above = above.rpartition("/")[0]
-        key = self._known[path]
-        if key is not None and above in self._empty and StatKey.unpack(key).dev != self._empty[above]:
-            self._result.unmounted.add(above)
-            return
+        if above in self._empty:
+            self._emptied.setdefault(above, []).append(path)
+        else:
+            self._miss(path, above)
+
+    def _miss(self, path: RepoPath, above: RepoPath) -> None:
         self._result.missing.append(Differing(path, 0, _changed_ns(os.path.join(self._root, above))))
+
+    def _judge_emptied(self) -> None:
+        """Tell a directory out of which all files were taken from one that is mounted over it, or was below its mount."""
+        for folder, paths in self._emptied.items():
+            if self._is_another(folder, paths):
+                self._result.unmounted.add(folder)
+            else:
+                for path in paths:
+                    self._miss(path, folder)
+
+    def _is_another(self, folder: RepoPath, paths: Sequence[RepoPath]) -> bool:
+        """Whether an empty directory is, or may well be, not the one that held these files.
+
+        What takes a file away changes its directory's ctime, which no one can set back: a directory that has not changed since
+        after the files were there never held them. Times that are still to come are those of a clock that was wrong. Of what is
+        empty and mounted no one knows whether it is what was mounted before.
+        """
+        keys = [StatKey.unpack(key) for path in paths if (key := self._known[path]) is not None]
+        now_ns = time.time_ns()
+        there = [time_ns for time_ns in (self._seen_ns - _CLOCK_STEP_NS, *(key.ctime_ns for key in keys)) if time_ns <= now_ns]
+        empty = self._empty[folder]
+        return (
+            any(key.dev != empty.st_dev for key in keys)
+            or max(there, default=0) > empty.st_ctime_ns
+            or _is_mounted(os.path.join(self._root, folder))
+        )
 
     def _is_hidden(self, folder: RepoPath) -> bool:
         while folder not in self._unseen:
@@ -193,6 +231,17 @@ def _met_ns(found: os.stat_result, folder: int, *, is_new: bool) -> int:
         return found.st_ctime_ns
     above = os.fstat(folder)
     return max(found.st_ctime_ns, above.st_mtime_ns, above.st_ctime_ns)
+
+
+def _is_mounted(directory: str) -> bool:
+    """Whether something is mounted there, be it a directory of the same file system (proc(5)); False where no one says."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            mounted = {line.split(b" ", 5)[4] for line in file}
+    except OSError:
+        return False
+    escaped = re.sub(rb"[ \t\n\\]", lambda found: b"\\%03o" % found[0][0], os.fsencode(directory).rstrip(b"/"))
+    return escaped in mounted
 
 
 def _changed_ns(directory: str) -> int:

@@ -8,7 +8,7 @@ from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, say
 from guardd.config import locate
 from guardd.errors import ConfigError, Exit
-from guardd.escaping import printable
+from guardd.escaping import one_line, printable
 
 
 @click.group(name="config")
@@ -51,7 +51,7 @@ def show(context: Context) -> int:
     if context.json:
         emit(context, [{"key": key, "value": value, "source": source} for key, value, source in rows])
     for key, value, source in rows:
-        say(context, f"{key} = {json.dumps(value, ensure_ascii=False)}  # {printable(source)}")
+        say(context, one_line(f"{key} = {json.dumps(value, ensure_ascii=False)}  # {source}"))
     return Exit.DONE
 
 

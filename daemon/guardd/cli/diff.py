@@ -8,12 +8,14 @@ import click
 
 from guardd.cli import completing
 from guardd.cli.capturing import capture
-from guardd.cli.context import NUMBER, Context, common_options, pass_context
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.incidents import number_of
 from guardd.cli.moments import before_incident, moment, place
-from guardd.cli.output import emit, page, say, when
+from guardd.cli.output import emit, page, say, warn, when
 from guardd.cli.paths import choose
 from guardd.errors import Exit, UsageError
-from guardd.recovery.patches import Patch, patch
+from guardd.escaping import printable
+from guardd.recovery.patches import Patch, patch_of_versions
 from guardd.store.log import Knowledge, Passage
 
 
@@ -21,12 +23,10 @@ from guardd.store.log import Knowledge, Passage
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--since", metavar="T", shell_complete=completing.moments, help="From this moment to now.")
 @click.option("--at", metavar="T", shell_complete=completing.moments, help="The same as --since.")
-@click.option(
-    "--incident", type=NUMBER, metavar="ID", shell_complete=completing.incident_numbers, help="What an incident did to its files."
-)
+@click.option("--incident", metavar="ID|last", shell_complete=completing.incidents, help="What an incident did to its files.")
 @common_options
 @pass_context
-def command(context: Context, paths: tuple[str, ...], since: str | None, at: str | None, incident: int | None) -> int:
+def command(context: Context, paths: tuple[str, ...], since: str | None, at: str | None, incident: str | None) -> int:
     """Unified diff from then to now; without a moment, the last change of each given file."""
     if sum(1 for one in (since, at, incident) if one) > 1:
         raise UsageError("--since, --at and --incident each say from when; give one of them")
@@ -38,7 +38,7 @@ def command(context: Context, paths: tuple[str, ...], since: str | None, at: str
     capture(context, just_to_read=True)
     log, repo = context.store.log, context.repo
     if incident is not None:
-        passages = _of_incident(context, incident, choose(context, paths, log.paths(repo.id)))
+        passages = _of_incident(context, number_of(context, incident), choose(context, paths, log.paths(repo.id)))
     elif spec is not None:
         then = place(context, spec)
         passages = log.passages(repo.id, then.seq)
@@ -48,7 +48,8 @@ def command(context: Context, paths: tuple[str, ...], since: str | None, at: str
         say(context, f"from {when(then.time_ns)} to now: {changed} changed")
     else:
         passages = _last_changes(context, choose(context, paths, log.paths(repo.id)))
-    patches = _patches(context, passages)
+    untold: list[Patch] = []
+    patches = _patches(context, passages, untold)
     if context.json:
         emit(context, [{"path": one.path, "diff": "".join(f"{line}\n" for line in one.lines)} for one in patches])
     elif context.on_terminal:
@@ -56,7 +57,9 @@ def command(context: Context, paths: tuple[str, ...], since: str | None, at: str
     else:
         for one in patches:
             sys.stdout.buffer.write(b"".join(os.fsencode(line) + b"\n" for line in one.lines))
-    return Exit.DONE
+    for one in untold:
+        warn(context, f"{printable(one.path)}: {one.problem}")
+    return Exit.PARTIAL if untold else Exit.DONE
 
 
 def _last_changes(context: Context, paths: Sequence[str]) -> list[Passage]:
@@ -82,9 +85,11 @@ def _of_incident(context: Context, id_: int, chosen: Sequence[str]) -> list[Pass
     return found
 
 
-def _patches(context: Context, passages: Sequence[Passage]) -> Iterator[Patch]:
+def _patches(context: Context, passages: Sequence[Passage], untold: list[Patch]) -> Iterator[Patch]:
     for passage in passages:
-        one = patch(context.store.blobs, passage.path, passage.then.state if passage.then else None, passage.head.state)
+        one = patch_of_versions(context.store, passage.path, passage.then, passage.head)
+        if one.problem:
+            untold.append(one)
         if one.lines:
             yield one
 

@@ -43,6 +43,8 @@ def command(context: Context, canary: bool, deadline: str) -> int:
 
     config = _check_config(context)
     tell(config)
+    for one in _check_exposures(context) if config.ok else ():
+        tell(one)
     try:
         for one in check_up(context.store, context.now, context.settings.alert if config.ok else ()):
             tell(one)
@@ -118,3 +120,12 @@ def _check_config(context: Context) -> Check:
     except ConfigError as error:
         return Check("config", False, "; ".join(error.problems), f"mend {path}; guardd does not start with it")
     return Check("config", True, path if os.path.exists(path) else f"defaults: there is no {path}")
+
+
+def _check_exposures(context: Context) -> Iterator[Check]:
+    """What others may do with the config, where they may."""
+    from guardd.config.describing import exposures
+
+    for line in exposures(context.settings, locate(context.config)):
+        what, _, cure = line.partition("; ")
+        yield Check("privacy of the config", False, what, cure)

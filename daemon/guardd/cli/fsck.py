@@ -5,7 +5,7 @@ import click
 from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.output import emit, say
 from guardd.errors import Exit, StoreDamaged
-from guardd.escaping import printable
+from guardd.escaping import one_line, printable
 from guardd.store.salvage import rebuild
 from guardd.store.soundness import Damage, check, repair
 from guardd.store.store import Store
@@ -28,13 +28,19 @@ def command(context: Context, mend: bool) -> int:
     if context.json:
         emit(context, {"damaged": [_document(one) for one in damages], "repaired": mend and not left})
     for one in damages:
-        say(context, one.what, fg="red")
+        say(context, one_line(one.what), fg="red")
         for seq, path in one.versions:
             say(context, f"  version {seq} of {printable(path)}")
     if salvaged:
-        say(context, f"built anew from {salvaged.rows:,} rows that could be read; the damaged store is {salvaged.kept_aside}")
+        say(
+            context,
+            f"built anew from {salvaged.rows:,} rows that could be read; the damaged store is {printable(salvaged.kept_aside)}",
+        )
     if not damages:
-        say(context, f"{context.store.path} is sound: {context.store.size().blobs:,} blobs, every version and head checked")
+        say(
+            context,
+            f"{printable(context.store.path)} is sound: {context.store.size().blobs:,} blobs, every version and head checked",
+        )
     elif mend and not left:
         say(context, "repaired; run 'guardctl status', and 'guardctl log' to see what is left of these paths")
     elif mend:

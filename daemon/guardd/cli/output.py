@@ -10,6 +10,7 @@ from itertools import islice
 import click
 
 from guardd.cli.context import Context
+from guardd.escaping import one_line
 
 _AT_ONCE = 256
 """Lines that are written, and flushed, together: one by one takes 50 us each."""
@@ -29,8 +30,8 @@ def say(context: Context, text: str = "", **style: bool | str) -> None:
 
 
 def warn(context: Context, text: str) -> None:
-    """Print a line on stderr that does not end the command."""
-    click.echo(f"guardctl: {text}", err=True)
+    """Print a line on stderr that does not end the command; what it quotes does nothing to a terminal."""
+    click.echo(f"guardctl: {one_line(text)}", err=True)
 
 
 def tell(context: Context, text: str) -> None:

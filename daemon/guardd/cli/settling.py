@@ -245,7 +245,8 @@ def _say_verified(context: Context, verified: Verified) -> None:
     for path in verified.wrong:
         click.echo(f"guardctl: {printable(path)}: changed again right after the restore", err=True)
     for one in verified.commands:
-        say(context, f"verify: {one.command}: {f'exit {one.exit}' if one.exit else 'passed'}", fg="red" if one.exit else "green")
+        passed = f"exit {one.exit}" if one.exit else "passed"
+        say(context, one_line(f"verify: {one.command}: {passed}"), fg="red" if one.exit else "green")
         for line in one.output.splitlines()[-_SHOWN:] if one.exit else ():
             say(context, f"    {printable(line)}")
 

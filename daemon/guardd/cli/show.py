@@ -10,11 +10,12 @@ from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.moments import moment, place
 from guardd.cli.output import iso, when
 from guardd.cli.paths import relative
-from guardd.errors import Exit, NothingMatched, UsageError
+from guardd.errors import Exit, GuardError, NothingMatched, UsageError
 from guardd.escaping import printable
 from guardd.model import Version
 from guardd.recovery.past import numbered, passage_since
 from guardd.store.log import Knowledge
+from guardd.store.soundness import DOUBTFUL, doubtful
 
 
 @click.command()
@@ -37,6 +38,8 @@ def command(context: Context, path: str, at: str | None, number: int | None) -> 
         raise UsageError("--at and --version exclude each other; give one of them")
     name = relative(context, path)
     version = _numbered(context, name, number) if number else _at(context, name, at)
+    if doubtful(context.store, [version]):
+        raise GuardError(f"version {version.seq} of {printable(name)}: {DOUBTFUL}")
     content = context.store.blobs.read(version.state.blob)
     if context.json:
         import base64

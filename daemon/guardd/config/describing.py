@@ -53,17 +53,23 @@ def oddities(settings: Settings, path: str) -> list[str]:
     odd = [f"{path}: the repo {repo.path} is not a directory now" for repo in settings.repo if not os.path.isdir(repo.path)]
     if not settings.repo:
         odd.append(f"{path}: no [[repo]] yet; run 'guardctl init' in one")
+    return [*odd, *exposures(settings, path)]
+
+
+def exposures(settings: Settings, path: str) -> list[str]:
+    """What others may do with the config file that they should not."""
+    found = []
     keeps_secret = any(one.url is not None or one.secret is not None for one in settings.alert)
     try:
         if keeps_secret and os.stat(path).st_mode & (stat.S_IRGRP | stat.S_IROTH):
-            odd.append(
+            found.append(
                 f"{path}: it holds the URL of an [[alert]], and others may read it; run 'chmod 600 {path}', or use url_file"
             )
         if os.stat(path).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            odd.append(f"{path}: others may write to it; run 'chmod go-w {path}'")
+            found.append(f"{path}: others may write to it; run 'chmod go-w {path}'")
     except FileNotFoundError:
         pass
-    return odd
+    return found
 
 
 def _with_state_dir(key: str, value: Any, source: str) -> tuple[str, Any, str]:

@@ -1,12 +1,12 @@
 """The detector of one repo: tails the log, keeps what nothing explains, opens incidents and lets them grow."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guardd.analysis.sources import Parsers
+from guardd.detection.benign.git_at_work import GitAtWork
 from guardd.detection.benign.runs import Inside, RunEvidence
 from guardd.detection.bursts import Limits, joining, opening, without_moved_code
 from guardd.detection.departures import RIPE_NS, Departures
@@ -31,8 +31,6 @@ _LONGEST_WAIT_NS = 60 * _SECOND_NS
 """After so long a quiet, everything is decided and has settled."""
 
 _THINK_AGAIN_NS = 2_000_000_000
-
-_GIT_PATIENCE_S = 5.0
 
 _BURST_GOES_ON_NS = 700_000_000
 """The longest that findings which other changes may explain wait for the end of a burst: an incident opens within a second."""
@@ -84,7 +82,7 @@ class Detector:
         self._runs = RunEvidence(store, repo.id)
         self._runs_incidents: frozenset[int] = frozenset()
         self._now_ns = 0
-        self._git_began_s: float | None = None
+        self._git = GitAtWork(lambda: self._judge.git.is_busy("_"))
         self.cursor = 0
         if remember:
             cursor = store.incidents.cursor(repo.id)
@@ -99,7 +97,7 @@ class Detector:
     @property
     def busy(self) -> bool:
         """Whether something is under way that time alone will move on."""
-        is_unsure = bool(self._pending) or self._departures.waiting or self._git_began_s is not None
+        is_unsure = bool(self._pending) or self._departures.waiting or self._git.waits
         return is_unsure or any(not one.incident.settled for one in self._open.all)
 
     @property
@@ -125,7 +123,7 @@ class Detector:
     def round(self, now_ns: int) -> bool:
         """Judge the next versions in the log; False when there was none. `now_ns` is the wall clock's."""
         self._now_ns = now_ns
-        if self._waits_for_git():
+        if all(one.incident.settled for one in self._open.all) and self._git.asks_to_wait():  # not while an incident grows
             return False
         waiting = self._waiting()
         self._sync(now_ns)
@@ -141,19 +139,6 @@ class Detector:
         if versions or self._touched or self._open.has_news:
             self._save()
         return bool(versions)
-
-    def _waits_for_git(self) -> bool:
-        """Whether git is at work: what it writes is explained once it is done, and until then both need the processors.
-
-        Not for ever, as its hooks may do damage; nor while an incident grows.
-        """
-        is_at_work = self._judge.git.is_busy("_") and all(one.incident.settled for one in self._open.all)
-        if not is_at_work:
-            self._git_began_s = None
-            return False
-        if self._git_began_s is None:
-            self._git_began_s = time.monotonic()
-        return time.monotonic() - self._git_began_s < _GIT_PATIENCE_S
 
     def _waiting(self) -> Sequence[Version]:
         """The next versions that can be judged."""

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from guardd.analysis.environment import CompiledModules, InstalledNames
 from guardd.analysis.imports import Modules
 from guardd.analysis.layout import LayoutOf
 from guardd.analysis.markers import marker_pattern
-from guardd.analysis.sources import Facts
+from guardd.analysis.sources import Facts, Import
 from guardd.detection.benign.git import GitEvidence, Held
 from guardd.detection.benign.same_code import same_code
 from guardd.detection.change import Change
@@ -145,10 +146,13 @@ class Judge:
             case.lost = set(lost_definitions(change))
             case.dangling = bool(dangling(change))
             if not case.findings:
-                case.explained = same_code(change)
+                case.explained = same_code(change, partial(self._resolves, change.path))
         for case in cases:
             if (case.git_at_once or case.left_by_git) and not case.convicted:
                 case.explained = "git"
+
+    def _resolves(self, path: RepoPath, one: Import) -> bool:
+        return not self.modules.missing(path, one)
 
     def definitions(self, hashes: Iterable[bytes]) -> dict[bytes, Facts]:
         """The facts of contents, for those who compare whole files."""

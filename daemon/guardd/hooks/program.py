@@ -3,8 +3,9 @@
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Mapping
+
+from guardd.programs import of_module
 
 
 def calling(argv0: str, environ: Mapping[str, str], config: str | None) -> str:
@@ -20,7 +21,7 @@ def calling(argv0: str, environ: Mapping[str, str], config: str | None) -> str:
 
 def _program(argv0: str, environ: Mapping[str, str]) -> list[str]:
     if os.path.basename(argv0) != "guardctl":
-        return [sys.executable, "-m", "guardd.cli"]
+        return of_module("guardd.cli")
     found = shutil.which("guardctl", path=_lasting_path(environ))
     running = argv0 if os.path.dirname(argv0) else shutil.which(argv0, path=environ.get("PATH"))
     if running is None or (found is not None and os.path.samefile(found, running)):

@@ -199,13 +199,16 @@ class _Run:
         """Write one chunk: temporary files, sync, swaps, sync."""
         ready = self._prepare_all(steps)
         sync_filesystem(self._folder(""))
+        unused: list[tuple[Step, str]] = []
         with ThreadPoolExecutor(_SWAPPERS, thread_name_prefix="guard-swap") as swappers:
             try:
-                for outcome in swappers.map(self._swap_all, _by_folder(ready)):
+                for outcome, out_of_reach in swappers.map(self._swap_all, _by_folder(ready)):
                     self.applied.absorb(outcome)
+                    unused += out_of_reach
             except BaseException:
                 swappers.shutdown(cancel_futures=True)
                 raise
+        self._discard(unused)
         sync_filesystem(self._folder(""))
         self.applied.failed.sort()
         self.applied.changed.sort()
@@ -257,14 +260,23 @@ class _Run:
                     self.applied.fail(step, error)
         return ready
 
-    def _swap_all(self, some: Sequence[tuple[Step, str]]) -> Applied:
-        """Swap in the new files of one folder. Nothing of ours is touched here but the root: others swap at the same time."""
+    def _swap_all(self, some: Sequence[tuple[Step, str]]) -> tuple[Applied, list[tuple[Step, str]]]:
+        """Swap in the new files of one folder; what became of them, and which files are still there under their temporary names.
+
+        Nothing of ours is touched here but the root: others swap at the same time.
+        """
         outcome = Applied()
+        out_of_reach: list[tuple[Step, str]] = []
         folder = -1
         try:
             for step, temp in some:
                 try:
                     folder = folder if folder >= 0 else self._root.open_dir(_split(step.path)[0], create=True)
+                except OSError as error:
+                    outcome.fail(step, error)
+                    out_of_reach.append((step, temp))
+                    continue
+                try:
                     outcome.done[step.path] = _swap_in(folder, step, temp)
                 except _Changed:
                     outcome.changed.append(step.path)
@@ -275,7 +287,14 @@ class _Run:
         finally:
             if folder >= 0:
                 os.close(folder)
-        return outcome
+        return outcome, out_of_reach
+
+    def _discard(self, unused: Sequence[tuple[Step, str]]) -> None:
+        """Remove new contents whose folder could not be opened: for want of descriptors, most likely, so with few in use."""
+        for step, temp in unused:
+            self.close()
+            with suppress(OSError):
+                os.unlink(temp, dir_fd=self._folder(_split(step.path)[0]))
 
     # -- one path -----------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from guardd.recovery.apply import Step, apply
 from guardd.recovery.past import passages_since
 from guardd.store.log import Knowledge
 from guardd.store.repos import Repo
+from guardd.store.soundness import DOUBTFUL, doubtful
 from guardd.store.store import Store
 
 
@@ -18,8 +19,11 @@ def export(
     passages = passages_since(store, repo, place, time_ns, changed_only=False)
     there = [passage.then for passage in passages if passage.then and passage.then.state.present]
     lost = [(p.path, "retention has removed what it was then") for p in passages if p.knowledge is Knowledge.FORGOTTEN]
-    steps = [Step(version.path, version.state, None) for version in there if version.state.stored]
-    unkept = [(version.path, "only its hash was kept (over max_file_size)") for version in there if not version.state.stored]
+    damaged = doubtful(store, there)
+    whole = [version for version in there if version.seq not in damaged]
+    steps = [Step(version.path, version.state, None) for version in whole if version.state.stored]
+    unkept = [(version.path, "only its hash was kept (over max_file_size)") for version in whole if not version.state.stored]
+    lost += [(version.path, DOUBTFUL) for version in there if version.seq in damaged]
     with Root(directory) as root:
         applied = apply(steps, root, store.blobs.read_many, tag="export", on_progress=lambda done: on_progress(done, len(steps)))
     changed = [(path, "something else is there") for path in applied.changed]

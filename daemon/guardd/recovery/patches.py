@@ -6,7 +6,9 @@ from typing import Protocol
 
 from guardd.errors import GuardError
 from guardd.escaping import printable
-from guardd.model import FileState
+from guardd.model import FileState, Version
+from guardd.store.soundness import DOUBTFUL, doubtful
+from guardd.store.store import Store
 
 _NO_NEWLINE = "\n\\ No newline at end of file"
 
@@ -24,15 +26,30 @@ class Contents(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The lines of one path's diff, without line ends, in surrogateescape text: `os.fsencode` gives the very bytes."""
+    """The lines of one path's diff, without line ends, in surrogateescape text: `os.fsencode` gives the very bytes.
+
+    `problem`: why the contents cannot be told.
+    """
 
     path: str
     lines: list[str]
+    problem: str = ""
 
     @property
     def shown(self) -> list[str]:
         """The lines with nothing in them that could do something to a terminal."""
         return [_shown(line) for line in self.lines]
+
+
+def patch_of_versions(store: Store, path: str, before: Version | None, after: Version | None) -> Patch:
+    """The diff between two versions of the store; None is absent."""
+    if doubtful(store, (one for one in (before, after) if one)):
+        return _untold(path, [f"--- a/{printable(path)}", f"+++ b/{printable(path)}"], DOUBTFUL)
+    return patch(store.blobs, path, before.state if before else None, after.state if after else None)
+
+
+def _untold(path: str, head: list[str], problem: str) -> Patch:
+    return Patch(path, [*head, f"({problem})"], problem)
 
 
 def patch(blobs: Contents, path: str, before: FileState | None, after: FileState | None) -> Patch:
@@ -50,7 +67,7 @@ def patch(blobs: Contents, path: str, before: FileState | None, after: FileState
     try:
         texts = [_text(blobs, state) for state in (old, new)]
     except GuardError as error:
-        return Patch(path, [*head, f"({error})"])
+        return _untold(path, head, str(error))
     if any(text is None for text in texts):
         return Patch(path, [*head, "(binary, or too large to show)"])
     lines = unified_diff(texts[0] or [], texts[1] or [], lineterm="")

@@ -22,6 +22,7 @@ from guardd.store.codec import Encoded, digest, encode
 from guardd.store.lock import Lock, restore_lock
 from guardd.store.repos import Repo
 from guardd.store.restores import Restore, RestoreItem
+from guardd.store.soundness import DOUBTFUL, is_doubtful
 from guardd.store.store import Store
 
 _LOCK_WAIT_S = 30.0
@@ -101,7 +102,7 @@ def _write_plan(
         unread = {item.path for item in plan.work} - {item.path for item in work}
         given = {one.hash for one in blobs}  # from git, or merged: no row of the log vouches for them
         from_log = [one for one in work if one.target.present and one.target.blob not in given]
-        doubtful = {one.path for one in from_log if store.log.is_doubtful(repo.id, one.path, one.target.blob)}
+        doubtful = {one.path for one in from_log if is_doubtful(store, repo.id, one.path, one.target.blob)}
         work = [item for item in work if item.path not in doubtful]
         targets = [Observation(item.path, item.head_seq, item.target) for item in work]
         report.restore_id, moved = ballast.backing(
@@ -109,8 +110,7 @@ def _write_plan(
             lambda: store.restores.begin(repo.id, command, targets, clock.now(), undoes=undoes, blobs=blobs),
         )
         report.skipped += [(path, "it cannot be read, so it could not be kept first") for path in sorted(unread)]
-        cure = "what the store says of it is damaged; run 'guardctl fsck --repair', then restore it again"
-        report.skipped += [(path, cure) for path in sorted(doubtful)]
+        report.skipped += [(path, f"{DOUBTFUL}, then restore it again") for path in sorted(doubtful)]
         report.skipped += [(path, "it changed while the restore was prepared; run it again") for path in moved]
         left_alone = set(moved)
         steps = [Step(item.path, item.target, keys[item.path]) for item in work if item.path not in left_alone]

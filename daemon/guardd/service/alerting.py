@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +12,13 @@ from guardd.alerting.planning import Terms, assign, due_in_ns, terms_of, wants_w
 from guardd.errors import GuardError
 from guardd.logs import log
 from guardd.model import Alert, Incident, Reason, Stage
+from guardd.programs import of_module
 from guardd.selection import is_canary
 from guardd.service.settings import Duties
 from guardd.store.outbox import incident_thread
 from guardd.store.store import Store
 
-_LOOK_S = 1.0
+_LOOK_S, _LOOK_DUE_S = 2.0, 1.0
 _REMIND_S = 5.0
 _CLOCK_STEP_NS = 5_000_000_000
 _AFTER_FAILURE_S = 5.0
@@ -89,7 +89,7 @@ class Alerting:
                     self._deliver(poke=assigned)
                 if is_proven:
                     self._troubles.pop("alerts", None)
-            self._news.wait(_LOOK_S)
+            self._news.wait(_LOOK_S if due_ns is None else _LOOK_DUE_S)
             self._news.clear()
         self._assign(store, targets, clock.now().wall_ns)
 
@@ -142,7 +142,7 @@ class Alerting:
 
             self._served = duties = self._duties()
             self._courier = subprocess.Popen(
-                [sys.executable, "-m", "guardd.alerting.delivery", self._state_dir], stdin=subprocess.PIPE, text=True
+                [*of_module("guardd.alerting.delivery"), self._state_dir], stdin=subprocess.PIPE, text=True
             )
             told = {
                 "targets": [pack(one) for one in duties.settings.alert],

@@ -19,6 +19,7 @@ from typing import Any
 from guardd import clock
 from guardd.errors import GuardError
 from guardd.model import Incident, RepoState
+from guardd.programs import of_module
 from guardd.service.standing import standing
 from guardd.store.store import Store
 
@@ -124,7 +125,7 @@ def _play(stage: _Stage, outcome: Outcome, say: Say) -> None:
         say(f"guardd is started, and has the content of every file ({took['ready']:.2f} s)")
         incident = _damage(stage, store, outcome, say)
         begun = time.monotonic()
-        stage.run(sys.executable, "-m", "guardd.cli", "restore", "--incident", str(incident.id), "--yes")
+        stage.run(*of_module("guardd.cli"), "restore", "--incident", str(incident.id), "--yes")
         took["restore"] = time.monotonic() - begun
         outcome.restored = _contents(stage.repo) == before
         if not outcome.restored:
@@ -195,7 +196,7 @@ def _daemon(stage: _Stage) -> Iterator[None]:
     """A real guardd, ready; its log is told where it fails."""
     with open(stage.place / "log", "w+b") as log_file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "guardd.service.main"], env=stage.env, stdin=subprocess.DEVNULL, stdout=log_file,
+            of_module("guardd.service.main"), env=stage.env, stdin=subprocess.DEVNULL, stdout=log_file,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:

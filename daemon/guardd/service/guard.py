@@ -159,7 +159,7 @@ class Guard:
             self._hidden[path] = Reason("unreadable-directory", f"{path or '.'}: {error}", cure)
         for path in found.unmounted:
             cure = "mount it again; if its files are really gone, remove the directory too"
-            self._hidden[path] = Reason("unmounted", f"{path or '.'} is empty and on another file system than before", cure)
+            self._hidden[path] = Reason("unmounted", f"{path or '.'} is empty and not the directory that held its files", cure)
         self._after_look(looked, {})
 
     def _after_look(self, looked: Looked, hinted: Mapping[RepoPath, float]) -> None:

@@ -2,11 +2,15 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from guardd import __version__
 from guardd.errors import Exit, GuardError, StoreBusy, StoreFull
+
+if TYPE_CHECKING:
+    from guardd.config import Settings
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,6 +32,7 @@ def guardd(config: str | None, repos: tuple[str, ...], log_format: str | None) -
     from guardd.service.settings import Duties, default_duties, duties_of
 
     os.umask(0o077)
+    repos = tuple(map(os.path.expanduser, repos))  # not every shell does in 'make run REPO=~/app'
     path, explicit = locate(config), is_named(config)
 
     def duties() -> Duties:
@@ -40,12 +45,25 @@ def guardd(config: str | None, repos: tuple[str, ...], log_format: str | None) -
             settings = settings.model_copy(update={"daemon": told})
         found = duties_of(settings, repos)
         logs.set_up(settings.daemon.log_level, settings.daemon.log_format)
+        _warn_of_exposures(settings, path)
         return found
 
     daemon = Daemon(locate_state(path), duties(), duties, progress(), manager_environment())
     if not daemon.run():
         sys.stdout.flush()
         os._exit(Exit.PARTIAL)  # what hangs would hang the interpreter's end, too
+
+
+def _warn_of_exposures(settings: "Settings", path: str) -> None:
+    """Say in the log what others can read or write that is for the owner alone."""
+    from guardd.alerting.endpoint import exposed
+    from guardd.config.describing import exposures
+    from guardd.logs import log
+
+    for line in exposures(settings, path):
+        log.warning("exposed", what=line)
+    for file in (file for one in settings.alert for file in exposed(one)):
+        log.warning("exposed", what=f"others can read {file}, a secret of an [[alert]]; run 'chmod 600 {file}'")
 
 
 def main() -> None:

@@ -7,7 +7,19 @@ from itertools import islice
 from typing import NamedTuple
 
 from guardd.errors import GuardError, StoreError
-from guardd.store.codec import MAX_DEPTH, BrokenBlob, Codec, Encoded, Frame, FrameReader, decode, digest
+from guardd.store.codec import (
+    MAX_DEPTH,
+    BrokenBlob,
+    Codec,
+    Encoded,
+    Frame,
+    FrameReader,
+    OutOfMemory,
+    codec_of,
+    decode,
+    digest,
+    size_of,
+)  # fmt: skip
 from guardd.store.database import Database, many
 
 _COLUMNS = "SELECT hash, size, codec, base_id, frame_id, place, data FROM blobs "
@@ -22,6 +34,7 @@ _FRAMES_OF = """
     SELECT b.hash, b.size, b.frame_id, f.size FROM blobs b JOIN frames f ON f.id = b.frame_id WHERE b.hash IN carray(?)
 """
 _FRAME = "SELECT size, level, data FROM frames WHERE id = ?"
+_NEXT_PLACE = "SELECT min(place) FROM blobs WHERE frame_id = ? AND place > ?"
 _ADD_FRAME = "INSERT INTO frames (size, level, data) VALUES (?, ?, ?)"
 _LAST_ID = "SELECT max(id) FROM blobs"
 _KEEP = """
@@ -148,13 +161,24 @@ class Blobs:
         """Whether the content with this hash is in the store, and whole."""
         return isinstance(self._or_why_not(hash_), bytes)
 
-    def hash_of(self, hash_: bytes) -> bytes | None:
-        """What the content that is kept under this hash has for a hash; None where there is none to be had."""
-        row = self._db.row(_BY_HASH, (hash_,))
+    def unverified(self, hash_: bytes) -> tuple[Codec, bytes] | None:
+        """What is kept under this hash, whatever its row says of hash, size and codec; None where nothing can be had."""
+        found = self._db.row(_BY_HASH, (hash_,))
         try:
-            return None if row is None else digest(self._decoded(_Row(*row)))
-        except (GuardError, ValueError, TypeError, OverflowError):  # damaged beyond its name
+            row = None if found is None else self._as_it_lies(_Row(*found))
+            return None if row is None else (Codec(row.codec), self._decoded(row))
+        except (GuardError, ValueError, TypeError, OverflowError):  # damaged beyond that
             return None
+
+    def _as_it_lies(self, row: _Row) -> _Row | None:
+        """The row with codec and size told from the rest of it; None where nothing is kept."""
+        if row.frame_id is not None:
+            end = self._db.value(_NEXT_PLACE, (row.frame_id, row.place)) or self._db.value(_FRAME, (row.frame_id,))
+            return row._replace(codec=Codec.FRAME, size=int(end) - int(row.place or 0))
+        if row.data is None:
+            return None
+        codec = codec_of(row.data, has_base=row.base_id is not None)
+        return row._replace(codec=codec, size=size_of(codec, row.data))
 
     def let_go(self) -> None:
         """Give back the memory of what is kept at hand."""
@@ -251,7 +275,7 @@ class Blobs:
             content = self._decoded(row)
         except (ValueError, TypeError, OverflowError) as error:  # a codec or a size that is none: the row itself is damaged
             raise BrokenBlob(damaged) from error
-        if digest(content) != row.hash:
+        if digest(content) != row.hash or len(content) != row.size:
             raise BrokenBlob(damaged)
         return content
 
@@ -268,7 +292,7 @@ class Blobs:
         for one in reversed(chain):
             if one.codec == Codec.FRAME:
                 content = self._part(one)
-            elif one.data is None:
+            elif one.data is None or one.codec == Codec.UNKEPT:
                 raise MissingBlob("only the hash of this content is kept (the file is over max_file_size)")
             else:
                 content = decode(Codec(one.codec), one.data, one.size, content)
@@ -277,7 +301,11 @@ class Blobs:
     def _part(self, row: _Row) -> bytes:
         if row.frame_id is None or row.place is None or row.place < 0:
             raise BrokenBlob("the row of a stored blob does not say where its frame is; run 'guardctl fsck --repair'")
-        return self._frame(row.frame_id).part(row.place, row.size)
+        try:
+            return self._frame(row.frame_id).part(row.place, row.size)
+        except OutOfMemory:
+            del self._frames[row.frame_id]
+            raise
 
     def _frame(self, frame_id: int) -> FrameReader:
         reader = self._frames.get(frame_id)

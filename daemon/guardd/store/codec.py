@@ -37,10 +37,19 @@ _STEP = 1 << 17
 _FRAME_WINDOW = 22
 _DEFAULT_WINDOW = 1 << 21
 _SHORTEST_PREFIX = 8
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+"""What a frame begins with, RFC 8878; no text does."""
 
 
 class BrokenBlob(GuardError):
     """A blob's bytes are not those that its hash was made of."""
+
+
+class OutOfMemory(BrokenBlob):
+    """A blob says that it is larger than there is memory: a lie of the store, or true on a machine that has little left."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"there is no memory for a stored blob of {size:,} bytes; end other programs, and try again")
 
 
 class Codec(IntEnum):
@@ -109,9 +118,12 @@ def pack(contents: Sequence[tuple[bytes, bytes]]) -> list[Encoded]:
 
 def denser(frame: Frame) -> Frame | None:
     """The same contents compressed densely; None where they cannot be had out of the frame."""
-    together = FrameReader(frame).part(0, frame.size)
-    made = _frame(together, DENSE)
-    is_whole = len(together) == frame.size and FrameReader(made).part(0, frame.size) == together
+    try:
+        together = FrameReader(frame).part(0, frame.size)
+        made = _frame(together, DENSE)
+        is_whole = len(together) == frame.size and FrameReader(made).part(0, frame.size) == together
+    except OutOfMemory:
+        return None
     return made if is_whole else None
 
 
@@ -134,15 +146,25 @@ class FrameReader:
         self._content = bytearray()
 
     def part(self, place: int, size: int) -> bytes:
-        """So many bytes from a place on; fewer, where there are no more or they are damaged."""
-        with suppress(zstd.ZstdError):
-            while len(self._content) < min(place + size, self._size) and not self._decompressor.eof:
-                step = self._decompressor.decompress(self._left, max_length=min(_STEP, self._size - len(self._content)))
-                self._left = b""
-                self._content += step
-                if not step and self._decompressor.needs_input:  # it was cut off
-                    break
-        return bytes(self._content[place : place + size])
+        """So many bytes from a place on; fewer, where there are no more or they are damaged.
+
+        Raises OutOfMemory; the reader is of no more use then.
+        """
+        try:
+            with suppress(zstd.ZstdError):
+                self._go_on_to(min(place + size, self._size))
+            return bytes(self._content[place : place + size])
+        except MemoryError as error:
+            self._content.clear()
+            raise OutOfMemory(size) from error
+
+    def _go_on_to(self, end: int) -> None:
+        while len(self._content) < end and not self._decompressor.eof:
+            step = self._decompressor.decompress(self._left, max_length=min(_STEP, self._size - len(self._content)))
+            self._left = b""
+            self._content += step
+            if not step and self._decompressor.needs_input:  # it was cut off
+                break
 
 
 def divide(contents: Sequence[tuple[bytes, bytes]]) -> list[Sequence[tuple[bytes, bytes]]]:
@@ -167,6 +189,8 @@ def unkept(hash_: bytes, size: int) -> Encoded:
 
 def decode(codec: Codec, data: bytes, size: int, base: bytes = b"") -> bytes:
     """The content, never more than `size` bytes of it, whatever the frame says of itself. Raises BrokenBlob."""
+    if size < 0:  # zstd would take it for no bound at all
+        raise BrokenBlob("a stored blob has a size below zero; run 'guardctl fsck'")
     if codec is Codec.RAW:
         content = data
     else:
@@ -174,11 +198,33 @@ def decode(codec: Codec, data: bytes, size: int, base: bytes = b"") -> bytes:
         decompressor = zstd.ZstdDecompressor(zstd_dict=_prefix(base) if codec is Codec.DELTA else None)
         try:
             content = decompressor.decompress(data, max_length=size + 1)
+        except MemoryError as error:
+            raise OutOfMemory(size) from error
         except zstd.ZstdError as error:
             raise BrokenBlob(f"a stored blob does not decompress ({error}); run 'guardctl fsck'") from error
     if len(content) != size:
         raise BrokenBlob(f"a stored blob has {len(content)} bytes instead of {size}; run 'guardctl fsck'")
     return content
+
+
+def codec_of(data: bytes, *, has_base: bool) -> Codec:
+    """How the data of a blob outside of a frame are to be read, by themselves."""
+    if has_base:
+        return Codec.DELTA
+    return Codec.ZSTD if data.startswith(_ZSTD_MAGIC) else Codec.RAW
+
+
+def size_of(codec: Codec, data: bytes) -> int:
+    """How long a content is by what is kept of it alone. Raises BrokenBlob, also for more than 64 MiB."""
+    if codec is Codec.RAW:
+        return len(data)
+    try:
+        size = zstd.get_frame_info(data).decompressed_size
+    except zstd.ZstdError as error:
+        raise BrokenBlob(f"a stored blob is no zstd ({error})") from error
+    if size is None or size > _LARGEST_TEXT:
+        raise BrokenBlob("a stored blob does not say its size, or a far too large one")
+    return size
 
 
 def expand(data: bytes) -> bytes:

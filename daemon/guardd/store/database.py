@@ -23,6 +23,12 @@ INDEX_BYTES = 32 * 1024
 
 _BUSY_S = 30.0
 
+_SIGNS_OF_DAMAGE = (
+    "no such table", "no such column", "has no column named", "ON CONFLICT clause does not match", "unsupported file format",
+    "integer overflow",
+)  # fmt: skip
+"""In SQLite's general error, which is that of any mistake in SQL, too: a part of the schema is gone, or sizes are none."""
+
 
 class Database:
     """One connection; used by one thread at a time. Every error of SQLite leaves here as a `StoreError`.
@@ -143,20 +149,35 @@ def is_disk_full(folder: str) -> bool:
 def _as_store_errors(path: str) -> Iterator[None]:
     try:
         yield
-    except apsw.FullError as error:
-        raise StoreFull(f"no space left for the store {path}; free some space on its disk, or run 'guardctl gc'") from error
-    except apsw.BusyError as error:
-        raise StoreBusy(f"the store {path} is in use by others for long; try again") from error
-    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:  # SQL that does not fit: the schema was damaged
-        raise StoreDamaged(f"the store {path} is damaged ({error}); run 'guardctl fsck --repair'") from error
-    except apsw.ReadOnlyError as error:
-        raise StoreError(f"the store {path} cannot be written ({error}); check its permissions and its disk") from error
-    except (apsw.CantOpenError, apsw.IOError) as error:
-        if is_disk_full(os.path.dirname(path)):  # no room for the WAL's index, or no inode: SQLite says neither by its name
-            raise StoreFull(f"no space left for the store {path}; free some space on its disk") from error
-        if isinstance(error, apsw.IOError):
-            raise StoreError(f"the store {path} failed ({error}); see 'guardctl doctor'") from error
-        hint = "check the permissions of its directory" if os.path.isdir(os.path.dirname(path)) else "its directory is missing"
-        raise StoreError(f"the store {path} cannot be opened; {hint}") from error
     except apsw.Error as error:
-        raise StoreError(f"the store {path} failed ({type(error).__name__}: {error}); see 'guardctl doctor'") from error
+        raise _as_store_error(error, path) from error
+    except UnicodeDecodeError as error:  # all text is written as UTF-8
+        raise StoreDamaged(f"the store {path} is damaged ({error.reason}); run 'guardctl fsck --repair'") from error
+
+
+def _as_store_error(error: apsw.Error, path: str) -> StoreError:
+    folder = os.path.dirname(path)
+    if isinstance(error, apsw.FullError):
+        return StoreFull(f"no space left for the store {path}; free some space on its disk, or run 'guardctl gc'")
+    if isinstance(error, apsw.BusyError):
+        return StoreBusy(f"the store {path} is in use by others for long; try again")
+    if _is_damage(error):
+        return StoreDamaged(f"the store {path} is damaged ({error}); run 'guardctl fsck --repair'")
+    if isinstance(error, apsw.ReadOnlyError):
+        return StoreError(f"the store {path} cannot be written ({error}); check its permissions and its disk")
+    # No room for the WAL's index, or no inode: SQLite says neither by its name.
+    if isinstance(error, apsw.CantOpenError | apsw.IOError) and is_disk_full(folder):
+        return StoreFull(f"no space left for the store {path}; free some space on its disk")
+    if isinstance(error, apsw.IOError):
+        return StoreError(f"the store {path} failed ({error}); see 'guardctl doctor'")
+    if isinstance(error, apsw.CantOpenError):
+        hint = "check the permissions of its directory" if os.path.isdir(folder) else "its directory is missing"
+        return StoreError(f"the store {path} cannot be opened; {hint}")
+    return StoreError(f"the store {path} failed ({type(error).__name__}: {error}); see 'guardctl doctor'")
+
+
+def _is_damage(error: apsw.Error) -> bool:
+    """Whether the file is not what SQLite wrote."""
+    if isinstance(error, apsw.SQLError):
+        return any(words in str(error) for words in _SIGNS_OF_DAMAGE)
+    return isinstance(error, apsw.CorruptError | apsw.NotADBError)

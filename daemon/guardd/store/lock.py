@@ -21,7 +21,10 @@ class Lock:
 
     def try_acquire(self, wait_s: float = 0.0) -> bool:
         """Take the lock; False if another process has it after `wait_s` seconds."""
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except PermissionError as error:
+            raise _not_ours(self.path) from error
         deadline = time.monotonic() + wait_s
         while True:
             try:
@@ -50,6 +53,8 @@ class Lock:
             fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
+        except PermissionError as error:
+            raise _not_ours(self.path) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -64,6 +69,12 @@ class Lock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
+
+
+def _not_ours(path: str) -> StoreError:
+    return StoreError(
+        f"{path} belongs to another user, or its permissions were changed; set GUARD_STATE_DIR to a directory of yours"
+    )
 
 
 def daemon_lock(state_dir: str) -> Lock:

@@ -9,7 +9,7 @@ from enum import Enum, StrEnum
 
 from guardd.errors import StoreError
 from guardd.model import ABSENT, FileState, Kind, Moment, Origin, RepoPath, StatKey, Version
-from guardd.store.appending import NO_HEAD, Appending, Head, Observation, row_checksum
+from guardd.store.appending import NO_HEAD, Appending, Head, Observation
 from guardd.store.blobs import Blobs
 from guardd.store.clocks import note
 from guardd.store.codec import Codec
@@ -70,11 +70,6 @@ _KEYS_BELOW = "SELECT path, stat, racy FROM paths WHERE repo_id = ? AND present 
 _PATH_ROW = "SELECT id, path, first_seq, known_before, head_seq FROM paths"
 _PATH = _PATH_ROW + " WHERE repo_id = ? AND path = ?"
 _ALL_PATHS = "SELECT path FROM paths NOT INDEXED WHERE repo_id = ? AND head_seq > 0 ORDER BY path"
-_WITH_CONTENT = """
-    SELECT v.seq, p.path, v.kind, ?3, v.mode, v.mtime_ns, v.time_ns, v.origin, v.checksum
-    FROM paths p CROSS JOIN versions v INDEXED BY versions_by_path ON v.path_id = p.id
-    WHERE p.repo_id = ?1 AND p.path = ?2 AND v.blob_id = (SELECT id FROM blobs WHERE hash = ?3)
-"""
 _FORGOTTEN = "SELECT path FROM paths WHERE repo_id = ? AND head_seq = 0"
 _PASSAGES = """
     SELECT p.id, p.first_seq, p.known_before,
@@ -324,14 +319,6 @@ class Log:
         """Paths of which no version is left, or never was one: purged, or never readable."""
         return [path.decode(*_TEXT) for (path,) in self._db.each(_FORGOTTEN, (repo_id,))]
 
-    def is_doubtful(self, repo_id: int, path: RepoPath, blob: bytes) -> bool:
-        """Whether the log says that a path had this content, but only by rows that do not match their checksums.
-
-        A row of a damaged store may name a content that was of another file.
-        """
-        rows = self._db.rows(_WITH_CONTENT, (repo_id, os.fsencode(path), blob))
-        return bool(rows) and all(row_checksum(*row[:-1]) != row[-1] for row in rows)
-
     def passages(self, repo_id: int, place: int, *, changed_only: bool = True) -> list[Passage]:
         """What became of each path since a place in the log: of the changed ones, or of all."""
         with self._db.snapshot():
@@ -389,15 +376,17 @@ def _bound(until: int | None) -> int:
     return (1 << 62) if until is None else until
 
 
-def _state(kind: str, blob: bytes | None, size: int | None, mode: int, codec: int | None) -> FileState:
-    if blob is None or size is None:
+def _state(kind: str | None, blob: bytes | None, size: int | None, mode: int, codec: int | None) -> FileState:
+    if kind is None or kind == Kind.ABSENT:
         return ABSENT
+    if blob is None or size is None:  # a damaged row: the file was there, whatever was in it
+        return FileState(Kind(kind), mode=mode, stored=False)
     return FileState(Kind(kind), blob, size, mode, codec != Codec.UNKEPT)
 
 
 def _head(
-    seq: int, stat: bytes | None, kind: str, blob: bytes | None, size: int | None, mode: int, codec: int | None, origin: str,
-    racy: int,
+    seq: int, stat: bytes | None, kind: str | None, blob: bytes | None, size: int | None, mode: int, codec: int | None,
+    origin: str, racy: int,
 ) -> Head:  # fmt: skip
     if not seq:
         return NO_HEAD

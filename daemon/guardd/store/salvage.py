@@ -1,23 +1,26 @@
 """Salvage: a new database out of all that can still be read of a damaged one."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from guardd.errors import StoreDamaged, StoreError
 from guardd.store import schema
 from guardd.store.database import MENDED, Database, Row
 from guardd.store.lock import daemon_lock
+from guardd.store.wreck import LARGEST_KEY, readable_rows
 
 _KEYS = {"restore_items": "restore_id"}
 """What a table without rowids is walked by."""
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+_COLUMNS = "SELECT name, type FROM pragma_table_info(?)"
+_TYPES = {"INTEGER": int, "TEXT": str, "BLOB": bytes}
+_PAST_ITS_DEFINITIONS = "PRAGMA writable_schema = ON"
+"""Else a definition that cannot be parsed makes SQLite refuse all of the database; so only what it defines is missing."""
+
 _SEQUENCES = "SELECT name, seq FROM sqlite_sequence"
 _RAISE_SEQUENCE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
 _INTO_ONE_FILE = "PRAGMA wal_checkpoint(TRUNCATE)"
-_LARGEST_KEY = 1 << 40
-"""Larger ones are noise: at 1,000 versions a second it takes 34 years to get here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ def _make(fresh: str, path: str) -> int:
 def go_on(state_dir: str) -> None:
     """Put a complete database in its place, where a `rebuild` was ended before it had. Raises StoreError while one is at it."""
     lock = daemon_lock(state_dir)
-    if not lock.try_acquire(1.0):
+    is_ours = lock.holder() == os.getpid()  # the daemon's, which waited for it and is about to open the store
+    if not is_ours and not lock.try_acquire(1.0):
         raise StoreError(f"the store in {state_dir} is being repaired (pid {lock.holder()}); try again in a moment")
     path = os.path.join(state_dir, "guard.db")
     with lock:
@@ -75,10 +79,13 @@ def go_on(state_dir: str) -> None:
 
 
 def _put_in_place(path: str) -> str:
-    """Swap the mended database in; the name of the damaged one. Wherever this ends early, the same again completes it."""
+    """Swap the mended database in; the name of the damaged one. Wherever this ends early, the same again completes it.
+
+    The damaged one goes first: whoever finds it by its name after having opened its WAL has the WAL that belongs to it.
+    """
     mended = path + MENDED
     aside = f"{path}.damaged-{int(os.stat(mended).st_mtime)}"
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in ("", "-wal", "-shm"):
         if os.path.exists(path + suffix):
             os.rename(path + suffix, aside + suffix)
     os.rename(mended, path)
@@ -90,14 +97,10 @@ def _copy(path: str, new: Database) -> int:
     rows = 0
     old = Database(path)
     try:
+        old.run(_PAST_ITS_DEFINITIONS)
         for (table,) in new.rows(_TABLES):
-            columns = [row[0] for row in new.rows("SELECT name FROM pragma_table_info(?)", (table,))]
-            # Names come from our own schema, not from the damaged file.
-            insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
-            select = f"SELECT {_key(table)}, {', '.join(columns)} FROM {table} WHERE {_key(table)} BETWEEN ? AND ? ORDER BY 1"  # noqa: S608
             with new.transaction():
-                for row in _readable(old, select):
-                    rows += new.run(insert, row[1:])
+                rows += _copy_table(old, new, table)
         with new.transaction():
             for name, seq in _sequences(old):  # a place in the log is never used twice
                 new.run(_RAISE_SEQUENCE, (seq, name))
@@ -108,50 +111,25 @@ def _copy(path: str, new: Database) -> int:
     return rows
 
 
-def _readable(old: Database, select: str) -> Iterator[Row]:
-    """The rows that can be read, by rising key. Past an unreadable place the next readable one is searched by galloping."""
-    low = 0
-    while low < _LARGEST_KEY:
-        try:
-            for row in old.each(select, (low, _LARGEST_KEY)):
-                if row[0] >= low:  # a damaged page may give any key
-                    yield row
-                    low = row[0] + 1
-        except StoreDamaged:
-            low = _next_readable(old, select + " LIMIT 1", low + 1)
-        else:
-            return
-
-
-def _next_readable(old: Database, select: str, low: int) -> int:
-    """The first key from `low` on, to within a page, from which rows can be read."""
-    step = 1
-    while low + step < _LARGEST_KEY and not _can_read(old, select, low + step):
-        step *= 2
-    bad, good = low, low + step
-    while bad < good:
-        middle = (bad + good) // 2
-        bad, good = (bad, middle) if _can_read(old, select, middle) else (middle + 1, good)
-    return good
-
-
-def _can_read(old: Database, select: str, key: int) -> bool:
-    try:
-        old.rows(select, (key, _LARGEST_KEY))
-    except StoreDamaged:
-        return False
-    return True
+def _copy_table(old: Database, new: Database, table: str) -> int:
+    """By the order of the columns, which outlives their names; an older schema has fewer. Names are from our own schema."""
+    columns = new.rows(_COLUMNS, (table,))
+    key = _KEYS.get(table, "rowid")
+    rows = 0
+    for _, *row in readable_rows(old, f"SELECT {key}, * FROM {table} WHERE {key} >= ? ORDER BY 1"):  # noqa: S608
+        there = list(zip(columns, row, strict=False))
+        if all(value is None or isinstance(value, _TYPES[kind]) for (_, kind), value in there):  # else it is of another table
+            names = ", ".join(name for (name, _), _ in there)
+            insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({', '.join('?' * len(there))})"  # noqa: S608
+            rows += new.run(insert, [value for _, value in there])
+    return rows
 
 
 def _sequences(old: Database) -> list[Row]:
     try:
-        return [row for row in old.rows(_SEQUENCES) if isinstance(row[1], int) and 0 <= row[1] < _LARGEST_KEY]
+        return [row for row in old.rows(_SEQUENCES) if isinstance(row[1], int) and 0 <= row[1] < LARGEST_KEY]
     except StoreDamaged:
         return []
-
-
-def _key(table: str) -> str:
-    return _KEYS.get(table, "rowid")
 
 
 def _remove(path: str) -> None:

@@ -1,20 +1,27 @@
 """Soundness: every blob and row held against its hash; repair that saves all that is whole."""
 
 import os
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from guardd.errors import GuardError, StoreDamaged
+from guardd.model import RepoPath, Version
 from guardd.store import schema
 from guardd.store.adopted import adopted_checksum
 from guardd.store.appending import row_checksum
-from guardd.store.codec import Codec
-from guardd.store.database import Database
+from guardd.store.codec import Codec, OutOfMemory, digest, encode
+from guardd.store.database import Database, Row, many
 from guardd.store.space import repack
 from guardd.store.store import Store
+from guardd.store.wreck import readable_rows
 
 _SCHEMA = "SELECT CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema WHERE sql IS NOT NULL"
-_BLOBS = "SELECT hash FROM blobs WHERE codec <> 3 AND typeof(hash) = 'blob' ORDER BY frame_id, place, base_id"
+_BLOBS = """
+    SELECT hash FROM blobs WHERE NOT (codec = 3 AND data IS NULL AND frame_id IS NULL) AND typeof(hash) = 'blob'
+    ORDER BY frame_id, place, base_id
+"""
+_IS_UNKEPT = "SELECT 1 FROM blobs WHERE hash = ? AND codec = 3 AND data IS NULL AND frame_id IS NULL"
 _VERSIONS_OF_BLOB = """
     SELECT v.seq, p.path, r.path FROM versions v JOIN paths p ON p.id = v.path_id JOIN repos r ON r.id = p.repo_id
     JOIN blobs b ON b.id = v.blob_id WHERE b.hash = ?1
@@ -23,21 +30,39 @@ _VERSIONS_OF_BLOB = """
     WHERE b.hash = ?1
     ORDER BY 1
 """
-_ROWS = """
-    SELECT v.seq, p.path, v.kind, b.hash, v.mode, v.mtime_ns, v.time_ns, v.origin, v.checksum
-    FROM versions v LEFT JOIN paths p ON p.id = v.path_id LEFT JOIN blobs b ON b.id = v.blob_id ORDER BY v.seq
+_LOG = """
+    SELECT v.seq, p.path, b.hash, v.kind, v.mode, v.mtime_ns, v.time_ns, v.origin, v.checksum
+    FROM versions v LEFT JOIN paths p ON p.id = v.path_id LEFT JOIN blobs b ON b.id = v.blob_id
 """
-_ROWS_OF_BLOB = _ROWS.replace("ORDER BY", "WHERE b.hash = ? ORDER BY")
-_ADOPTED_ROWS = """
+_ROWS = _LOG + "ORDER BY v.seq"
+_ROWS_AT = _LOG + "WHERE v.seq IN carray(?)"
+_ROWS_OF_BLOB = _LOG + "WHERE b.hash = ? ORDER BY v.seq"
+_ROWS_OF_PATH = _LOG + "WHERE p.repo_id = ? AND p.path = ? AND +b.hash = ?"
+"""`+`: by the path's history, not the content's; ten thousand empty files have the same."""
+
+_BACKUPS = """
     SELECT a.seq, a.path, b.hash, a.mode, a.time_ns, a.adopted_ns, a.source, a.dated_by, a.checksum
-    FROM adopted a LEFT JOIN blobs b ON b.id = a.blob_id ORDER BY a.seq
+    FROM adopted a LEFT JOIN blobs b ON b.id = a.blob_id
 """
+_ADOPTED_ROWS = _BACKUPS + "ORDER BY a.seq"
+_ADOPTED_ROWS_AT = _BACKUPS + "WHERE a.seq IN carray(?)"
+_ADOPTED_ROWS_OF_BLOB = _BACKUPS + "WHERE b.hash = ?"
+_ADOPTED_ROWS_OF_PATH = _BACKUPS + "WHERE a.repo_id = ? AND a.path = ? AND b.hash = ?"
 _WRONG_HEADS = """
     SELECT p.id, p.path, p.head_seq, m.seq FROM paths p
     LEFT JOIN (SELECT path_id, max(seq) AS seq FROM versions GROUP BY path_id) m ON m.path_id = p.id
     WHERE p.head_seq <> coalesce(m.seq, 0)
 """
 _LOSE_BLOB = "UPDATE blobs SET codec = ?, depth = 0, base_id = NULL, frame_id = NULL, place = NULL, data = NULL WHERE hash = ?"
+_ID_OF_BLOB = "SELECT id FROM blobs WHERE hash = ?"
+_DEPENDENTS = "SELECT hash FROM blobs WHERE base_id = (SELECT id FROM blobs WHERE hash = ?)"
+_PUT_RIGHT = "UPDATE blobs SET hash = ?, size = ?, codec = ? WHERE hash = ?"
+_TAKE_OVER = (
+    "UPDATE versions SET blob_id = (SELECT id FROM blobs WHERE hash = ?) WHERE blob_id = (SELECT id FROM blobs WHERE hash = ?)",
+    "UPDATE adopted SET blob_id = (SELECT id FROM blobs WHERE hash = ?) WHERE blob_id = (SELECT id FROM blobs WHERE hash = ?)",
+    "UPDATE blobs SET base_id = (SELECT id FROM blobs WHERE hash = ?) WHERE base_id = (SELECT id FROM blobs WHERE hash = ?)",
+)
+_DROP_BLOB = "DELETE FROM blobs WHERE hash = ?"
 _LOOK_AGAIN = """
     UPDATE paths SET stat = NULL WHERE head_seq IN
         (SELECT v.seq FROM versions v JOIN blobs b ON b.id = v.blob_id WHERE b.hash = ?)
@@ -49,6 +74,13 @@ _SET_HEAD = """
         present = coalesce((SELECT kind <> 'absent' FROM versions WHERE seq = ?), 0)
     WHERE id = ?
 """
+
+_SEQS = "SELECT seq FROM versions WHERE seq >= ? ORDER BY seq"
+_ADOPTED_SEQS = "SELECT seq FROM adopted WHERE seq >= ? ORDER BY seq"
+_BLOB = 2
+"""The column of the hash in the rows of both."""
+
+DOUBTFUL = "what the store says of it is damaged; run 'guardctl fsck --repair'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +98,52 @@ class Damage:
 
 def check(store: Store) -> Iterator[Damage]:
     """Everything that is wrong, found by reading all of the store."""
+    damages = list(_check_database(store))
+    if not damages:
+        try:
+            yield from _check_blobs(store)
+            yield from _check_rows(store)
+        except StoreDamaged as error:
+            damages = [_refused(error)]
+        else:
+            return
+    yield from damages
+    yield from _check_each(store, "version", _SEQS, _ROWS_AT, _is_whole)
+    yield from _check_each(store, "adopted version", _ADOPTED_SEQS, _ADOPTED_ROWS_AT, _is_whole_adopted)
+
+
+def _check_database(store: Store) -> Iterator[Damage]:
     try:
         for (verdict,) in store.db.rows("PRAGMA integrity_check(20)"):
             if verdict != "ok":
                 yield Damage(f"database: {verdict}", structural=True)
         yield from _check_schema(store)
-        yield from _check_blobs(store)
-        yield from _check_rows(store)
     except StoreDamaged as error:
-        yield Damage(f"database: {error.__cause__}", structural=True)
+        yield _refused(error)
+
+
+def _refused(error: StoreDamaged) -> Damage:
+    return Damage(f"database: {error.__cause__}", structural=True)
+
+
+def _check_each(store: Store, what: str, seqs: str, rows: str, is_whole: Callable[[Row], bool]) -> Iterator[Damage]:
+    """Version by version, past what cannot be read: which of them are touched where the database itself is damaged."""
+    for (seq,) in readable_rows(store.db, seqs):
+        try:
+            row = store.db.row(rows, (many(array("q", [seq])),))
+            is_there = row is not None and (
+                row[_BLOB] is None or store.blobs.can_read(row[_BLOB]) or _is_unkept(store, row[_BLOB])
+            )
+        except StoreDamaged:
+            row, is_there = None, False
+        if row is None or not is_whole(row):
+            yield _damaged(what, row or (seq, None))
+        elif not is_there:
+            yield Damage(f"{what} {seq} of {os.fsdecode(row[1])!r}: its content cannot be read", ((seq, os.fsdecode(row[1])),))
+
+
+def _is_unkept(store: Store, hash_: bytes) -> bool:
+    return store.db.value(_IS_UNKEPT, (hash_,)) is not None
 
 
 def _check_schema(store: Store) -> Iterator[Damage]:
@@ -91,29 +160,65 @@ def _check_blobs(store: Store) -> Iterator[Damage]:
     for hash_, read in store.blobs.read_many(row[0] for row in store.db.each(_BLOBS)):
         if isinstance(read, GuardError):
             touched = tuple((row[0], os.fsdecode(row[1])) for row in store.db.rows(_VERSIONS_OF_BLOB, (hash_,)))
-            yield Damage(f"blob {hash_.hex()[:12]}: {read}", touched, hash_)
+            mendable = not isinstance(read, OutOfMemory)  # it may be whole: nothing of it is taken out
+            yield Damage(f"blob {hash_.hex()[:12]}: {read}", touched, hash_ if mendable else None)
 
 
 def _check_rows(store: Store) -> Iterator[Damage]:
-    for seq, path, kind, blob, mode, mtime_ns, time_ns, origin, checksum in store.db.each(_ROWS):
-        name = os.fsdecode(path) if isinstance(path, bytes) else "?"
-        fields = (seq, path or b"", kind, blob or b"", mode, mtime_ns, time_ns, origin)
-        if not isinstance(path, bytes) or (blob is None) != (kind == "absent") or row_checksum(*fields) != checksum:
-            yield Damage(f"version {seq} of {name!r}: the row does not match its checksum", ((seq, name),))
-    for seq, path, blob, *others, checksum in store.db.each(_ADOPTED_ROWS):
-        if blob is None or adopted_checksum(seq, path, blob, *others) != checksum:
-            name = os.fsdecode(path) if isinstance(path, bytes) else "?"
-            yield Damage(f"adopted version {seq} of {name!r}: the row does not match its checksum", ((seq, name),))
+    for row in store.db.each(_ROWS):
+        if not _is_whole(row):
+            yield _damaged("version", row)
+    for row in store.db.each(_ADOPTED_ROWS):
+        if not _is_whole_adopted(row):
+            yield _damaged("adopted version", row)
     for _, path, head, newest in store.db.rows(_WRONG_HEADS):
         yield Damage(f"the head of {os.fsdecode(path)!r} is {head} instead of {newest or 0}")
+
+
+def _damaged(what: str, row: Row) -> Damage:
+    seq, path = row[:2]
+    name = os.fsdecode(path) if isinstance(path, bytes) else "?"
+    return Damage(f"{what} {seq} of {name!r}: the row does not match its checksum", ((seq, name),))
+
+
+def _is_whole(row: Row) -> bool:
+    seq, path, blob, kind, *others, checksum = row
+    is_complete = isinstance(path, bytes) and (blob is None) == (kind == "absent")
+    return is_complete and row_checksum(seq, path, kind, blob or b"", *others) == checksum
+
+
+def _is_whole_adopted(row: Row) -> bool:
+    seq, path, blob, *others, checksum = row
+    return isinstance(path, bytes) and blob is not None and adopted_checksum(seq, path, blob, *others) == checksum
+
+
+def doubtful(store: Store, versions: Iterable[Version]) -> set[int]:
+    """The numbers of those of these versions, of the log or adopted, whose rows do not match their checksums.
+
+    A row of a damaged store may name a content that was another file's.
+    """
+    asked = array("q", (version.seq for version in versions))
+    if not asked:
+        return set()
+    found = {row[0] for row in store.db.each(_ROWS_AT, (many(asked),)) if not _is_whole(row)}
+    return found | {row[0] for row in store.db.each(_ADOPTED_ROWS_AT, (many(asked),)) if not _is_whole_adopted(row)}
+
+
+def is_doubtful(store: Store, repo_id: int, path: RepoPath, blob: bytes) -> bool:
+    """Whether the store says that a path had this content, but only by rows that do not match their checksums."""
+    values = (repo_id, os.fsencode(path), blob)
+    said = [_is_whole(row) for row in store.db.rows(_ROWS_OF_PATH, values)]
+    said += [_is_whole_adopted(row) for row in store.db.rows(_ADOPTED_ROWS_OF_PATH, values)]
+    return bool(said) and not any(said)
 
 
 def repair(store: Store, damages: list[Damage]) -> None:
     """Take out what is damaged, keep the rest. Contents that are still on disk come back with the next scan."""
     with store.db.transaction():
         for hash_ in [damage.blob for damage in damages if damage.blob is not None]:
-            if store.blobs.can_read(hash_) or _rename(store, hash_):  # gc had just put it elsewhere; or only its name was wrong
+            if store.blobs.can_read(hash_) or _put_right(store, hash_):  # gc had just put it elsewhere; or only its row was wrong
                 continue
+            _keep_dependents_whole(store, hash_)
             store.db.run(_LOSE_BLOB, (Codec.UNKEPT, hash_))
             store.db.run(_LOOK_AGAIN, (hash_,))
         for damage in list(_check_rows(store)):
@@ -125,16 +230,38 @@ def repair(store: Store, damages: list[Damage]) -> None:
     repack(store, 1.0)  # what is left of damaged frames is whole again, and nothing beside it that was forgotten
 
 
-def _rename(store: Store, hash_: bytes) -> bool:
-    """Give a content back the hash that is its own, where it was the hash in its row that was damaged; whether it was.
+def _put_right(store: Store, hash_: bytes) -> bool:
+    """Give a content that is whole its hash, size and codec back, where those in its row were damaged; whether it was so.
 
-    Versions tell by their checksums, so a content that is damaged itself stays as it is.
+    Versions tell by their checksums which hash is its own, so a content that is damaged itself stays as it is.
     """
-    own = store.blobs.hash_of(hash_)
-    if own is None or store.db.value("SELECT 1 FROM blobs WHERE hash = ?", (own,)):
+    found = store.blobs.unverified(hash_)
+    if found is None:
         return False
-    for seq, path, kind, blob, *others, checksum in store.db.rows(_ROWS_OF_BLOB, (hash_,)):
-        if row_checksum(seq, path, kind, own, *others) == checksum:
-            store.db.run("UPDATE blobs SET hash = ? WHERE hash = ?", (own, blob))
-            return True
-    return False
+    codec, content = found
+    own = digest(content)
+    if own != hash_ and not _is_vouched_for(store, hash_, own):
+        return False
+    if own != hash_ and store.db.value(_ID_OF_BLOB, (own,)):  # it was captured again, as if it were new
+        if not store.blobs.can_read(own):
+            store.blobs.keep_anew([encode(own, content)])
+        for statement in _TAKE_OVER:
+            store.db.run(statement, (own, hash_))
+        store.db.run(_DROP_BLOB, (hash_,))
+    else:
+        store.db.run(_PUT_RIGHT, (own, len(content), codec, hash_))
+    return True
+
+
+def _is_vouched_for(store: Store, hash_: bytes, own: bytes) -> bool:
+    """Whether the row of a version that has the content under `hash_` was made for one of the hash `own`."""
+    log = (_is_whole((*row[:_BLOB], own, *row[_BLOB + 1 :])) for row in store.db.rows(_ROWS_OF_BLOB, (hash_,)))
+    adopted = store.db.rows(_ADOPTED_ROWS_OF_BLOB, (hash_,))
+    return any(log) or any(_is_whole_adopted((*row[:_BLOB], own, *row[_BLOB + 1 :])) for row in adopted)
+
+
+def _keep_dependents_whole(store: Store, hash_: bytes) -> None:
+    """Keep what still reads by a content that is about to be lost: where its hash is wrong, its data may be right."""
+    dependents = [row[0] for row in store.db.rows(_DEPENDENTS, (hash_,))]
+    read = store.blobs.read_many(dependents)
+    store.blobs.keep_anew([encode(hash_, content) for hash_, content in read if isinstance(content, bytes)])

@@ -1,12 +1,14 @@
 """Every other chat system, through Apprise (the extra `guardd[apprise]`), which is imported only to send.
 
 Its logger quotes URLs, so it is silenced; of what it says only HTTP statuses are told. It follows no redirect. It knows no time
-limit for the whole, so it works in a thread that is left at the limit; what it is at by then may still arrive.
+limit for the whole, so it works in a thread that is left at the limit; what it is at by then may still arrive. Its services read
+all of an answer (a gigabyte took two of memory), so an answer ends early here.
 """
 
 import logging
 import re
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from guardd.alerting.endpoint import Endpoint
@@ -21,6 +23,8 @@ _TITLE, _BODY, _LINE = 250, 8000, 500
 
 _CURE = "pip install --upgrade 'guardd[apprise]'"
 _STATUS = re.compile(r"\berror=(\d{3})\b")
+_LONGEST_ANSWER = 1 << 20
+
 _QUOTING = ("apprise", "urllib3", "requests")
 """Loggers that quote URLs."""
 
@@ -33,6 +37,7 @@ def send(message: Message, to: Endpoint) -> str:
         raise NotDelivered(f"its URL is Apprise's, which is not installed: {_CURE}", passing=False) from None
     if not hasattr(apprise.AppriseAsset, "http_redirects"):
         raise NotDelivered(f"this version of Apprise would follow redirects: {_CURE}", passing=False)
+    _bound_answers()
     sending = _Sending(_service(apprise, to), title(message), body(message), notify_type(message))
     sending.start()
     sending.join(to.timeout_s)
@@ -61,6 +66,29 @@ def notify_type(message: Message) -> str:
     if message.stage is Stage.TEST or message.severity is Severity.INFO:
         return "info"
     return "warning" if message.severity is Severity.WARNING else "failure"
+
+
+def _bound_answers() -> None:
+    """Have requests, by which Apprise's services speak, give no more than the beginning of any answer."""
+    import requests.adapters
+
+    adapters: Any = requests.adapters
+    if adapters.Response.__name__ != "Bounded":
+        adapters.Response = _bounded(adapters.Response)
+
+
+def _bounded(response: Any) -> Any:
+    class Bounded(response):  # type: ignore[misc]  # a class that is only known then
+        def iter_content(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
+            left = _LONGEST_ANSWER
+            for part in super().iter_content(*args, **kwargs):
+                yield part
+                left -= len(part)
+                if left < 0:
+                    self.close()
+                    return
+
+    return Bounded
 
 
 def _service(apprise: Any, to: Endpoint) -> Any:

@@ -179,12 +179,12 @@ class _WorkTree:
         return self._hash(b"blob %d\0" % len(content) + content, usedforsecurity=False).digest()
 
     def is_busy(self) -> bool:
-        """A lock that is older than any sane operation was left by a git that died."""
+        """A lock older than any sane operation was left by a git that died; one of a time to come, by a clock that was set."""
         try:
-            age = time.time() - os.stat(os.path.join(self._git_dir, "index.lock")).st_mtime
+            age_s = time.time() - os.stat(os.path.join(self._git_dir, "index.lock")).st_mtime
         except OSError:
             return False
-        return age < _LOCK_IS_LIVE_S
+        return abs(age_s) < _LOCK_IS_LIVE_S
 
     def look(self) -> None:
         """Nothing is under way: be ready for what may be."""
