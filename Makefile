@@ -32,8 +32,8 @@ soak: $(VENV)/.dev  ## Mixed work with random kills for GUARD_SOAK_MINUTES (10):
 reliability: $(VENV)/.dev  ## Put what the last test-faults and soak came to into docs/reliability.md
 	$(BIN)/python -m tests.faults.figures .figures.json
 
-mutation: .venv-mutation/.done  ## Change the rules, plans, retention and times a little, in each way: which changes no test notices
-	.venv-mutation/bin/python -m tests.mutation
+mutation: .venv-mutation/.done  ## Change the rules, plans, retention and times a little, in each way: which changes no test notices (MUTATION_ARGS=--write)
+	.venv-mutation/bin/python -m tests.mutation $(MUTATION_ARGS)
 
 check: $(VENV)/.dev  ## Lint, format, types, layers
 	$(BIN)/ruff format --check

@@ -31,6 +31,20 @@ def test_paths_of_any_bytes_reach_no_terminal_raw(capsys: pytest.CaptureFixture[
     assert written.rstrip("\n").isprintable()
 
 
+@pytest.mark.promise("bad input gets one clear line", "a hostile name in the message of an exception that is logged")
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_an_exception_with_a_hostile_name_reaches_no_terminal_raw(capsys: pytest.CaptureFixture[str], format_: str) -> None:
+    logs.set_up("error", format_)
+    try:
+        raise ValueError("a\x1b]0;owned\x07\r\u202e\udcff\x85\n2026-11-29T00:00:00Z [info] all is well")
+    except ValueError:
+        log.error("failed", exc_info=True)
+    lines = capsys.readouterr().out.rstrip("\n").split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert not [line for line in lines if line.startswith("2026-11-29T00")]
+    assert "owned" in "".join(lines)
+
+
 def test_what_is_under_the_level_is_left_out_but_for_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up("warning", "console")
     log.info("ready")

@@ -139,12 +139,17 @@ def test_the_longest_forms_are_understood() -> None:
 def test_a_day_and_a_printed_time_are_those_of_the_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     late = ZoneInfo("Pacific/Kiritimati")  # UTC+14: another day than where this machine may be
     assert parse("today", NOON, late) == Instant(int(datetime(2026, 7, 16, tzinfo=late).timestamp()) * SECOND)
+    midnight = instant(2026, 7, 16)
+    assert parse("today", midnight.ns - 1, BERLIN) == instant(2026, 7, 15), "a day lasts to its last nanosecond"
+    assert parse("today", midnight.ns, BERLIN) == midnight
     assert format_instant(NOON + 1999, BERLIN) == "2026-07-15T12:00:00.000001+02:00"
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     try:
         assert format_instant(NOON) == "2026-07-15T06:00:00.000000-04:00"
         assert format_instant(NOON, BERLIN) == "2026-07-15T12:00:00.000000+02:00"
+        second = int(datetime(2026, 11, 1, 6, 30, tzinfo=UTC).timestamp()) * SECOND  # 1:30 for the second time
+        assert format_instant(second, BERLIN) == "2026-11-01T07:30:00.000000+01:00"
         assert parse("05:30", NOON) == instant(2026, 7, 15, 11, 30)
         assert parse("today", NOON, late) == Instant(int(datetime(2026, 7, 16, tzinfo=late).timestamp()) * SECOND)
         with pytest.raises(UsageError):

@@ -93,11 +93,11 @@ class Daemon:
 
 
 class World:
-    """A tree, a store, a config dir of its own, and the programs working on them."""
+    """A tree, a store, a config dir of its own, and the programs working on them. `root`, `state`: where these lie elsewhere."""
 
-    def __init__(self, base: Path) -> None:
-        self.root = base / "repo"
-        self.state = base / "state"
+    def __init__(self, base: Path, *, root: Path | None = None, state: Path | None = None) -> None:
+        self.root = root or base / "repo"
+        self.state = state or base / "state"
         self.root.mkdir(parents=True)
         self.env = {
             **{key: value for key, value in os.environ.items() if not key.startswith("GUARD_")},

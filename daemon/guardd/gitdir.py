@@ -20,3 +20,12 @@ def git_dir_of(top: str) -> str | None:
     if not text.startswith("gitdir:") or "\0" in text:
         return None
     return os.path.normpath(os.path.join(top, text.removeprefix("gitdir:").strip()))
+
+
+def common_dir_of(git_dir: str) -> str:
+    """Where a git directory keeps what all work trees of a repo share: itself, but for one of `git worktree`."""
+    try:
+        text = os.fsdecode(read_regular(os.path.join(git_dir, "commondir"), 4096)).strip()
+    except OSError:
+        return git_dir
+    return os.path.normpath(os.path.join(git_dir, text)) if text and "\0" not in text else git_dir

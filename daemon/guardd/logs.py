@@ -86,13 +86,17 @@ class _Stdout:
 def _escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Paths may hold newlines, escape sequences and bytes of no encoding: none of that reaches a terminal raw."""
     for key, value in event.items():
-        if isinstance(value, str) and key != "exception":
-            event[key] = (
-                value
-                if value.isprintable()
-                else value.encode("unicode_escape", "surrogateescape").decode("ascii", "backslashreplace")
-            )
+        if key == "exception":  # has lines of its own, indented: one that a name in it begins is no event
+            event[key] = "\n  ".join(map(_printable, str(value).split("\n")))
+        elif isinstance(value, str):
+            event[key] = _printable(value)
     return event
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return text.encode("unicode_escape", "surrogateescape").decode("ascii", "backslashreplace")
 
 
 def _prefix_priority(_logger: object, method: str, line: Any) -> str:

@@ -102,7 +102,7 @@ def format_instant(ns: int, zone: tzinfo | None = None) -> str:
 
 def _unit_ns(number: str, seconds: int) -> int:
     whole, _, fraction = number.partition(".")
-    return (int(whole) * _SECOND_NS + int(fraction.ljust(9, "0") if fraction else 0)) * seconds
+    return (int(whole) * _SECOND_NS + int(fraction.ljust(9, "0"))) * seconds
 
 
 def _is_duration(words: str) -> bool:
@@ -124,7 +124,7 @@ def _absolute(words: str, now_ns: int, zone: tzinfo | None) -> int | None:
 
 def _iso(date: str, clock: str, offset: str | None, zone: tzinfo | None) -> int:
     clock, _, fraction = clock.partition(".")
-    ns = int(fraction.ljust(9, "0")) if fraction else 0
+    ns = int(fraction.ljust(9, "0"))
     if offset is not None:
         moment = datetime.fromisoformat(f"{date}T{clock}{offset}")
         return int(moment.timestamp()) * _SECOND_NS + ns

@@ -63,8 +63,9 @@ def test_what_is_proposed_is_what_the_command_takes(guarded: World) -> None:
 
 
 def test_where_nothing_is_known_nothing_is_said(world: World) -> None:
-    assert answer(world, "zsh", "guardctl restore --incident ") == ["last"]
-    for line in ("guardctl undo ", "guardctl log --repo ", "guardctl log --incident "):
+    for command in ("restore", "log", "diff"):
+        assert answer(world, "zsh", f"guardctl {command} --incident ") == ["last"]
+    for line in ("guardctl undo ", "guardctl log --repo "):
         assert answer(world, "zsh", line) == []
     for line in ("guardctl nonsense x", "guardctl log --nonsense "):
         answer(world, "zsh", line)

@@ -37,6 +37,19 @@ def test_log_has_the_promised_keys_newest_first(guarded: World) -> None:
     assert guarded.json("log", "--until", "1d") == []
 
 
+def test_a_repo_left_within_another_does_not_hide_the_one_that_is_guarded(guarded: World) -> None:
+    guarded.write("sub/b.py", b"b = 1\n")
+    guarded.ctl("init", "sub", cwd=guarded.root)
+    guarded.start()
+    sub = guarded.root / "sub"
+    assert json.loads(guarded.ctl("log", "--json", cwd=sub).stdout)[0]["path"] == "sub/b.py"
+
+
+def test_a_home_directory_is_understood_whatever_the_shell_does(guarded: World) -> None:
+    found = json.loads(guarded.ctl("log", "--repo", "~/repo", "--json", env={"HOME": str(guarded.root.parent)}).stdout)
+    assert found == guarded.json("log")
+
+
 def test_show_gives_any_version_byte_for_byte(guarded: World) -> None:
     first = guarded.json("log")[-1]["seq"]
     assert guarded.ctl_bytes("show", "a.py") == b"a = 2\n"

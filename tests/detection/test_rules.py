@@ -258,6 +258,11 @@ def test_line_ends_flipped_throughout_are_told_and_are_no_damage(name: str) -> N
     )
 
 
+def test_where_nothing_can_be_decoded_the_first_line_is_told() -> None:
+    (found,) = Encoding().look(Change("a.py", b"x = 1\n", b"\n# coding: utf-32\n"))
+    assert found.line == 1
+
+
 LATIN = b"x = '\xe9'\n"
 LIMITS = {
     "a fifth cut off": (b"v = '" + b"a" * 95, b"v = '" + b"a" * 75, {"emptied"}),
@@ -292,6 +297,8 @@ LIMITS = {
     "an import in another encoding": (b"# coding: latin-1\nimport \xe9t\n", b"# coding: latin-1\nimport \xe9t\nx = 1\n", set()),
     "an import that was broken": (b"import pkg.gone\n", b"import pkg.gone\nx = 1\n", set()),
     "a name whose import was broken": (b"from .gone import a\n", b"from .gone import a\nx = 1\n", set()),
+    "an import gone from what did not parse": (b"import os\ndef f(:\nos\n", b"os\n", set()),
+    "what was relative, of a module out of sight": (b"from .native import a\na\n", b"from elsewhere import a\na\n", {"import"}),
     "a library for one with a longer name": (b"import requests\n", b"import requests_ssot\n", set()),
 }  # fmt: skip
 

@@ -390,8 +390,12 @@ def test_wrong_incident_numbers_are_refused_with_what_to_do(watched: tuple[World
     assert "guardctl incidents" in world.ctl("incidents", "show", "99", check=3).stderr
     assert "give its number" in world.ctl("incidents", "show", "x", check=2).stderr
     assert "--incident" in world.ctl("restore", "--since", "1h", "--only-damaged", "--yes", check=2).stderr
+    assert "'soon' is no time" in world.ctl("restore", "--since", "soon", check=2).stderr, "and not only that a yes is missing"
     assert "there is no incident 7" in world.ctl("log", "--since", "incident:7", check=2).stderr
     assert world.ctl("incidents").stdout == "no incident so far\n"
+    for command in (("diff",), ("log",), ("export", "/nowhere")):
+        assert "no incident" in world.ctl(*command, "--incident", "last", check=3).stderr
+        assert "is not a number" in world.ctl(*command, "--incident", "x", check=2).stderr
 
 
 def test_replay_shows_what_other_thresholds_would_have_said(watched: tuple[World, Daemon]) -> None:

@@ -107,7 +107,7 @@ def test_a_store_of_an_earlier_version_gets_its_snapshots(guarded: World) -> Non
     old.execute("DROP INDEX blobs_by_frame")
     for column in ("place", "frame_id"):
         old.execute(f"ALTER TABLE blobs DROP COLUMN {column}")
-    for table in ("watched", "frames", "adopted", "runs", "checked", "labels", "deliveries", "alerts", "targets"):
+    for table in ("purging", "watched", "frames", "adopted", "runs", "checked", "labels", "deliveries", "alerts", "targets"):
         old.execute(f"DROP TABLE {table}")
     old.execute("ALTER TABLE live DROP COLUMN awake_ns; PRAGMA user_version = 2")
     old.close()

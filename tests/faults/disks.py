@@ -7,7 +7,7 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -88,17 +88,22 @@ def unmount_anyhow(folder: Path) -> None:
 class StageOnDisk(Stage):
     """A stage that lies on a disk of its own, which is put back as a whole."""
 
-    disk: Disk
+    disk: Disk = field(kw_only=True)
 
     def save(self) -> None:
+        Stage.save(self)
         self.disk.unmount()
         subprocess.run(["cp", "--sparse=always", self.disk.image, self.saved], check=True)
         assert self.disk.mount()
 
     def put_back(self) -> None:
+        Stage.put_back(self)
         self.disk.unmount()
         subprocess.run(["cp", "--sparse=always", self.saved, self.disk.image], check=True)
         assert self.disk.mount()
+
+    def _copied(self) -> Iterator[tuple[Path, Path]]:
+        return (pair for pair in Stage._copied(self) if pair[0] != self.live)
 
     def power_comes_back(self) -> None:
         self.disk.unmount()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from guardd.model import FileState
 from guardd.store.codec import digest
@@ -16,6 +17,8 @@ from guardd.store.store import Store
 from tests.e2e.test_restore import age
 from tests.faults.stopper import Stop, Stopped, Stopper
 from tests.world import World, snapshot
+
+Part = Literal["all", "repo", "store"]
 
 Versions = dict[tuple[int, str], FileState]
 """What the log says by sequence number and path."""
@@ -103,7 +106,7 @@ def older_schema(world: World) -> None:
         """
         DROP INDEX blobs_by_frame; DROP TABLE frames;
         ALTER TABLE blobs DROP COLUMN frame_id; ALTER TABLE blobs DROP COLUMN place;
-        DROP TABLE watched; DROP TABLE runs; DROP TABLE adopted; DROP TABLE checked;
+        DROP TABLE watched; DROP TABLE runs; DROP TABLE adopted; DROP TABLE checked; DROP TABLE purging;
         PRAGMA user_version = 3;
         """
     )
@@ -152,11 +155,16 @@ SCENES = (
 
 @dataclass(slots=True)
 class Stage:
-    """A scene's world, prepared once and put back for each fault; `points`: how many its command comes by."""
+    """A scene's world, prepared once and put back for each fault; `points`: how many its command comes by.
+
+    `part`: what of it lies in `base`, all of it, or only its repo or its store, with the rest in `elsewhere`.
+    """
 
     scene: Scene
     base: Path
     stopper: Stopper
+    part: Part = "all"
+    elsewhere: Path | None = None
     world: World = field(init=False)
     points: int = field(init=False, default=0)
     before: dict[str, bytes] = field(init=False, default_factory=dict)
@@ -165,7 +173,7 @@ class Stage:
     contents: set[bytes] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        self.world = World(self.live)
+        self.world = self._make_world()
         self.scene.prepare(self.world)
         self.save()
         self.before = snapshot(self.world.root)
@@ -178,6 +186,15 @@ class Stage:
         self.contents = self._contents()
         assert self.points >= 1
         assert damaged.keys() <= self.needed.keys()
+
+    def _make_world(self) -> World:
+        if self.part == "all":
+            return World(self.live)
+        assert self.elsewhere is not None
+        if self.part == "repo":
+            return World(self.elsewhere, root=self.live / "repo")
+        self.live.mkdir()
+        return World(self.elsewhere, state=self.live / "state")
 
     @property
     def log(self) -> Path:
@@ -193,11 +210,21 @@ class Stage:
         return self.base.with_name(self.base.name + ".saved")
 
     def save(self) -> None:
-        shutil.copytree(self.live, self.saved, symlinks=True)
+        """Keep the world as it is now, for `put_back`."""
+        for live, saved in self._copied():
+            shutil.copytree(live, saved, symlinks=True)
 
     def put_back(self) -> None:
-        shutil.rmtree(self.live)
-        shutil.copytree(self.saved, self.live, symlinks=True)
+        for live, saved in self._copied():
+            shutil.rmtree(live)
+            shutil.copytree(saved, live, symlinks=True)
+
+    def _copied(self) -> Iterator[tuple[Path, Path]]:
+        """Each folder that is kept by copying it, and its copy."""
+        yield self.live, self.saved
+        if self.part != "all":
+            assert self.elsewhere is not None
+            yield self.elsewhere, self.elsewhere.with_name(self.elsewhere.name + ".saved")
 
     def begin(self, stop: Stop, words: Sequence[str] = ()) -> Stopped:
         said = ["guardctl", *(words or self.scene.words)]
@@ -227,7 +254,8 @@ class Stage:
         assert snapshot(self.world.root) == self.after
         if self.scene.name == "purge":
             assert self._contents() == self.contents
-        left = [path for path in self.world.root.parent.rglob("*") if path.name.startswith(".guardd-")]
+        both = (self.world.root, self.world.state)
+        left = [path for folder in both for path in folder.rglob("*") if path.name.startswith(".guardd-")]
         assert not left
 
     def _complete(self) -> None:

@@ -55,3 +55,25 @@ def test_only_the_beginning_of_a_regular_file_is_read(tmp_path: Path) -> None:
     assert len(read_regular(str(tmp_path / "endless"), 5000)) == 5000
     with pytest.raises(OSError, match="not a regular file"):
         read_regular(str(tmp_path / "zero"), 5000)
+
+
+@pytest.mark.promise("bad input gets one clear line", "FIFOs and endless files where hooks are to be installed")
+@pytest.mark.parametrize("place", [".claude/settings.json", ".pre-commit-config.yaml", ".git/hooks/pre-commit"])
+def test_a_fifo_where_a_hook_is_to_be_added_is_told_in_one_line(world: World, place: str) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=world.root, check=True)
+    world.ctl("init")
+    target = world.root / place
+    target.parent.mkdir(exist_ok=True)
+    target.unlink(missing_ok=True)
+    os.mkfifo(target)
+    kind = {".claude": "claude-code", ".git": "git"}.get(Path(place).parts[0], "pre-commit")
+    for option in ("--install", "--uninstall"):
+        done = world.ctl("hook", kind, option, check=None)
+        assert (done.returncode == 2 and "not a regular file" in done.stderr) if kind != "git" else done.returncode in (0, 1)
+        assert len(done.stderr.splitlines()) <= 1
+    if kind != "git":
+        target.unlink()
+        with open(target, "wb") as file:
+            file.truncate(1 << 33)
+        assert "larger than" in world.ctl("hook", kind, "--install", check=2).stderr
+        assert target.stat().st_size == 1 << 33, "and stays as it is"

@@ -8,19 +8,28 @@ from typing import Any
 
 import pytest
 
+from guardd.store import ballast
 from tests.e2e.test_full_disk import fill
 from tests.faults import seeds
 from tests.faults.disks import StageOnDisk, disk, small_disk
-from tests.faults.scenes import SCENES, Scene, Stage, noted
+from tests.faults.scenes import SCENES, Part, Scene, Stage, noted
 from tests.faults.stopper import Stop, Stopped, Stopper
 from tests.world import World, wait_until
 
+_PARTS: dict[Part, tuple[str, ...]] = {
+    "all": tuple(scene.name for scene in SCENES),
+    "repo": ("capture", "restore", "restore of what was not captured", "undo", "run --rollback"),
+    "store": ("capture", "restore", "undo", "gc", "purge", "migration"),
+}
+"""What lies on the disk that fails, and the commands that this may hurt."""
 
-def _runs(*everyday: str) -> Iterator[Any]:
-    for scene in SCENES:
-        for seed in seeds(everyday=1 if scene.name in everyday else 0, full=4):
-            number, marks = (seed, ()) if isinstance(seed, int) else (seed.values[0], seed.marks)
-            yield pytest.param(scene, number, marks=marks, id=f"{scene.name}-{number}")
+
+def _runs(full: int) -> Iterator[Any]:
+    """Scene, what of it lies on the disk that fails, and seed; all of it so often, a part of it half as often."""
+    for part, names in _PARTS.items():
+        for scene in SCENES:
+            for seed in seeds(everyday=0, full=full if part == "all" else full // 2) if scene.name in names else ():
+                yield pytest.param(scene, part, *seed.values, marks=seed.marks, id=f"{scene.name}-{part}-{seed.values[0]}")
 
 
 def _let_it_fail(command: Stopped) -> None:
@@ -33,15 +42,15 @@ def _let_it_fail(command: Stopped) -> None:
     assert code != 4 or complaints, command.output
 
 
-@pytest.mark.promise("errors become a state", "the disk of store and repo gets full in the middle of a command")
-@pytest.mark.parametrize(("scene", "seed"), [*_runs()])
+@pytest.mark.promise("errors become a state", "the disk of store, of repo, or of both gets full in the middle of a command")
+@pytest.mark.parametrize(("scene", "part", "seed"), [*_runs(full=4)])
 def test_a_disk_that_gets_full_tears_nothing(
-    scene: Scene, seed: int, stopper: Stopper, tmp_path: Path, record_property: Any
+    scene: Scene, part: Part, seed: int, stopper: Stopper, tmp_path: Path, record_property: Any
 ) -> None:
     chance = random.Random(seed)
     faults = 0
-    with small_disk(tmp_path / "disk", "24m") as folder:
-        stage = Stage(scene, folder, stopper)
+    with small_disk(tmp_path / "disk", "4m" if part == "repo" else "24m") as folder:
+        stage = Stage(scene, folder, stopper, part, tmp_path / "rest")
         for _ in range(4):
             stop = Stop(chance.randint(1, stage.points), after=chance.random() < 0.5)
             stage.put_back()
@@ -57,15 +66,15 @@ def test_a_disk_that_gets_full_tears_nothing(
     record_property("faults", faults)
 
 
-@pytest.mark.promise("errors become a state", "the disk of store and repo turns read-only, or fails every call, in mid-command")
+@pytest.mark.promise("errors become a state", "the disk of store, of repo, or of both turns read-only, or fails, in mid-command")
 @pytest.mark.parametrize("fault", ["read-only", "EIO"])
-@pytest.mark.parametrize(("scene", "seed"), [*_runs()])
+@pytest.mark.parametrize(("scene", "part", "seed"), [*_runs(full=4)])
 def test_a_disk_that_fails_tears_nothing(
-    scene: Scene, seed: int, fault: str, stopper: Stopper, tmp_path: Path, record_property: Any
+    scene: Scene, part: Part, seed: int, fault: str, stopper: Stopper, tmp_path: Path, record_property: Any
 ) -> None:
     chance = random.Random(seed)
     with disk(tmp_path) as failing:
-        stage = StageOnDisk(scene, failing.mounted_at, stopper, failing)
+        stage = StageOnDisk(scene, failing.mounted_at, stopper, part, tmp_path / "rest", disk=failing)
         stop = Stop(chance.randint(1, stage.points), after=chance.random() < 0.5)
         stage.put_back()
         command = stage.begin(stop)
@@ -81,6 +90,22 @@ def test_a_disk_that_fails_tears_nothing(
             stage.check(acknowledged, is_over=command.end[0] == 0)
         failing.unmount()
     record_property("faults", 1)
+
+
+@pytest.mark.promise("errors become a state", "no room at all for the store but its reserve, for a whole command")
+@pytest.mark.parametrize(
+    "scene", [pytest.param(one, marks=pytest.mark.faults, id=one.name) for one in SCENES if one.name in _PARTS["store"]]
+)
+def test_the_reserve_is_room_enough_for_a_command(scene: Scene, stopper: Stopper, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "40m") as folder:
+        stage = Stage(scene, folder, stopper, "store", tmp_path / "rest")
+        stage.put_back()
+        acknowledged = stage.readable() if scene.name != "migration" else stage.needed
+        assert ballast.lay(str(stage.world.state))
+        fill(folder, 0)
+        command = stage.begin(Stop())
+        assert command.end[0] in scene.exits, command.output
+        stage.check(acknowledged, is_over=True)
 
 
 @pytest.mark.promise("errors become a state", "no room at all for the store, no reserve, with and without a daemon")

@@ -349,6 +349,41 @@ def test_a_layout_is_read_from_whatever_build_files_say(seed: int, record_proper
     record_property("faults", 300)
 
 
+_LONG = 1 << 18
+_BUSY = {
+    "a dotted key": ("pyproject.toml", "a" + ".a" * (_LONG // 2 - 10) + " = 1\n"),
+    "a dotted key of 600 KB": ("pyproject.toml", "a" + ".a" * 300_000 + " = 1\n"),
+    "a dotted header": ("pyproject.toml", "[a" + ".a" * (_LONG // 2 - 10) + "]\n"),
+    "a dotted key in an inline table": ("pyproject.toml", "x = {a" + ".a" * (_LONG // 2 - 10) + " = 1}\n"),
+    "a dotted key in quotes": ("pyproject.toml", '"a b"' + " . '\\'" * (_LONG // 7) + " = 1\n"),
+    "many deep headers": ("pyproject.toml", "".join(f"[{'.'.join('a' * 49)}.b{n}]\n" for n in range(_LONG // 105))),
+    "many headers": ("pyproject.toml", "".join(f"[a{n}]\n" for n in range(_LONG // 9))),
+    "a number of too many digits": ("pyproject.toml", "x = " + "1" * 5000),
+    "a long word": ("setup.py", "a" * (1 << 20)),
+    "a long word of names of extensions": ("CMakeLists.txt", "python" * (_LONG // 2)),
+    "the same in another way": ("meson.build", "Extension" * (_LONG // 3)),
+    "a long ignored word": (".gitignore", "a" * (1 << 20)),
+    "lines without a value": ("setup.cfg", "[a]\n" + "x\n" * (1 << 18)),
+}
+
+
+@pytest.mark.promise("bad input gets one clear line", "build files made to keep their parser busy for hours")
+@pytest.mark.parametrize(
+    "what", [what if what in ("a dotted key", "a long word") else pytest.param(what, marks=pytest.mark.faults) for what in _BUSY]
+)
+def test_a_build_file_made_to_keep_its_reader_busy_does_not(what: str) -> None:
+    name, text = _BUSY[what]
+    with within(20):
+        read_layout({name: text, "setup.cfg" if name != "setup.cfg" else "tox.ini": "[pytest]\npythonpath = lib\n"})
+
+
+def test_a_build_file_as_large_as_they_come_is_read() -> None:
+    lines = "".join(f"    \"package-{n}==1.2.{n}; python_version >= '3.8'\",\n" for n in range(3000))
+    text = f'[project]\ndependencies = [\n{lines}]\n[tool.setuptools.packages.find]\nwhere = ["lib"]\n'
+    assert len(text) > 100_000
+    assert "lib" in read_layout({"pyproject.toml": text}).roots
+
+
 # -- the store --------------------------------------------------------------------------------------------------------
 
 READING = (

@@ -29,7 +29,7 @@ def test_a_power_loss_costs_nothing_that_could_be_read_before(
     chance = random.Random(seed)
     lost = 0
     with disk(tmp_path) as failing:
-        stage = StageOnDisk(scene, failing.mounted_at, stopper, failing)
+        stage = StageOnDisk(scene, failing.mounted_at, stopper, disk=failing)
         for _ in range(losses):
             stop = Stop(chance.randint(1, stage.points), after=chance.random() < 0.5)
             stage.put_back()

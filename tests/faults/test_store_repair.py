@@ -1,18 +1,23 @@
 """What counts as damage of the store, what a repair may take out of it, and what a kill in its midst leaves."""
 
+import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from guardd.errors import StoreBusy, StoreDamaged, StoreError
 from guardd.model import FileState, Kind, Origin
+from guardd.store import space
 from guardd.store.appending import Observation
 from guardd.store.codec import Codec, digest, encode, pack
 from guardd.store.database import Row
+from guardd.store.retention import DAY_NS, Policy
 from guardd.store.salvage import rebuild
 from guardd.store.soundness import check, is_doubtful, repair
+from guardd.store.space import collect, purge
 from guardd.store.store import Store
 from tests.store.test_adopted import NOW, Kept
 
@@ -247,8 +252,88 @@ def test_a_database_of_an_older_schema_built_anew_has_all_of_it(kept: Kept) -> N
     kept.write("y.py", ONCE)
     before = contents_by_place(kept.store)
     for statement in (
-        "DROP INDEX blobs_by_frame", "DROP TABLE frames", "DROP TABLE checked",
+        "DROP INDEX blobs_by_frame", "DROP TABLE frames", "DROP TABLE checked", "DROP TABLE purging",
         "ALTER TABLE blobs DROP COLUMN frame_id", "ALTER TABLE blobs DROP COLUMN place", "PRAGMA user_version = 3",
     ):  # fmt: skip
         kept.store.db.run(statement)
     assert contents_by_place(built_anew(kept)) == before
+
+
+@pytest.mark.promise(NAMED, "a text of the store that is no UTF-8")
+@pytest.mark.parametrize("column", ["kind", "origin"])
+def test_a_text_that_is_none_costs_its_row_alone(kept: Kept, column: str) -> None:
+    kept.write("y.py", ONCE)
+    kept.write("z.py", MORE)
+    seq = kept.store.log.head(kept.repo.id, "y.py").seq
+    before = contents_by_place(kept.store)
+    kept.store.db.run(f"UPDATE versions SET {column} = CAST(x'a06c' AS TEXT) WHERE seq = ?", (seq,))
+    with pytest.raises(StoreDamaged):
+        kept.store.log.version(seq)
+    found = list(check(kept.store))
+    assert seq in {place for one in found for place, _ in one.versions}
+    assert any(one.structural for one in found)
+    del before[seq]
+    kept.store.close()
+    rebuild(kept.store.state_dir)
+    kept.store = Store(kept.store.state_dir)
+    mended(kept)
+    assert contents_by_place(kept.store) == before
+
+
+@pytest.mark.promise(NAMED, "the name of a column that is no UTF-8")
+def test_a_name_that_is_no_text_does_not_keep_a_repair_from_the_rest(kept: Kept) -> None:
+    before = contents_by_place(kept.store)
+    kept.store.db.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = Path(kept.store.path)
+    kept.store.close()
+    content = path.read_bytes()
+    spoiled = content.replace(b"attempts  INTEGER", b"att\xa0mpts  INTEGER")
+    assert spoiled != content
+    path.write_bytes(spoiled)
+    assert contents_by_place(built_anew(kept)) == before
+
+
+# -- a purge that was killed -----------------------------------------------------------------------------------------
+
+POLICY = Policy(3 * DAY_NS, 30 * DAY_NS, 365 * DAY_NS, 1 << 40)
+
+
+class Killed(BaseException):
+    """In the place of SIGKILL: nothing in the product handles it."""
+
+
+def killed(*_: object) -> Any:
+    raise Killed
+
+
+@pytest.mark.promise("the past is what it was", "a purge that is killed after it forgot: gc overwrites the bytes")
+@pytest.mark.parametrize("step", ["_drop_orphans", "repack", "_give_back"])
+def test_gc_finishes_a_purge_that_was_killed(kept: Kept, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = random.Random(5).randbytes(3000)
+    contents = {"a.py": b"a" * 3000, "secret.py": secret, "z.py": b"z" * 9000}
+    packed = pack([(digest(content), content) for content in contents.values()])
+    seen = [
+        Observation(path, 0, FileState(Kind.FILE, one.hash, one.size, 0o644), None, content=one)
+        for path, one in zip(contents, packed, strict=True)
+    ]
+    kept.store.log.record(kept.repo.id, seen, Origin.WATCH, NOW)
+    kept.write("secret.py", secret[::-1])
+    with monkeypatch.context() as patched:
+        patched.setattr(space, step, killed)
+        with pytest.raises(Killed):
+            purge(kept.store, kept.repo.id, ["secret.py"])
+    with Store(kept.store.state_dir) as store:  # the one that was at it is gone with its process
+        kept.store.close()
+        collect(store, POLICY, NOW.wall_ns)
+        kept.store = store
+        for file in Path(store.state_dir).iterdir():
+            found = file.read_bytes()
+            assert secret[100:200] not in found, file
+            assert secret[::-1][100:200] not in found, file
+        heads = store.log.heads(kept.repo.id, ["a.py", "z.py"])
+        assert {path: store.blobs.read(head.state.blob) for path, head in heads.items()} == {
+            path: content for path, content in contents.items() if path != "secret.py"
+        }
+        assert list(check(store)) == []
+        assert not collect(store, POLICY, NOW.wall_ns).blobs
+        assert not store.db.rows("SELECT * FROM purging")

@@ -164,6 +164,7 @@ def test_one_path_goes_back_to_one_of_its_versions() -> None:
     plan = plan_version(version(3, GOOD), version(9, BAD))
     assert plan.items == (Item("a.py", Action.WRITE, Verdict.UNCHANGED, BAD, GOOD, 9, BAD, 3),)
     assert only(plan_version(version(3, ABSENT), version(9, BAD)))[0] is Action.REMOVE
+    assert only(plan_version(version(3, GOOD), version(9, ABSENT))) == (Action.WRITE, Verdict.DELETED, GOOD)
 
 
 def test_what_merging_makes_of_an_item_is_told() -> None:

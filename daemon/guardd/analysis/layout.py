@@ -7,20 +7,36 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from guardd.model import RepoPath
 from guardd.regular import read_regular
 
 _LARGEST = 1 << 20
+"""Bytes of a build file that are read."""
+
+_LARGEST_PARSED = 1 << 18
+"""Characters of one that a parser of TOML or Python is given: it takes a second for what was made to keep it busy."""
+
 _DEEPEST = 3
 _SKIPPED = re.compile(r"\.|(?:node_modules|__pycache__|site-packages|build|dist|venv|env)$")
 _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini", ".gitignore", "meson.build", "CMakeLists.txt")
 _REQUIREMENTS = re.compile(r"(?:.*requirements.*\.(?:txt|in)|Pipfile|environment\.ya?ml|constraints.*\.txt)$")
-_GENERATED = re.compile(r"([A-Za-z_]\w*)\.(?:py|pyi|pyx|so|pyd|c|cpp|\*)(?![\w.])")
+_GENERATED = re.compile(r"\b([A-Za-z_]\w*+)\.(?:py|pyi|pyx|so|pyd|c|cpp|\*)(?![\w.])")
 _EXTENSION = re.compile(
-    r"(?:\w*Extension|set_source|extension_module|pybind11_add_module|nanobind_add_module|[Pp]ython\w*_add_library)"
+    r"\b(?:\w*(?:Extension|set_source|extension_module|pybind11_add_module|nanobind_add_module)|(?=\w*[Pp]ython)\w*_add_library)"
     r"\(\s*(?:name\s*=\s*)?[\"']?([\w.]+)"
 )
+"""Both begin at words only: tried from each letter of a long one, they would take for ever."""
+
+_KEY = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_EACH_KEY = re.compile(_KEY)
+_KEYS = re.compile(rf"{_KEY}(?:[ \t]*+\.[ \t]*+{_KEY})*+")
+_DEEPEST_KEY = 50
+"""A parser of TOML takes the square of a dotted key's length: minutes for one of 600 KB."""
+
+_MOST_LINES = 10_000
+"""Of an ini file: what a parser has to say of so many bad lines takes the square of their number."""
 _REQUIREMENT = re.compile(r"^[\s\-]*([A-Za-z][\w.-]*)")
 _SAYS_WHAT_IT_NEEDS = re.compile(r"depend|require|packages$|deps|extras", re.IGNORECASE)
 _MADE_BY_TOOLS = frozenset({"_version"})
@@ -102,10 +118,19 @@ def _build_files(root: str) -> list[RepoPath]:
     return sorted(found, key=lambda path: (path.count("/"), path))
 
 
-def _pyproject(text: str) -> Layout:
+def _toml(text: str) -> Mapping[str, object]:
+    """The tables of a file; none of one that is no TOML, or that was made to keep its reader busy."""
+    if len(text) > _LARGEST_PARSED or any(len(_EACH_KEY.findall(found.group())) > _DEEPEST_KEY for found in _KEYS.finditer(text)):
+        return {}
     try:
-        toml = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError):
+        return tomllib.loads(text)
+    except (ValueError, RecursionError):  # ValueError: also numbers of more digits than Python reads
+        return {}
+
+
+def _pyproject(text: str) -> Layout:
+    toml = _toml(text)
+    if not toml:
         return Layout()
     directories = _mapping(_at(toml, "tool.setuptools.package-dir"))
     places = [
@@ -135,14 +160,13 @@ def _pyproject(text: str) -> Layout:
 
 
 def _pipfile(text: str) -> Layout:
-    try:
-        return Layout(required=frozenset(_needed(tomllib.loads(text), "")))
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return Layout()
+    return Layout(required=frozenset(_needed(_toml(text), "")))
 
 
 def _setup_py(text: str) -> Layout:
     """What the literals in a setup.py say: it is not run."""
+    if len(text) > _LARGEST_PARSED:
+        return Layout()
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -170,7 +194,7 @@ def _setup_py(text: str) -> Layout:
 def _ini(text: str) -> Layout:
     parser = configparser.RawConfigParser(strict=False)
     try:
-        parser.read_string(text)
+        parser.read_file(islice(text.splitlines(keepends=True), _MOST_LINES))
     except (configparser.Error, ValueError):
         return Layout()
     options = {(section, key): parser.get(section, key) for section in parser.sections() for key in parser.options(section)}

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,7 +10,7 @@ from typing import Self
 from guardd.checking.outside import Outside
 from guardd.errors import GuardError, UsageError
 from guardd.escaping import printable
-from guardd.gitcommand import HARMLESS, ask, environment, run
+from guardd.gitcommand import Objects, ask, environment, run
 from guardd.model import RepoPath
 from guardd.selection import ENVIRONMENT_MARKS, Selection, is_canary
 
@@ -73,7 +72,7 @@ class Git:
         self.root = root
         self.selection = selection
         self._env = environment(cwd)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._objects = Objects(root, self._env)
         said = ask(
             root,
             ["rev-parse", "--show-object-format"],
@@ -118,39 +117,20 @@ class Git:
 
     def read(self, path: RepoPath, object_id: str) -> bytes:
         """The content of an object. Raises GuardError where git does not have it."""
-        process = self._batch()
-        if process.stdin is None or process.stdout is None:
-            raise AssertionError("git was started with pipes")
-        process.stdin.write(object_id.encode() + b"\n")
-        process.stdin.flush()
-        header = process.stdout.readline().split()
-        if len(header) != 3:
-            if not header:  # of a partial clone's objects git says nothing: it ends
-                self.close()
+        content = self._objects.read(object_id)
+        if content is None:
             raise GuardError(f"git does not have the content of {printable(path)}; run 'git fsck', or fetch it")
-        content = process.stdout.read(int(header[2]))
-        process.stdout.read(1)
         return content
 
     def close(self) -> None:
         """End the process that reads objects."""
-        if self._process is not None:
-            self._process.communicate()
-            self._process = None
+        self._objects.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    def _batch(self) -> "subprocess.Popen[bytes]":
-        if self._process is None:
-            self._process = subprocess.Popen(
-                ["git", *HARMLESS, "cat-file", "--batch"],
-                cwd=self.root, env=self._env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-        return self._process
 
     def _announced(self, entries: Iterable[_Entry]) -> set[RepoPath]:
         """The files that `git add -N` announced: they are listed as empty, and not compared with anything.

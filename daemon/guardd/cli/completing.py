@@ -87,7 +87,6 @@ def _repos(context: Context) -> Iterator[tuple[str, str]]:
 
 moments = completer(_moments)
 durations = completer(lambda context: iter(_DURATIONS.items()))
-incident_numbers = completer(_numbered_incidents)
 incidents = completer(_incidents)
 restores = completer(_restores)
 sources = completer(lambda context: iter({"git:HEAD": "what is committed", "git:HEAD~1": "the commit before"}.items()))

@@ -63,10 +63,11 @@ class Context:
 
     @cached_property
     def store(self) -> "Store":
-        """The store, which must be there."""
+        """The store, which must be there; one of an older schema is migrated, if need be with the room of the ballast."""
+        from guardd.store import ballast
         from guardd.store.store import Store
 
-        return Store(self.state_dir, brief=True)
+        return ballast.backing(self.state_dir, lambda: Store(self.state_dir, brief=True))
 
     @cached_property
     def settings(self) -> "Settings":
@@ -79,7 +80,7 @@ class Context:
     @cached_property
     def repo(self) -> "Repo":
         """The repo that is meant: `--repo`, else the one around the working directory."""
-        start = os.path.realpath(self.repo_option or self.cwd)
+        start = os.path.realpath(os.path.expanduser(self.repo_option) if self.repo_option else self.cwd)
         found = self.store.repos.find(start) if self.repo_option is not None else self.repo_around(start)
         if found is not None:
             return found
@@ -100,11 +101,18 @@ class Context:
             self.repo = repo
 
     def repo_around(self, folder: str) -> "Repo | None":
-        """The repo at or above a resolved folder; None where there is none."""
+        """The repo at or above a resolved folder, None where there is none: the innermost one that the daemon guards.
+
+        Where it guards none of them, the innermost that it did: one within another may be left from a mistaken `init`.
+        """
+        innermost: Repo | None = None
         while True:
             found = self.store.repos.find(folder)
-            if found is not None or folder == os.path.dirname(folder):
+            if found is not None and self.store.repos.live(found.id) is not None:
                 return found
+            innermost = innermost or found
+            if folder == os.path.dirname(folder):
+                return innermost
             folder = os.path.dirname(folder)
 
     def take_rules_from_config(self) -> None:

@@ -8,7 +8,8 @@ import click
 
 from guardd.cli import completing
 from guardd.cli.capturing import capture
-from guardd.cli.context import NUMBER, Context, common_options, pass_context
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.incidents import number_of
 from guardd.cli.moments import before_incident, moment, place
 from guardd.cli.output import emit, page, say, warn, when
 from guardd.cli.paths import choose
@@ -22,12 +23,10 @@ from guardd.store.log import Knowledge, Passage
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--since", metavar="T", shell_complete=completing.moments, help="From this moment to now.")
 @click.option("--at", metavar="T", shell_complete=completing.moments, help="The same as --since.")
-@click.option(
-    "--incident", type=NUMBER, metavar="ID", shell_complete=completing.incident_numbers, help="What an incident did to its files."
-)
+@click.option("--incident", metavar="ID|last", shell_complete=completing.incidents, help="What an incident did to its files.")
 @common_options
 @pass_context
-def command(context: Context, paths: tuple[str, ...], since: str | None, at: str | None, incident: int | None) -> int:
+def command(context: Context, paths: tuple[str, ...], since: str | None, at: str | None, incident: str | None) -> int:
     """Unified diff from then to now; without a moment, the last change of each given file."""
     if sum(1 for one in (since, at, incident) if one) > 1:
         raise UsageError("--since, --at and --incident each say from when; give one of them")
@@ -39,7 +38,7 @@ def command(context: Context, paths: tuple[str, ...], since: str | None, at: str
     capture(context, just_to_read=True)
     log, repo = context.store.log, context.repo
     if incident is not None:
-        passages = _of_incident(context, incident, choose(context, paths, log.paths(repo.id)))
+        passages = _of_incident(context, number_of(context, incident), choose(context, paths, log.paths(repo.id)))
     elif spec is not None:
         then = place(context, spec)
         passages = log.passages(repo.id, then.seq)

@@ -6,7 +6,8 @@ import click
 
 from guardd.cli import completing
 from guardd.cli.capturing import capture
-from guardd.cli.context import NUMBER, Context, common_options, pass_context
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.incidents import number_of
 from guardd.cli.moments import moment, place
 from guardd.cli.output import emit, files, iso, say, warn, when
 from guardd.cli.progress import bar
@@ -21,18 +22,17 @@ from guardd.timespec import BeforeIncident
 @click.option("--at", metavar="T", shell_complete=completing.moments, help="The tree as it was at this moment.")
 @click.option(
     "--incident",
-    type=NUMBER,
-    metavar="ID",
-    shell_complete=completing.incident_numbers,
+    metavar="ID|last",
+    shell_complete=completing.incidents,
     help="The tree as it was before this incident.",
 )
 @common_options
 @pass_context
-def command(context: Context, directory: str, at: str | None, incident: int | None) -> int:
+def command(context: Context, directory: str, at: str | None, incident: str | None) -> int:
     """Write every kept file, as it was at a moment, into an empty DIRECTORY: usable without guard."""
     if (at is None) == (incident is None):
         raise UsageError("say as of when: --at 14:30, or --incident ID for the moment before it")
-    spec = moment(context, at) if at is not None else BeforeIncident(incident or 0)
+    spec = moment(context, at) if at is not None else BeforeIncident(number_of(context, incident or ""))
     capture(context, just_to_read=True)
     then = place(context, spec)
     target = os.path.realpath(os.path.join(context.cwd, directory))

@@ -16,6 +16,10 @@ from guardd.errors import Exit, UsageError
 from guardd.escaping import printable
 from guardd.hooks import claude_code, git, pre_commit
 from guardd.hooks.program import calling
+from guardd.regular import read_regular
+
+_LARGEST = 4 << 20
+"""Bytes of a file that a hook is added to."""
 
 _SETTINGS = os.path.join(".claude", "settings.json")
 
@@ -240,10 +244,14 @@ def _tell(context: Context, what: str, path: str, changed: bool, *, install: boo
 
 def _read(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            return file.read()
+        found = read_regular(path, _LARGEST + 1)
+        if len(found) > _LARGEST:
+            raise UsageError(f"{path} is larger than {_LARGEST >> 20} MiB; add the hook there by hand")
+        return found.decode()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; mend it first") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8; mend it first") from error
 

@@ -7,7 +7,7 @@ import click
 
 from guardd.cli import completing
 from guardd.cli.alerts import alert_document, alert_state
-from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.output import emit, files, iso, page, say, when
 from guardd.cli.ran import run_document, run_line
 from guardd.errors import Exit, NothingMatched, UsageError
@@ -104,6 +104,11 @@ def choose_incident(context: Context, text: str, *, any_repo: bool = False) -> I
     return found
 
 
+def number_of(context: Context, text: str) -> int:
+    """The number of an incident that may not exist, or of the `last` one of the repo. Raises UsageError, NothingMatched."""
+    return choose_incident(context, text).id if text == "last" else NUMBER(text)
+
+
 def document(context: Context, one: Incident) -> dict[str, object]:
     """The promised JSON of an incident."""
     return {
@@ -166,7 +171,7 @@ def _lines(context: Context, one: Incident, members: Sequence[Suspect]) -> Itera
         yield f"    and {len(members) - len(shown):,} more (-v shows all)"
     for member in damaged[:_EXAMPLES]:
         yield ""
-        yield from _example(context, member)
+        yield from _example(context, one, member)
     yield ""
     yield from _advice(one, damaged, members)
 
@@ -180,13 +185,13 @@ def _member_lines(member: Suspect) -> Iterator[str]:
         yield f"      {finding.rule}{line}: {printable(finding.message)}"
 
 
-def _example(context: Context, member: Suspect) -> Iterator[str]:
+def _example(context: Context, one: Incident, member: Suspect) -> Iterator[str]:
     before = context.store.log.version(member.before_seq) if member.before_seq else None
     after = context.store.log.version(member.after_seq)
     lines = patch_of_versions(context.store, member.path, before, after).shown
     yield from (f"    {line}" for line in lines[:_EXAMPLE_LINES])
     if len(lines) > _EXAMPLE_LINES:
-        yield f"    ... {len(lines) - _EXAMPLE_LINES:,} more lines: guardctl diff --incident"
+        yield f"    ... {len(lines) - _EXAMPLE_LINES:,} more lines: guardctl diff --incident {one.id}"
 
 
 def _advice(one: Incident, damaged: Sequence[Suspect], members: Sequence[Suspect]) -> Iterator[str]:

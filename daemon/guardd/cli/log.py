@@ -8,7 +8,8 @@ import click
 
 from guardd.cli import completing
 from guardd.cli.capturing import capture
-from guardd.cli.context import NUMBER, Context, common_options, pass_context
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.incidents import number_of
 from guardd.cli.labelling import Between, Entry, interleave
 from guardd.cli.moments import Place, before_incident, moment, place
 from guardd.cli.output import emit, iso, page, say, size, when
@@ -38,16 +39,15 @@ _FEW = 100
 @click.option("--until", metavar="T", shell_complete=completing.moments, help="Only versions up to this moment.")
 @click.option(
     "--incident",
-    type=NUMBER,
-    metavar="ID",
-    shell_complete=completing.incident_numbers,
+    metavar="ID|last",
+    shell_complete=completing.incidents,
     help="Only versions that are part of this incident.",
 )
 @click.option("--limit", "-n", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @common_options
 @pass_context
 def command(
-    context: Context, paths: tuple[str, ...], since: str | None, until: str | None, incident: int | None, limit: int | None
+    context: Context, paths: tuple[str, ...], since: str | None, until: str | None, incident: str | None, limit: int | None
 ) -> int:
     """The versions that were kept, newest first: of the given files, directories and globs, or of all.
 
@@ -62,14 +62,15 @@ def command(
     upto = place(context, end) if end else None
     repo = context.repo
     chosen = set(choose(context, paths, known_paths(context.store, repo))) if paths else None
-    if incident is not None:
-        after = after or before_incident(context, incident)
-    adopted = _adopted(context, after, upto) if incident is None else []
+    meant = number_of(context, incident) if incident is not None else None
+    if meant is not None:
+        after = after or before_incident(context, meant)
+    adopted = _adopted(context, after, upto) if meant is None else []
     found = (
         entry
         for entry in _by_time(_logged(context, chosen, after.seq if after else 0, upto.seq if upto else None), adopted)
         if (chosen is None or entry[0].path in chosen)
-        and (incident is None or context.store.incidents.of_version(repo.id, entry[0].path, entry[0].seq) == incident)
+        and (meant is None or context.store.incidents.of_version(repo.id, entry[0].path, entry[0].seq) == meant)
     )
     shown = list(islice(found, limit)) if limit else found
     if context.json:

@@ -13,6 +13,7 @@ from guardd.errors import Exit, NothingMatched
 from guardd.escaping import printable
 from guardd.model import RepoPath
 from guardd.recovery.past import known_paths
+from guardd.store import ballast
 from guardd.store.space import purge
 
 
@@ -35,6 +36,7 @@ def command(context: Context, paths: tuple[str, ...], yes: bool) -> int:
         say(context, f"  and {len(chosen) - 10} more")
     confirm(context, f"Forget every version of {files(len(chosen))}? This cannot be undone.", yes=yes)
     refuse_during_run(context)  # the answer may have taken its time
+    ballast.ease(context.state_dir)
     freed, shared = purge(store, repo.id, chosen)
     still = [path for path in chosen if os.path.lexists(os.path.join(repo.path, path))]
     if context.json:

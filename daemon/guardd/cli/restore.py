@@ -65,16 +65,17 @@ def command(
 
     What is overwritten or removed is stored first: 'guardctl undo' takes a restore back.
     """
-    if sum(1 for one in (since, at, number, source, incident, best, resume) if one) != 1:
+    ways = sum(1 for one in (since, at, number, source, incident, best, resume) if one)
+    if ways != 1:
         choice = "--since 10m, --at 14:30, --incident last, --version N, --from git:HEAD, --best, --resume"
-        raise UsageError(f"say what to go back to: one of {choice}")
+        raise UsageError(f"say what to go back to: {'one' if not ways else 'only one'} of {choice}")
     if only_damaged and incident is None:
         raise UsageError("--only-damaged needs to know of which incident: add --incident ID, or --incident last")
     context.take_repo_of(incident, paths)
-    check_choices(context, choices)
     meant = choose_incident(context, incident) if incident else None
     words = since or at
     spec = moment(context, words) if words else None
+    check_choices(context, choices)  # last of all: 'add --yes' is no answer to a wrong time
     capture(context)
     contents: list[Encoded] = []
     then_ns = None

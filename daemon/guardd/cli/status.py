@@ -14,6 +14,7 @@ from guardd.store.incidents import Pause
 from guardd.store.runs import RunState
 
 _COLORS = {"protected": "green", "starting": "yellow", "degraded": "red", "desynced": "red", "stopped": "red"}
+_MOST_INCIDENTS = 5
 
 
 @click.command()
@@ -80,29 +81,18 @@ def _print(context: Context, now: Standing) -> None:
     else:
         say(context, f"guardd {now.version} is running (pid {now.pid})")
     for repo in now.repos:
-        say(context)
-        say(context, printable(repo.path), bold=True)
-        say(context, f"  {repo.state}", fg=_COLORS[repo.state], bold=True)
-        for reason in repo.reasons:
-            say(context, f"    {printable(reason)}", fg="red")
-        lag = f" for {repo.lag_ns / 1e9:.1f} s" if repo.dirty and repo.lag_ns else ""
-        if repo.interrupted:
-            say(
-                context,
-                f"    restore {repo.interrupted} was interrupted: finish it with 'guardctl restore --resume',"
-                f" or take it back with 'guardctl undo {repo.interrupted}'",
-                fg="yellow",
-            )
-        for line in _bulk_work(repo):
-            say(context, f"    {line}", fg="yellow")
-        scanned = f"scanned {when(repo.scan_ns)}" if repo.scan_ns else "not scanned yet"
-        say(context, f"  {repo.files:,} files, {repo.versions:,} versions, {repo.dirty} dirty{lag}, {scanned}")
+        _print_repo(context, repo)
     if not now.repos:
         say(context, "No repo is guarded yet: run 'guardctl init' in one.")
     if now.incidents_open:
         what = "incident waits" if now.incidents_open == 1 else "incidents wait"
         say(context)
-        say(context, f"{now.incidents_open} {what} for an answer: see 'guardctl incidents'", fg="red", bold=True)
+        say(
+            context,
+            f"{now.incidents_open} {what} for an answer: 'guardctl incidents', 'guardctl restore --incident last --dry-run'",
+            fg="red",
+            bold=True,
+        )
     waiting = sum(now.pending.values())
     if waiting and not now.failing:
         say(context)
@@ -121,3 +111,25 @@ def _print(context: Context, now: Standing) -> None:
         )
     say(context)
     say(context, f"store {printable(now.store_path)}: {size(now.size.bytes)}, {now.size.blobs:,} blobs")
+
+
+def _print_repo(context: Context, repo: RepoStanding) -> None:
+    say(context)
+    say(context, printable(repo.path), bold=True)
+    say(context, f"  {repo.state}", fg=_COLORS[repo.state], bold=True)
+    for reason in repo.reasons:
+        say(context, f"    {printable(reason)}", fg="red")
+    for incident in repo.incidents[-_MOST_INCIDENTS:]:
+        say(context, f"    incident {incident.id}, {incident.severity}: {printable(incident.summary)}", fg="red")
+    lag = f" for {repo.lag_ns / 1e9:.1f} s" if repo.dirty and repo.lag_ns else ""
+    if repo.interrupted:
+        say(
+            context,
+            f"    restore {repo.interrupted} was interrupted: finish it with 'guardctl restore --resume',"
+            f" or take it back with 'guardctl undo {repo.interrupted}'",
+            fg="yellow",
+        )
+    for line in _bulk_work(repo):
+        say(context, f"    {line}", fg="yellow")
+    scanned = f"scanned {when(repo.scan_ns)}" if repo.scan_ns else "not scanned yet"
+    say(context, f"  {repo.files:,} files, {repo.versions:,} versions, {repo.dirty} dirty{lag}, {scanned}")

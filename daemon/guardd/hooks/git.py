@@ -2,14 +2,19 @@
 
 import os
 import re
-import subprocess
+import shutil
 from dataclasses import dataclass
 from enum import StrEnum
 
 from guardd.errors import UsageError
+from guardd.gitcommand import run
+from guardd.regular import read_regular
 
 HOOKS = ("pre-commit", "pre-merge-commit", "pre-rebase")
 """Those that run before a commit or before git rewrites the work tree. Checkout, reset and stash have none."""
+
+_LARGEST = 1 << 20
+"""Bytes that are read of a hook: ours is far shorter."""
 
 _NOTE = "# guard: a snapshot before git acts; never stops it. 'guardctl hook git --uninstall' takes this file away."
 _CALL = re.compile(r"\b(guardctl|guardd\.cli)\b.* hook git --run\b")
@@ -62,9 +67,11 @@ def find_places(folder: str) -> Places:
 
     Raises UsageError where there is no work tree, or no git.
     """
+    if shutil.which("git") is None:
+        raise UsageError("there is no git here; install it, or take snapshots with 'guardctl snapshot'")
     top = os.path.realpath(_ask(folder, "--show-toplevel"))
     common = os.path.realpath(os.path.join(top, _ask(top, "--git-common-dir")))
-    hooks = os.path.realpath(os.path.join(top, _ask(top, "--git-path", "hooks")))
+    hooks = os.path.realpath(_hooks_path(top) or os.path.join(common, "hooks"))
     inside = any(hooks.startswith(os.path.join(own, "")) for own in (top, common))
     return Places(top, hooks, shared=not inside)
 
@@ -76,21 +83,20 @@ def read_hook(path: str) -> str | None:
     if os.path.islink(path) or not os.path.isfile(path):
         return ""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        return os.fsdecode(read_regular(path, _LARGEST))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; make it readable") from error
 
 
+def _hooks_path(top: str) -> str | None:
+    """What the config says of where hooks lie; the last value is our own, by which git runs none."""
+    said = run(top, ["config", "-z", "--type=path", "--get-all", "core.hooksPath"]).stdout
+    own = os.fsdecode(said).split("\0")[:-2]
+    return os.path.join(top, own[-1]) if own else None
+
+
 def _ask(folder: str, *words: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", folder, "rev-parse", *words], capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=20
-        )
-    except FileNotFoundError as error:
-        raise UsageError("there is no git here; install it, or take snapshots with 'guardctl snapshot'") from error
-    except subprocess.TimeoutExpired as error:
-        raise UsageError(f"git does not answer in {folder}; try 'git status' there") from error
+    done = run(folder, ["rev-parse", *words])
     if done.returncode:
         said = os.fsdecode(done.stderr).strip().partition("\n")[0]
         raise UsageError(f"{folder} is in no work tree that git can use ({said}); run this in one, or 'git init'")

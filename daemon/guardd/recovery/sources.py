@@ -1,14 +1,12 @@
 """Git as a source of contents: any revision's files, and three-way merges. The repo's own config cannot run anything."""
 
-import contextlib
 import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Self
 
 from guardd.errors import GuardError, UsageError
-from guardd.gitcommand import HARMLESS, ask, harmless, run
+from guardd.gitcommand import Objects, ask, run
 from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
 
@@ -69,41 +67,12 @@ def _entries(listing: bytes, top: str) -> Iterator[tuple[RepoPath, int, str]]:
 
 
 def _contents(root: str, entries: list[tuple[RepoPath, int, str]]) -> Iterator[tuple[RepoPath, int, bytes]]:
-    with CatFile(root) as objects:
+    with Objects(root) as objects:
         for path, mode, object_id in entries:
-            yield path, mode, objects.read(object_id)
-
-
-class CatFile:
-    """A git process that gives the contents of objects, one after the other."""
-
-    def __init__(self, root: str) -> None:
-        command = ["git", *HARMLESS, "cat-file", "--batch"]
-        self._process = subprocess.Popen(command, cwd=root, env=harmless(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def read(self, object_id: str) -> bytes:
-        """The content of an object. Raises GuardError."""
-        process = self._process
-        if process.stdin is None or process.stdout is None:
-            raise AssertionError("git was started with pipes")
-        try:
-            process.stdin.write(object_id.encode() + b"\n")
-            process.stdin.flush()
-        except BrokenPipeError as error:
-            raise GuardError("git cat-file has ended; run 'git fsck'") from error
-        header = process.stdout.readline().split()
-        if len(header) != 3:
-            raise GuardError(f"git cannot read object {object_id}; run 'git fsck'")
-        content = process.stdout.read(int(header[2]))
-        process.stdout.read(1)
-        return content
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._process.communicate()
+            content = objects.read(object_id)
+            if content is None:
+                raise GuardError(f"git cannot read object {object_id}; run 'git fsck'")
+            yield path, mode, content
 
 
 def _refuse(done: "subprocess.CompletedProcess[bytes]") -> bytes:

@@ -5,16 +5,14 @@ import select
 import subprocess
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from guardd.errors import GuardError, UsageError
-from guardd.gitcommand import HARMLESS, ask, harmless
+from guardd.gitcommand import Objects, ask, kill, start
 from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
-from guardd.recovery.sources import CatFile
 
 _MOST_COMMITS = 5000
 _MOST_S = 20.0
@@ -71,8 +69,7 @@ class GitHistory:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._stack = ExitStack()
-        self._objects: CatFile | None = None
+        self._objects = Objects(root)
         self._is_git = _is_in_work_tree(root)
         self.trouble: str | None = None
 
@@ -107,9 +104,10 @@ class GitHistory:
 
     def read(self, object_id: str) -> bytes:
         """The content of an object. Raises GuardError."""
-        if self._objects is None:
-            self._objects = self._stack.enter_context(CatFile(self._root))
-        return self._objects.read(object_id)
+        content = self._objects.read(object_id)
+        if content is None:
+            raise GuardError(f"git cannot read object {object_id}; run 'git fsck'")
+        return content
 
     def _changes(self, top: str) -> Iterator[tuple[int, RepoPath, Committed | None]]:
         """(time, path, content or None where it went) of each change that a commit made, newest first."""
@@ -132,16 +130,8 @@ class GitHistory:
     def _fields(self, words: Sequence[str]) -> Iterator[bytes]:
         """What git says, at its NULs, until it has said all or its time is over."""
         deadline = time.monotonic() + _MOST_S
-        command = ["git", *HARMLESS, *words]
-        process = subprocess.Popen(
-            command,
-            cwd=self._root,
-            env=harmless(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
+        pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+        process = start(self._root, words, stdin=nothing, stdout=pipe, stderr=nothing, bufsize=0)
         try:
             if process.stdout is None:
                 raise AssertionError("git was started with a pipe")
@@ -153,15 +143,13 @@ class GitHistory:
                 *whole, rest = (rest + part).split(b"\0")
                 yield from (text.lstrip(b"\n") for text in whole)
         finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            process.communicate()
+            kill(process)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stack.close()
+        self._objects.close()
 
 
 def _is_in_work_tree(root: str) -> bool:

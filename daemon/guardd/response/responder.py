@@ -1,5 +1,6 @@
 """Auto-restore: damaged members of a settled incident go back to what they were; bounded, verified, recorded."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -51,8 +52,12 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
         store.incidents.note(incident.id, f"not restored by itself: a git {operation} is under way")
         return None
     wrong = sum(1 for one in store.incidents.members(incident.id) if one.damaged and not one.returned)
-    store.incidents.begin_round(incident.id)
     plan = _untouched_only(plan_incident(store, repo.id, chosen))
+    obstacle = _obstacle(repo.path, plan)
+    if obstacle:
+        store.incidents.note(incident.id, f"not restored by itself so far: {obstacle}")
+        return None
+    store.incidents.begin_round(incident.id)
     report = carry_out(store, repo, plan, f"{_COMMAND} {incident.id}")
     commands = () if is_canary(chosen[0].path) else policy.commands  # nobody's tests say anything of the canary's files
     with Root(repo.path) as root:
@@ -75,13 +80,26 @@ def complete(store: Store, repo: Repo, now_ns: int) -> Report | None:
     if not cut_short or _is_held_back(store, repo, now_ns) or git_operation(repo.path):
         return None
     plan = _untouched_only(plan_resume(store, cut_short[-1]))
-    if plan.of(Action.SKIP) and not plan.work:
+    if (plan.of(Action.SKIP) and not plan.work) or _obstacle(repo.path, plan):
         return None
     return carry_out(store, repo, plan, cut_short[-1].command)
 
 
 def _is_held_back(store: Store, repo: Repo, now_ns: int) -> bool:
     return store.incidents.pause_at(repo.id, now_ns) is not None or store.runs.alive(repo.id) is not None
+
+
+def _obstacle(root: str, plan: Plan) -> str | None:
+    """What keeps the repo's disk from taking what is to be written: to try would cost a round, and versions in the log."""
+    disk = os.statvfs(root)
+    if disk.f_flag & os.ST_RDONLY:
+        return f"the file system of {root} is read-only; remount it writable"
+    if disk.f_blocks == 0 or disk.f_frsize == 0:  # a file system that does not say
+        return None
+    blocks = sum(1 + item.target.size // disk.f_frsize for item in plan.of(Action.WRITE))
+    if disk.f_bavail < blocks:
+        return f"the disk of {root} is full; free {blocks * disk.f_frsize:,} bytes"
+    return None
 
 
 def _chosen(members: Sequence[Suspect], policy: Policy) -> list[Suspect]:

@@ -29,7 +29,7 @@ from guardd.service.upkeep import Upkeep
 from guardd.store import ballast
 from guardd.store.lock import acquire_daemon_lock
 from guardd.store.repos import Live
-from guardd.store.store import Store
+from guardd.store.store import Store, check_state_dir
 
 if TYPE_CHECKING:
     from guardd.service.alerting import Alerting
@@ -112,7 +112,8 @@ class Daemon:
             return self._run()
 
     def _run(self) -> bool:
-        with Store(self._state_dir, create=True) as store, acquire_daemon_lock(self._state_dir):
+        check_state_dir(self._state_dir, create=True)
+        with acquire_daemon_lock(self._state_dir), Store(self._state_dir, create=True) as store:
             store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now())
             keep_little()
             signals.hear(

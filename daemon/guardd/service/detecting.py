@@ -108,10 +108,12 @@ class Detecting:
             if duties is not self._duties():
                 duties = self._duties()
                 detectors = []
+            added: list[Detector] = []
             if len(detectors) < len(duties.repos):  # a repo that was added is known once capture has come to it
-                detectors += _detectors(store, parsers, duties, {one.repo.path for one in detectors})
+                added = _detectors(store, parsers, duties, {one.repo.path for one in detectors})
+                detectors += added
             commits_before, commits = commits, store.db.foreign_commits()
-            if commits != commits_before or time.monotonic() < quiet_s or any(one.busy for one in detectors):
+            if added or commits != commits_before or time.monotonic() < quiet_s or any(one.busy for one in detectors):
                 # All of them in turn: a burst in one repo must not keep the others waiting.
                 while sum(self._round(store, one, said) for one in detectors) and not self._stop.is_set():
                     quiet_s = time.monotonic() + _QUIET_AFTER_S

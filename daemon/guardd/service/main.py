@@ -32,6 +32,7 @@ def guardd(config: str | None, repos: tuple[str, ...], log_format: str | None) -
     from guardd.service.settings import Duties, default_duties, duties_of
 
     os.umask(0o077)
+    repos = tuple(map(os.path.expanduser, repos))  # not every shell does in 'make run REPO=~/app'
     path, explicit = locate(config), is_named(config)
 
     def duties() -> Duties:

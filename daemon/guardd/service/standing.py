@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from guardd import __version__
-from guardd.model import Moment, RepoState
+from guardd.model import Incident, Moment, RepoState
 from guardd.store.database import is_disk_full
 from guardd.store.incidents import Pause
 from guardd.store.lock import daemon_lock, restore_lock
@@ -23,7 +23,7 @@ _WORSE = (RepoState.PROTECTED, RepoState.STARTING, RepoState.DEGRADED, RepoState
 class RepoStanding:
     """One repo: its state with the reasons, what is kept of it, the restore that was interrupted (its id), its pause.
 
-    `run` is the one that is under way, or was interrupted.
+    `run` is the one that is under way, or was interrupted; `incidents` are those that wait for an answer, oldest first.
     """
 
     path: str
@@ -37,6 +37,7 @@ class RepoStanding:
     scan_ns: int
     pause: Pause | None
     run: Run | None
+    incidents: tuple[Incident, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,10 @@ def _repo_standing(store: Store, repo: Repo, now: Moment, *, running: bool) -> R
     pause = store.incidents.pause_at(repo.id, now.wall_ns)
     run = store.runs.alive(repo.id) or store.runs.interrupted(repo.id)
     interrupted = _interrupted(store, repo)
-    return RepoStanding(repo.path, state, reasons, files, versions, dirty, lag_ns, interrupted, repo.scan_ns, pause, run)
+    return RepoStanding(
+        repo.path, state, reasons, files, versions, dirty, lag_ns, interrupted, repo.scan_ns, pause, run,
+        tuple(store.incidents.open(repo.id)),
+    )  # fmt: skip
 
 
 def _interrupted(store: Store, repo: Repo) -> int | None:

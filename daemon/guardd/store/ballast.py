@@ -52,5 +52,11 @@ def backing(state_dir: str, work: Callable[[], _T]) -> _T:
         return work()
 
 
+def ease(state_dir: str) -> None:
+    """Give the ballast's space to a disk that has no more than that left: before work that cannot be begun a second time."""
+    if shutil.disk_usage(state_dir).free < SIZE:
+        drop(state_dir)
+
+
 def _path(state_dir: str) -> str:
     return os.path.join(state_dir, "ballast")

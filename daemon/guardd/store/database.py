@@ -151,6 +151,8 @@ def _as_store_errors(path: str) -> Iterator[None]:
         yield
     except apsw.Error as error:
         raise _as_store_error(error, path) from error
+    except UnicodeDecodeError as error:  # all text is written as UTF-8
+        raise StoreDamaged(f"the store {path} is damaged ({error.reason}); run 'guardctl fsck --repair'") from error
 
 
 def _as_store_error(error: apsw.Error, path: str) -> StoreError:

@@ -14,6 +14,7 @@ _KEYS = {"restore_items": "restore_id"}
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 _COLUMNS = "SELECT name, type FROM pragma_table_info(?)"
+_TYPES = {"INTEGER": int, "TEXT": str, "BLOB": bytes}
 _PAST_ITS_DEFINITIONS = "PRAGMA writable_schema = ON"
 """Else a definition that cannot be parsed makes SQLite refuse all of the database; so only what it defines is missing."""
 
@@ -68,7 +69,8 @@ def _make(fresh: str, path: str) -> int:
 def go_on(state_dir: str) -> None:
     """Put a complete database in its place, where a `rebuild` was ended before it had. Raises StoreError while one is at it."""
     lock = daemon_lock(state_dir)
-    if not lock.try_acquire(1.0):
+    is_ours = lock.holder() == os.getpid()  # the daemon's, which waited for it and is about to open the store
+    if not is_ours and not lock.try_acquire(1.0):
         raise StoreError(f"the store in {state_dir} is being repaired (pid {lock.holder()}); try again in a moment")
     path = os.path.join(state_dir, "guard.db")
     with lock:
@@ -77,10 +79,13 @@ def go_on(state_dir: str) -> None:
 
 
 def _put_in_place(path: str) -> str:
-    """Swap the mended database in; the name of the damaged one. Wherever this ends early, the same again completes it."""
+    """Swap the mended database in; the name of the damaged one. Wherever this ends early, the same again completes it.
+
+    The damaged one goes first: whoever finds it by its name after having opened its WAL has the WAL that belongs to it.
+    """
     mended = path + MENDED
     aside = f"{path}.damaged-{int(os.stat(mended).st_mtime)}"
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in ("", "-wal", "-shm"):
         if os.path.exists(path + suffix):
             os.rename(path + suffix, aside + suffix)
     os.rename(mended, path)
@@ -94,17 +99,8 @@ def _copy(path: str, new: Database) -> int:
     try:
         old.run(_PAST_ITS_DEFINITIONS)
         for (table,) in new.rows(_TABLES):
-            there = {name for name, _ in old.rows(_COLUMNS, (table,))}  # an older schema has fewer
-            columns = {name: kind.lower() for name, kind in new.rows(_COLUMNS, (table,)) if name in there}
-            if columns:
-                # Names come from our own schema, not from the damaged file. A table whose pages are mixed up has rows of others.
-                names, key = ", ".join(columns), _key(table)
-                insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
-                fits = " AND ".join(f"typeof({name}) IN ('null', '{kind}')" for name, kind in columns.items())
-                select = f"SELECT {key}, {names} FROM {table} WHERE {key} >= ? AND {fits} ORDER BY 1"  # noqa: S608
-                with new.transaction():
-                    for row in readable_rows(old, select):
-                        rows += new.run(insert, row[1:])
+            with new.transaction():
+                rows += _copy_table(old, new, table)
         with new.transaction():
             for name, seq in _sequences(old):  # a place in the log is never used twice
                 new.run(_RAISE_SEQUENCE, (seq, name))
@@ -115,15 +111,25 @@ def _copy(path: str, new: Database) -> int:
     return rows
 
 
+def _copy_table(old: Database, new: Database, table: str) -> int:
+    """By the order of the columns, which outlives their names; an older schema has fewer. Names are from our own schema."""
+    columns = new.rows(_COLUMNS, (table,))
+    key = _KEYS.get(table, "rowid")
+    rows = 0
+    for _, *row in readable_rows(old, f"SELECT {key}, * FROM {table} WHERE {key} >= ? ORDER BY 1"):  # noqa: S608
+        there = list(zip(columns, row, strict=False))
+        if all(value is None or isinstance(value, _TYPES[kind]) for (_, kind), value in there):  # else it is of another table
+            names = ", ".join(name for (name, _), _ in there)
+            insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({', '.join('?' * len(there))})"  # noqa: S608
+            rows += new.run(insert, [value for _, value in there])
+    return rows
+
+
 def _sequences(old: Database) -> list[Row]:
     try:
         return [row for row in old.rows(_SEQUENCES) if isinstance(row[1], int) and 0 <= row[1] < LARGEST_KEY]
     except StoreDamaged:
         return []
-
-
-def _key(table: str) -> str:
-    return _KEYS.get(table, "rowid")
 
 
 def _remove(path: str) -> None:

@@ -276,6 +276,9 @@ CREATE TABLE watched (                       -- stretches in which all that the 
 );
 CREATE INDEX watched_by_repo ON watched (repo_id, from_ns);
 INSERT INTO watched (repo_id, rules, ignoring, from_ns) SELECT id, rules, '', scan_ns FROM repos WHERE scanned <> '';
+CREATE TABLE purging (                       -- a row while bytes of what was purged may be left in the file
+    id INTEGER PRIMARY KEY
+);
 """
 
 _MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6)

@@ -79,6 +79,9 @@ _PURGE_SUSPECTS = "DELETE FROM suspects WHERE path_id = ?"
 _PURGE_VERSIONS = "DELETE FROM versions WHERE path_id = ?"
 _PURGE_ADOPTED = "DELETE FROM adopted WHERE repo_id = ? AND path = ?"
 _PURGE_HEAD = "UPDATE paths SET head_seq = 0, present = 0, stat = NULL WHERE id = ?"
+_BEGIN_PURGING = "INSERT OR IGNORE INTO purging (id) VALUES (1)"
+_IS_PURGING = "SELECT 1 FROM purging"
+_END_PURGING = "DELETE FROM purging"
 _BLOBS_OF = """
     SELECT blob_id FROM versions WHERE path_id = ? AND blob_id IS NOT NULL
     UNION
@@ -104,6 +107,8 @@ class Freed:
 def collect(store: Store, policy: Policy, now: Moment) -> Freed:
     """Apply retention and the quota now. Works in small transactions, beside captures; needs no spare space to speak of."""
     before = _file_bytes(store)
+    if store.db.row(_IS_PURGING):  # it was killed before it was done
+        _overwrite(store)
     age = ages(store.db, now)
     pinned = frozenset(seq for pair in store.db.each(_PINNED) for seq in pair)
     versions = _drop_versions(store, list(expired(_aged(store), policy, age, pinned)))
@@ -144,6 +149,7 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
     frames: set[int] = set()
     for path in paths:
         with store.db.transaction():
+            store.db.run(_BEGIN_PURGING)
             path_id, _ = store.log.head_row(repo_id, path)
             whole_name = (repo_id, os.fsencode(path))
             blob_ids = [row[0] for row in store.db.rows(_BLOBS_OF, (path_id, *whole_name))]
@@ -159,10 +165,8 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
             }
         if others - set(paths):
             shared[path] = sorted(others - set(paths))
-    store.checked.clear()
-    blobs = _drop_orphans(store)
-    left = frames & repack(store, 1.0)
-    is_back = _give_back(store)
+    blobs, damaged, is_back = _overwrite(store)
+    left = frames & damaged
     if left:
         raise StoreError(
             "forgotten, but its bytes lie in a damaged part of the store; run 'guardctl fsck --repair' to remove them"
@@ -170,6 +174,20 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
     if not is_back:
         raise StoreError("forgotten, but another process still reads old pages of the store; run 'guardctl gc' to overwrite them")
     return Freed(versions, blobs, max(0, before - _file_bytes(store))), shared
+
+
+def _overwrite(store: Store) -> tuple[int, set[int], bool]:
+    """Overwrite what was purged: the number of blobs that went, the frames that are damaged, whether none reads old pages."""
+    store.db.run("PRAGMA secure_delete = ON")
+    store.checked.clear()
+    blobs = _drop_orphans(store)
+    damaged = repack(store, 1.0)
+    is_back = _give_back(store)
+    if is_back and not damaged:
+        with store.db.transaction():
+            if not store.db.rows(_ORPHANS):  # another purge may have just begun, or one of them is damaged
+                store.db.run(_END_PURGING)
+    return blobs, damaged, is_back
 
 
 def _aged(store: Store) -> Iterator[Aged]:

@@ -3,14 +3,14 @@
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from guardd.errors import StoreError, StoreFull
+from guardd.errors import StoreBusy, StoreError, StoreFull
 from guardd.store import schema
 from guardd.store.database import INDEX_BYTES, MENDED, Database
 
@@ -57,7 +57,7 @@ class Store:
     ) -> None:
         self.state_dir = state_dir
         self.path = os.path.join(state_dir, "guard.db")
-        _check_state_dir(state_dir, create=create)
+        check_state_dir(state_dir, create=create)
         if os.path.exists(self.path + MENDED):
             from guardd.store import salvage
 
@@ -66,14 +66,28 @@ class Store:
             _make(self.path)
         elif not os.path.exists(self.path):
             raise StoreError(f"there is no store in {state_dir}; run 'guardctl init' in a repo, then 'guardd'")
+        self._file = _file_at(self.path)
         settings = (_DURABLE if durable else _FLEETING, _LARGE_CACHE if brief else _SMALL_CACHE)
         try:
-            self.db = _open(self.path, patience_s, settings)
+            self.db = self._open(patience_s, settings, brief=brief)
+        except StoreError as error:
+            if self.is_there():
+                raise
+            raise self._was_replaced() from error
+        if not self.is_there():  # its WAL was opened by a name that may be the new one's by now
+            self.db.close()
+            raise self._was_replaced()
+
+    def _open(self, patience_s: float, settings: Sequence[str], *, brief: bool) -> Database:
+        try:
+            return _open(self.path, patience_s, settings)
         except StoreFull:
             if not brief or _has_index(self.path):
                 raise
-            self.db = _open(self.path, patience_s, (_ALONE, *settings))
-        self._file = _file_at(self.path)
+            return _open(self.path, patience_s, (_ALONE, *settings))
+
+    def _was_replaced(self) -> StoreError:
+        return StoreBusy(f"the store {self.path} was being repaired just now; try again")
 
     @cached_property
     def blobs(self) -> "Blobs":
@@ -170,7 +184,7 @@ class Store:
 
         Others that had it open go on with what was removed. Raises StoreError, also where another store is in its place.
         """
-        _check_state_dir(self.state_dir, create=True)
+        check_state_dir(self.state_dir, create=True)
         if os.path.lexists(self.path):
             raise StoreError(f"another store is in its place: {self.path}")
         fresh = f"{self.path}.{os.getpid()}.new"
@@ -256,8 +270,11 @@ def make_private(folder: str) -> None:
         os.mkdir(folder, 0o700)
 
 
-def _check_state_dir(path: str, *, create: bool) -> None:
-    """Others must be able neither to read the copies of someone's source nor to plant some for a restore."""
+def check_state_dir(path: str, *, create: bool) -> None:
+    """Make the state dir where it is to be created, or see that it can be used. Raises StoreError.
+
+    Others must be able neither to read the copies of someone's source nor to plant some for a restore.
+    """
     try:
         if create:
             make_private(path)
