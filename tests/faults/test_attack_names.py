@@ -175,6 +175,7 @@ def test_hostile_names_do_nothing_wherever_they_are_told(hostile: Hostile, chat:
         hostile.world.wait_settled(daemon)
     wait_until(lambda: told_of(chat, hostile) >= set(TARGETS), what="every target was told")
     check_commands(hostile)
+    check_completion(hostile)
     check_run(hostile)
     check_fsck(hostile)
     daemon.process.send_signal(signal.SIGUSR1)
@@ -215,6 +216,16 @@ def check_commands(hostile: Hostile) -> None:
     for words in TELLING:
         hostile.said(*words, codes=(0, 1))
         hostile.told(*words, codes=(0, 1))
+
+
+def check_completion(hostile: Hostile) -> None:
+    """What completes a line in a shell: a value or a description that broke its line would be another value."""
+    for shell in ("bash", "zsh", "fish"):
+        for words in ("guardctl log --since ", "guardctl --repo "):
+            env = {"_GUARDCTL_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+            done = hostile.world.begin_ctl(env=env).finish()
+            assert done.returncode == 0
+            is_harmless(done.stdout.decode().replace("\t", " "), (shell, words))  # fish: value, tab, description
 
 
 def check_run(hostile: Hostile) -> None:

@@ -9,6 +9,7 @@ import click
 from guardd.cli.context import Context
 from guardd.cli.output import when
 from guardd.errors import GuardError
+from guardd.escaping import one_line
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -44,8 +45,8 @@ def completer(candidates: Candidates) -> Completer:
         found = []
         try:
             for value, about in candidates(context):
-                if value.startswith(incomplete):
-                    found.append(CompletionItem(value, help=about))
+                if value.startswith(incomplete) and value.isprintable():  # what breaks its line is no value for a shell
+                    found.append(CompletionItem(value, help=one_line(about)))
         except (GuardError, OSError):
             pass  # a shell that completes is no place for errors; the command itself says what is wrong
         return found
