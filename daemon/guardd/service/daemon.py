@@ -30,6 +30,7 @@ from guardd.store import ballast
 from guardd.store.lock import acquire_daemon_lock
 from guardd.store.repos import Live
 from guardd.store.store import Store, check_state_dir
+from guardd.store.wal import commits_behind_the_end
 
 if TYPE_CHECKING:
     from guardd.service.alerting import Alerting
@@ -114,6 +115,9 @@ class Daemon:
     def _run(self) -> bool:
         check_state_dir(self._state_dir, create=True)
         with acquire_daemon_lock(self._state_dir), Store(self._state_dir, create=True) as store:
+            lost = commits_behind_the_end(store.db)
+            if lost:
+                log.error("commits lost", commits=lost, why="the end of the store's log was damaged; see 'guardctl log'")
             store.repos.begin_all([store.repos.add(*repo).id for repo in self._duties.repos], clock.now())
             keep_little()
             signals.hear(

@@ -14,6 +14,7 @@ from guardd.store.codec import Codec, OutOfMemory, digest, encode
 from guardd.store.database import Database, Row, many
 from guardd.store.space import repack
 from guardd.store.store import Store
+from guardd.store.wal import commits_behind_the_end
 from guardd.store.wreck import readable_rows
 
 _SCHEMA = "SELECT CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema WHERE sql IS NOT NULL"
@@ -98,6 +99,7 @@ class Damage:
 
 def check(store: Store) -> Iterator[Damage]:
     """Everything that is wrong, found by reading all of the store."""
+    yield from _check_end_of_log(store)
     damages = list(_check_database(store))
     if not damages:
         try:
@@ -110,6 +112,12 @@ def check(store: Store) -> Iterator[Damage]:
     yield from damages
     yield from _check_each(store, "version", _SEQS, _ROWS_AT, _is_whole)
     yield from _check_each(store, "adopted version", _ADOPTED_SEQS, _ADOPTED_ROWS_AT, _is_whole_adopted)
+
+
+def _check_end_of_log(store: Store) -> Iterator[Damage]:
+    commits = commits_behind_the_end(store.db)
+    if commits:
+        yield Damage(f"database: {commits} commits at the end of its log cannot be read; the newest versions may be missing")
 
 
 def _check_database(store: Store) -> Iterator[Damage]:
