@@ -237,7 +237,7 @@ class _Points:
             setattr(Database, name, self._stopping(getattr(Database, name), _commits))
         for name in _NAMES:
             setattr(os, name, self._stopping(getattr(os, name)))
-        os.open = self._stopping(os.open, lambda path, flags, *_, **__: bool(flags & os.O_CREAT))
+        os.open = self._stopping(os.open, lambda path, flags, *_, **__: bool(flags & (os.O_CREAT | os.O_TRUNC)))
         for name in ("exchange", "move_to_free_name", "sync_filesystem"):
             setattr(apply, name, self._stopping(getattr(apply, name)))
 

@@ -145,3 +145,32 @@ def test_a_store_whose_disk_fails_is_never_green_and_the_next_daemon_makes_up_fo
             wait_until(lambda: world.heads() == snapshot(world.root), what="caught up")
         finally:
             world.close()
+
+
+@pytest.mark.promise("no acknowledged version is lost", "every file of the repo fails to open while it is captured")
+@pytest.mark.faults
+def test_what_a_failing_disk_does_not_give_is_neither_deleted_nor_empty(tmp_path: Path) -> None:
+    with disk(tmp_path) as failing:
+        world = World(tmp_path / "world", root=failing.mounted_at / "repo")
+        world.configure("")
+        whole = filled(world)
+        world.ctl("init")
+        world.ctl("snapshot")
+        damage(world)
+        changed = snapshot(world.root)
+        failing.unmount()
+        assert failing.mount()
+        for path in world.root.rglob("*"):  # names and times are known by then, contents are not
+            path.stat()
+        failing.cut_power()
+        said = world.ctl("snapshot", check=None)
+        assert "Traceback" not in said.stderr
+        assert said.stderr.startswith("guardctl: ")
+        assert world.heads() == whole
+        failing.unmount()
+        assert failing.mount()
+        assert snapshot(world.root) == changed
+        world.ctl("snapshot")
+        assert world.heads() == changed
+        assert len(world.versions("p0/m0.py")) == 2, "no deletion in between"
+        failing.unmount()
