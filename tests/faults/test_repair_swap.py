@@ -112,7 +112,7 @@ def _leaving_the_wal(close: Any, state: Path) -> Any:
 
 
 @pytest.mark.promise(NAMED, "a repair swaps databases while another process has opened the one and not yet its WAL")
-@pytest.mark.parametrize("has_wal", [False, True])
+@pytest.mark.parametrize("has_wal", [pytest.param(False, marks=pytest.mark.faults), True])
 @pytest.mark.parametrize("step", range(1, 6))
 def test_who_opens_the_store_in_the_midst_of_a_swap_does_not_write_into_the_new_one(
     left: Path, before: dict[int, bytes], step: int, has_wal: bool, monkeypatch: pytest.MonkeyPatch
