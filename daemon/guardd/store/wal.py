@@ -27,18 +27,19 @@ def commits_behind_the_end(db: Database) -> int:
     for _ in range(_TRIES):
         found = _commits_behind(db.path + "-wal", end)
         before, end = end, _end(db)
-        if end == before:  # no one has written on meanwhile
+        if end == before >= 0:  # no one has written on meanwhile
             return found
     return 0
 
 
 def _end(db: Database) -> int:
+    """How many frames the log has; -1: another process is at it just now."""
     row = db.row(_END)
-    return int(row[1]) if row is not None else 0
+    return int(row[1]) if row is not None else -1
 
 
 def _commits_behind(path: str, end: int) -> int:
-    """How many frames from this one on belong to the present log, and end a transaction."""
+    """How many frames from the one at `end` on belong to the present log, and end a transaction."""
     try:
         with open(path, "rb") as log:
             header = log.read(_LOG_HEADER)
@@ -46,7 +47,7 @@ def _commits_behind(path: str, end: int) -> int:
             if page_size not in _PAGE_SIZES:
                 return 0
             frame_size = _FRAME_HEADER + page_size
-            places = range(_LOG_HEADER + end * frame_size, os.fstat(log.fileno()).st_size, frame_size)
+            places = range(_LOG_HEADER + max(end, 0) * frame_size, os.fstat(log.fileno()).st_size, frame_size)
             frames = (os.pread(log.fileno(), _FRAME_HEADER, place) for place in places)
             return sum(frame[8:16] == header[16:24] and any(frame[4:8]) for frame in frames)
     except (FileNotFoundError, struct.error):  # all of it is in the database
