@@ -326,7 +326,7 @@ def test_gc_finishes_a_purge_that_was_killed(kept: Kept, step: str, monkeypatch:
             purge(kept.store, kept.repo.id, ["secret.py"])
     with Store(kept.store.state_dir) as store:  # the one that was at it is gone with its process
         kept.store.close()
-        collect(store, POLICY, NOW.wall_ns)
+        collect(store, POLICY, NOW)
         kept.store = store
         for file in Path(store.state_dir).iterdir():
             found = file.read_bytes()
@@ -337,5 +337,5 @@ def test_gc_finishes_a_purge_that_was_killed(kept: Kept, step: str, monkeypatch:
             path: content for path, content in contents.items() if path != "secret.py"
         }
         assert list(check(store)) == []
-        assert not collect(store, POLICY, NOW.wall_ns).blobs
+        assert not collect(store, POLICY, NOW).blobs
         assert not store.db.rows("SELECT * FROM purging")

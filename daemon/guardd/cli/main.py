@@ -102,7 +102,7 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(args: list[str]) -> int:
+def run(args: list[str]) -> int:  # noqa: C901 - one clause for each kind of error
     """Carry out a command line; its exit code. Errors go to stderr in one line."""
     context = Context()
     if COMPLETE_VARIABLE in os.environ:
@@ -126,7 +126,23 @@ def run(args: list[str]) -> int:
         return Exit.DONE
     except OSError as error:
         return _complain(context, f"{error.filename or 'system'}: {error.strerror or error}", Exit.PARTIAL)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError):
+        if not (odd := _oddity(context)):
+            raise
+        return _complain(context, f"the store is damaged ({odd}); run 'guardctl fsck --repair'", Exit.PARTIAL)
     return code if isinstance(code, int) else Exit.DONE
+
+
+def _oddity(context: Context) -> str | None:
+    """What in the store a command may have stumbled over; None where it used none, or nothing is wrong with it."""
+    if "store" not in vars(context):
+        return None
+    from guardd.store.oddities import oddity
+
+    try:
+        return oddity(context.store)
+    except GuardError as error:
+        return str(error)
 
 
 def _complain(context: Context, message: str, code: int) -> int:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from guardd.errors import StoreDamaged
 from guardd.model import Alert, Moment, RepoState, Severity, Stage
 from guardd.selection import SelectionRules
 from guardd.store.database import Database, Row
@@ -182,5 +183,8 @@ def _repo(row: Row) -> Repo:
 
 
 def _rules(text: str) -> SelectionRules:
-    raw = json.loads(text)
-    return SelectionRules(tuple(raw["include"]), tuple(raw["exclude"]), raw["respect_gitignore"], raw["max_file_size"])
+    try:
+        raw = json.loads(text)
+        return SelectionRules(tuple(raw["include"]), tuple(raw["exclude"]), raw["respect_gitignore"], raw["max_file_size"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise StoreDamaged("the store is damaged (the rules of a repo are none); run 'guardctl fsck --repair'") from error

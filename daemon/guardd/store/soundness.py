@@ -104,7 +104,7 @@ def check(store: Store) -> Iterator[Damage]:
     if not damages:
         try:
             yield from _check_blobs(store)
-            yield from _check_rows(store)
+            yield from check_rows(store)
         except StoreDamaged as error:
             damages = [_refused(error)]
         else:
@@ -172,7 +172,8 @@ def _check_blobs(store: Store) -> Iterator[Damage]:
             yield Damage(f"blob {hash_.hex()[:12]}: {read}", touched, hash_ if mendable else None)
 
 
-def _check_rows(store: Store) -> Iterator[Damage]:
+def check_rows(store: Store) -> Iterator[Damage]:
+    """Each row that does not match its checksum."""
     for row in store.db.each(_ROWS):
         if not _is_whole(row):
             yield _damaged("version", row)
@@ -229,7 +230,7 @@ def repair(store: Store, damages: list[Damage]) -> None:
             _keep_dependents_whole(store, hash_)
             store.db.run(_LOSE_BLOB, (Codec.UNKEPT, hash_))
             store.db.run(_LOOK_AGAIN, (hash_,))
-        for damage in list(_check_rows(store)):
+        for damage in list(check_rows(store)):
             for seq, _ in damage.versions:
                 store.db.run(_DROP_ROW, (seq,))
                 store.db.run(_DROP_ADOPTED, (seq,))
