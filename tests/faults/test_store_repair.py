@@ -134,6 +134,17 @@ def test_two_rows_of_one_content_become_one(kept: Kept, is_lost_again: bool) -> 
     assert kept.store.db.value("SELECT count(*) FROM blobs WHERE hash = ?", (WRONG,)) == 0
 
 
+@pytest.mark.promise(NAMED, "the hash of a stored content that was captured again as a delta on its own delta")
+def test_two_rows_of_one_content_of_which_each_is_needed_for_the_other_become_one(kept: Kept) -> None:
+    kept.write("x.py", ONCE)
+    first = kept.store.log.last_seq()
+    second = edit(kept, "x.py", MORE, ONCE)
+    kept.store.db.run("UPDATE blobs SET hash = ? WHERE hash = ?", (WRONG, digest(ONCE)))
+    third = edit(kept, "x.py", ONCE, MORE)
+    mended(kept)
+    assert [kept.read(seq) for seq in (first, second, third)] == [ONCE, MORE, ONCE]
+
+
 @pytest.mark.promise(NAMED, "the hash of a stored content that only deltas need")
 def test_what_is_made_of_a_content_that_is_lost_by_its_name_alone_stays(kept: Kept) -> None:
     kept.write("x.py", ONCE)
@@ -326,7 +337,7 @@ def test_gc_finishes_a_purge_that_was_killed(kept: Kept, step: str, monkeypatch:
             purge(kept.store, kept.repo.id, ["secret.py"])
     with Store(kept.store.state_dir) as store:  # the one that was at it is gone with its process
         kept.store.close()
-        collect(store, POLICY, NOW.wall_ns)
+        collect(store, POLICY, NOW)
         kept.store = store
         for file in Path(store.state_dir).iterdir():
             found = file.read_bytes()
@@ -337,5 +348,5 @@ def test_gc_finishes_a_purge_that_was_killed(kept: Kept, step: str, monkeypatch:
             path: content for path, content in contents.items() if path != "secret.py"
         }
         assert list(check(store)) == []
-        assert not collect(store, POLICY, NOW.wall_ns).blobs
+        assert not collect(store, POLICY, NOW).blobs
         assert not store.db.rows("SELECT * FROM purging")

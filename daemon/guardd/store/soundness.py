@@ -251,8 +251,7 @@ def _put_right(store: Store, hash_: bytes) -> bool:
     if own != hash_ and not _is_vouched_for(store, hash_, own):
         return False
     if own != hash_ and store.db.value(_ID_OF_BLOB, (own,)):  # it was captured again, as if it were new
-        if not store.blobs.can_read(own):
-            store.blobs.keep_anew([encode(own, content)])
+        store.blobs.keep_anew([encode(own, content)])  # whole: it may be a delta on what is a delta on the other
         for statement in _TAKE_OVER:
             store.db.run(statement, (own, hash_))
         store.db.run(_DROP_BLOB, (hash_,))
