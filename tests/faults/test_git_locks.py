@@ -19,7 +19,7 @@ def test_no_lock_keeps_damage_from_being_seen(world: World, seed: int) -> None:
     for number in range(6):
         world.write(f"m{number}.py", WHOLE)
         world.write(f"gone{number}.py", WHOLE + b"y = %d\n" % number)
-    daemon = world.start()
+    world.start()
     lock = world.root / ".git/index.lock"
     lock.touch()
     seen = threading.Event()

@@ -159,8 +159,7 @@ def test_a_clock_that_was_set_makes_nothing_older_by_more_than_a_day_a_reboot(
 
 @st.composite
 def wrong_lives(draw: st.DrawFn) -> tuple[list[Stretch], Moment, list[tuple[int, int, int]], int]:
-    """Stretches, now, (place, time that was noted, true time) of each record, and the true time, of boots with clocks that are
-    ahead or behind, and step.
+    """Stretches, now, (place, time that was noted, true time) of each record, true now: of clocks that are wrong, and step.
 
     Of two lives the store cannot tell apart: one in which a clock lay behind for a whole boot and showed nothing that had been
     before, and one in which the machine was off for so long. So the first is not among them; nor one whose clock is ahead now.
