@@ -12,7 +12,7 @@ from guardd.store.adopted import adopted_checksum
 from guardd.store.appending import row_checksum
 from guardd.store.codec import Codec, OutOfMemory, digest, encode
 from guardd.store.database import Database, Row, many
-from guardd.store.space import repack
+from guardd.store.space import overwrite
 from guardd.store.store import Store
 from guardd.store.wal import commits_behind_the_end
 from guardd.store.wreck import readable_rows
@@ -222,6 +222,7 @@ def is_doubtful(store: Store, repo_id: int, path: RepoPath, blob: bytes) -> bool
 
 def repair(store: Store, damages: list[Damage]) -> None:
     """Take out what is damaged, keep the rest. Contents that are still on disk come back with the next scan."""
+    store.db.run("PRAGMA secure_delete = ON")  # what is taken out may be what a purge had to leave
     with store.db.transaction():
         for hash_ in [damage.blob for damage in damages if damage.blob is not None]:
             if store.blobs.can_read(hash_) or _put_right(store, hash_):  # gc had just put it elsewhere; or only its row was wrong
@@ -235,7 +236,7 @@ def repair(store: Store, damages: list[Damage]) -> None:
                 store.db.run(_DROP_ADOPTED, (seq,))
         for path_id, _, _, newest in store.db.rows(_WRONG_HEADS):
             store.db.run(_SET_HEAD, (newest or 0, newest or 0, path_id))
-    repack(store, 1.0)  # what is left of damaged frames is whole again, and nothing beside it that was forgotten
+    overwrite(store)  # what is left of damaged frames is whole again, and nothing beside it that was forgotten
 
 
 def _put_right(store: Store, hash_: bytes) -> bool:
