@@ -63,6 +63,15 @@ def test_an_index_that_is_gone_is_damage(kept: Kept) -> None:
     assert any(damage.structural for damage in check(kept.store))
 
 
+@pytest.mark.promise(NAMED, "a store of which an older guard wrote other comments into the schema")
+def test_another_comment_in_a_definition_is_no_damage(kept: Kept) -> None:
+    kept.store.db.run("PRAGMA writable_schema = ON")
+    assert kept.store.db.run("UPDATE sqlite_schema SET sql = replace(sql, 'absorbed', 'and so on') WHERE name = 'restores'")
+    assert list(check(kept.store)) == []
+    kept.store.db.run("UPDATE sqlite_schema SET sql = replace(sql, 'undoes', 'undo__') WHERE name = 'restores'")
+    assert any(damage.structural for damage in check(kept.store))
+
+
 @pytest.mark.promise("errors become a state", "SQL that is wrong, a transaction in another")
 @pytest.mark.parametrize("mistake", ["SELEC 1", "BEGIN", "SELECT unheard_of(1)"])
 def test_a_mistake_in_sql_is_not_taken_for_damage(kept: Kept, mistake: str) -> None:

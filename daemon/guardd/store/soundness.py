@@ -1,6 +1,7 @@
 """Soundness: every blob and row held against its hash; repair that saves all that is whole."""
 
 import os
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from guardd.store.wal import commits_behind_the_end
 from guardd.store.wreck import readable_rows
 
 _SCHEMA = "SELECT CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema WHERE sql IS NOT NULL"
+_COMMENT = re.compile(rb"--[^\n]*")
 _BLOBS = """
     SELECT hash FROM blobs WHERE NOT (codec = 3 AND data IS NULL AND frame_id IS NULL) AND typeof(hash) = 'blob'
     ORDER BY frame_id, place, base_id
@@ -158,10 +160,15 @@ def _check_schema(store: Store) -> Iterator[Damage]:
     whole = Database(":memory:")
     try:
         schema.prepare(whole)
-        for name, _ in sorted(set(whole.rows(_SCHEMA)) - set(store.db.rows(_SCHEMA))):
+        for name, _ in sorted(_definitions(whole) - _definitions(store.db)):
             yield Damage(f"database: {name.decode()} is not defined as it was", structural=True)
     finally:
         whole.close()
+
+
+def _definitions(db: Database) -> set[tuple[bytes, bytes]]:
+    """The names of tables and indexes with their definitions, without the comments: an older guard wrote others."""
+    return {(name, _COMMENT.sub(b"", sql)) for name, sql in db.rows(_SCHEMA)}
 
 
 def _check_blobs(store: Store) -> Iterator[Damage]:

@@ -129,6 +129,7 @@ def collect(store: Store, policy: Policy, now: Moment) -> Freed:
         repack(store, 1.0)  # else what went would free nothing, and more would go
     store.runs.prune(policy.keep_daily_ns, age)
     store.labels.prune(policy.keep_all_ns, policy.keep_daily_ns, age)
+    store.repos.prune_watched(policy.keep_daily_ns, lambda time_ns: age(store.log.place_at(time_ns), time_ns))
     _give_back(store)
     return Freed(versions, blobs, max(0, before - _file_bytes(store)))
 
