@@ -65,17 +65,16 @@ class Ages:
     def __init__(self, stretches: Sequence[Stretch], now: Moment) -> None:
         """`stretches` in the order of the log; those of which nothing is left may be missing."""
         self._now_ns = now.wall_ns
-        self._stretches = stretches
+        self._floors = [one.last_ns if one.first_ns is None else one.first_ns for one in stretches]
         self._first_seqs = [one.first_seq for one in stretches]
         self._shown = _shown_now(stretches, now)
 
     def __call__(self, seq: int, time_ns: int) -> int:
         """Of what was recorded at this place in the log, with this time."""
-        if not self._stretches:
+        if not self._floors:
             return self._now_ns - time_ns
         at = max(0, bisect_right(self._first_seqs, seq) - 1)
-        stretch = self._stretches[at]
-        return self._shown[at] - max(time_ns, stretch.last_ns if stretch.first_ns is None else stretch.first_ns)
+        return self._shown[at] - max(time_ns, self._floors[at])
 
 
 def _shown_now(stretches: Sequence[Stretch], now: Moment) -> list[int]:
