@@ -1,5 +1,6 @@
 """The one error family: a message for people (what, where, what to do next) and an exit code."""
 
+import errno
 from enum import IntEnum
 
 
@@ -64,3 +65,10 @@ class StoreBusy(StoreError):
 
 class StoreFull(StoreError):
     """No space is left for the store; nothing was recorded, what was stored stays readable."""
+
+
+def unusable(state_dir: str, error: OSError) -> StoreError:
+    """What the operating system says against a state dir, as an error of the store."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"no space left for the store in {state_dir}; free some space (or inodes) on its disk")
+    return StoreError(f"the state dir {state_dir} cannot be used ({error.strerror}); set GUARD_STATE_DIR")

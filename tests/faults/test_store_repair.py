@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,15 @@ def _read_all(kept: Kept) -> None:
 @pytest.mark.promise(NAMED, "an index that is gone from the database")
 def test_an_index_that_is_gone_is_damage(kept: Kept) -> None:
     kept.store.db.run("DROP INDEX versions_by_path")
+    assert any(damage.structural for damage in check(kept.store))
+
+
+@pytest.mark.promise(NAMED, "a store of which an older guard wrote other comments into the schema")
+def test_another_comment_in_a_definition_is_no_damage(kept: Kept) -> None:
+    kept.store.db.run("PRAGMA writable_schema = ON")
+    assert kept.store.db.run("UPDATE sqlite_schema SET sql = replace(sql, 'absorbed', 'and so on') WHERE name = 'restores'")
+    assert list(check(kept.store)) == []
+    kept.store.db.run("UPDATE sqlite_schema SET sql = replace(sql, 'undoes', 'undo__') WHERE name = 'restores'")
     assert any(damage.structural for damage in check(kept.store))
 
 
@@ -132,6 +141,17 @@ def test_two_rows_of_one_content_become_one(kept: Kept, is_lost_again: bool) -> 
     assert [kept.read(seq) for seq in (first, adopted, third)] == [ONCE] * 3
     assert kept.read(second) == MORE
     assert kept.store.db.value("SELECT count(*) FROM blobs WHERE hash = ?", (WRONG,)) == 0
+
+
+@pytest.mark.promise(NAMED, "the hash of a stored content that was captured again as a delta on its own delta")
+def test_two_rows_of_one_content_of_which_each_is_needed_for_the_other_become_one(kept: Kept) -> None:
+    kept.write("x.py", ONCE)
+    first = kept.store.log.last_seq()
+    second = edit(kept, "x.py", MORE, ONCE)
+    kept.store.db.run("UPDATE blobs SET hash = ? WHERE hash = ?", (WRONG, digest(ONCE)))
+    third = edit(kept, "x.py", ONCE, MORE)
+    mended(kept)
+    assert [kept.read(seq) for seq in (first, second, third)] == [ONCE, MORE, ONCE]
 
 
 @pytest.mark.promise(NAMED, "the hash of a stored content that only deltas need")
@@ -339,3 +359,39 @@ def test_gc_finishes_a_purge_that_was_killed(kept: Kept, step: str, monkeypatch:
         assert list(check(store)) == []
         assert not collect(store, POLICY, NOW).blobs
         assert not store.db.rows("SELECT * FROM purging")
+
+
+def _beside_a_delta(kept: Kept, secret: bytes) -> None:
+    """A secret that a content of another path is a delta of, which is damaged."""
+    kept.write("secret.py", secret)
+    more = secret + b"more"
+    edit(kept, "z.py", more, secret)
+    kept.store.db.run("UPDATE blobs SET data = x'00' WHERE hash = ?", (digest(more),))
+
+
+def _in_a_frame(kept: Kept, secret: bytes) -> None:
+    """A secret in a frame of which the rest is damaged."""
+    contents = {"secret.py": secret, "z.py": random.Random(6).randbytes(3000)}
+    packed = pack([(digest(content), content) for content in contents.values()])
+    seen = [
+        Observation(path, 0, FileState(Kind.FILE, one.hash, one.size, 0o644), None, content=one)
+        for path, one in zip(contents, packed, strict=True)
+    ]
+    kept.store.log.record(kept.repo.id, seen, Origin.WATCH, NOW)
+    kept.store.db.run("UPDATE frames SET data = substr(data, 1, 4000)")
+
+
+@pytest.mark.promise("the past is what it was", "a purge of what lies in a damaged part of the store")
+@pytest.mark.parametrize("lay", [_beside_a_delta, _in_a_frame])
+def test_a_purge_beside_damage_is_finished_by_a_repair_and_keeps_gc_from_nothing(kept: Kept, lay: Callable[..., None]) -> None:
+    secret = random.Random(5).randbytes(3000)
+    lay(kept, secret)
+    with pytest.raises(StoreError, match="fsck --repair"):
+        purge(kept.store, kept.repo.id, ["secret.py"])
+    kept.store.checked.put({b"x" * 32: "[]"}, 1)
+    collect(kept.store, POLICY, NOW)
+    assert kept.store.checked.get([b"x" * 32], 1), "gc does not begin with it again and again"
+    mended(kept)
+    kept.store.close()
+    for file in Path(kept.store.state_dir).iterdir():
+        assert secret[100:200] not in file.read_bytes(), file

@@ -62,6 +62,24 @@ def test_a_disk_that_is_full_at_the_start_is_one_line_and_tried_again(world: Wor
     assert done.returncode == Exit.PARTIAL
 
 
+@pytest.mark.promise("errors become a state", "the disk of the store is mounted read-only when guardd starts")
+@pytest.mark.parametrize("is_open_to_others", [True, False])
+def test_a_read_only_disk_at_the_start_is_one_line(world: World, is_open_to_others: bool) -> None:
+    world.state.mkdir(mode=0o755 if is_open_to_others else 0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", f"ro,mode={'755' if is_open_to_others else '700'}", "guardtest", str(world.state)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        command = [str(PROGRAMS / "guardd"), "--repo", str(world.root)]
+        done = as_text(fork_server.Begun(command, world.env, world.root).finish(30))
+    finally:
+        subprocess.run(["umount", world.state], check=True)
+    assert done.stderr.startswith("guardd: the state dir")
+    assert "Read-only" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.returncode == Exit.UNUSABLE
+
+
 def fill(folder: Path, what: str) -> None:
     """Leave no room, or no inode, on a small disk."""
     room = os.statvfs(folder)

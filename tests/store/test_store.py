@@ -283,6 +283,33 @@ def test_a_newer_schema_is_refused_and_a_foreign_file_too(tmp_path: Path) -> Non
         Store(str(tmp_path))
 
 
+def test_an_older_store_does_not_tell_since_when_its_rules_were_watched(kept: Kept) -> None:
+    """They may have been changed since its last complete scan."""
+    kept.store.repos.mark_scanned(kept.repo, kept.now.wall_ns, complete=True)
+    kept.store.repos.add(kept.repo.path, SelectionRules(exclude=("gen/",)))
+    kept.store.db.run("DROP TABLE watched")
+    kept.store.db.run("DROP TABLE purging")
+    kept.store.db.run("PRAGMA user_version = 5")
+    with Store(kept.store.state_dir) as store:
+        assert store.repos.watched_at(kept.repo.id, kept.now.wall_ns + 1) is None
+
+
+def test_gc_forgets_what_was_watched_longer_ago_than_daily_versions_stay(kept: Kept) -> None:
+    begun = []
+    for number in range(3):
+        kept.write("a.py", b"x = %d\n" % number)
+        begun.append(kept.now.wall_ns)
+        kept.store.repos.mark_scanned(kept.repo, kept.now.wall_ns, complete=True, ignoring=str(number))
+        kept.pass_time(200 * 86_400)
+    kept.pass_time(0, step_clock_by=10_000 * 86_400)
+    collect(kept.store, policy(), kept.now)
+    assert [kept.store.repos.watched_at(kept.repo.id, when) is not None for when in begun] == [False, True, True]
+    kept.pass_time(10_000 * 86_400)
+    collect(kept.store, policy(), kept.now)
+    assert kept.store.repos.watched_at(kept.repo.id, begun[1]) is None
+    assert kept.store.repos.watched_at(kept.repo.id, begun[2]) is not None, "what goes on stays"
+
+
 def test_commits_are_durable(kept: Kept) -> None:
     assert kept.store.db.value("PRAGMA synchronous") == 2
     assert kept.store.db.value("PRAGMA journal_mode") == "wal"

@@ -6,6 +6,7 @@ Someone may set the wall clock, so an age by it proves nothing. Within one boot 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 
 from guardd.model import Moment
 from guardd.store.database import Database
@@ -18,6 +19,8 @@ GAP_NS = 86_400_000_000_000
 
 PROBATION_NS = 7 * GAP_NS
 """After so long (by all that is sure) what the wall clock says of earlier boots is believed."""
+
+_NEVER = -(1 << 62)
 
 _LAST = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq DESC LIMIT 1"
 _ALL = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq"
@@ -55,59 +58,60 @@ class Ages:
     Within a boot that is exact. What lies between the last record of one boot and the first of the next is a day at most: the
     clock may have been set meanwhile. Once all that is sure has come to a week, earlier boots are as old as the wall clock says,
     by the earliest of all its readings in that week. So a clock that is set ahead ages nothing, and weeks in which the machine
-    was off count, a week late.
+    was off count, a week late. A boot began when the latest of its clocks says; where that is before what earlier boots had
+    shown, its clocks are believed nothing.
     """
 
     def __init__(self, stretches: Sequence[Stretch], now: Moment) -> None:
         """`stretches` in the order of the log; those of which nothing is left may be missing."""
         self._now_ns = now.wall_ns
-        self._stretches = stretches
+        self._floors = [one.last_ns if one.first_ns is None else one.first_ns for one in stretches]
         self._first_seqs = [one.first_seq for one in stretches]
         self._shown = _shown_now(stretches, now)
 
     def __call__(self, seq: int, time_ns: int) -> int:
         """Of what was recorded at this place in the log, with this time."""
-        at = max(0, bisect_right(self._first_seqs, seq) - 1)
-        if not self._stretches:
+        if not self._floors:
             return self._now_ns - time_ns
-        stretch = self._stretches[at]
-        return self._shown[at] - max(time_ns, stretch.last_ns if stretch.first_ns is None else stretch.first_ns)
+        at = max(0, bisect_right(self._first_seqs, seq) - 1)
+        return self._shown[at] - max(time_ns, self._floors[at])
 
 
 def _shown_now(stretches: Sequence[Stretch], now: Moment) -> list[int]:
     """What the clock of each stretch would show now, at the least."""
-    highest, highests = -(1 << 62), []
-    for one in stretches:
-        highest = max(highest, one.last_ns)
-        highests.append(highest)
+    boots = [list(boot) for _, boot in groupby(stretches, lambda one: one.boot_id)]
+    highests = accumulate((max(one.last_ns for one in boot) for boot in boots), max, initial=_NEVER)
     shown: list[int] = []
     cautious = now.wall_ns
     boot_id, uptime = now.boot_id, now.boot_ns  # of the boot that is looked at: its clock now, had it gone on
     later_ns, later_uptime = now.wall_ns, now.boot_ns  # what came right after
-    for one, highest in zip(reversed(stretches), reversed(highests), strict=True):
+    for boot, highest in reversed(list(zip(boots, highests, strict=False))):
+        last, believed = boot[-1], _NEVER
         since = uptime - later_uptime
-        if one.boot_id != boot_id:
-            gap = min(max(later_ns - one.last_ns, 0), GAP_NS)
-            boot_id, uptime = one.boot_id, one.last_ns - one.offset_ns + gap + since
-            reading = one.offset_ns + uptime
-            later_ns, later_uptime = one.last_ns, one.last_ns - one.offset_ns
-        elif one.first_ns is None:
-            reading = one.last_ns + since
-        else:
-            reading = one.offset_ns + uptime
-        if since <= PROBATION_NS:
-            cautious = min(cautious, reading)
-        elif boot_id != now.boot_id:  # a clock that fell behind is taken for what the ones before it had reached
-            reading = max(reading, cautious - (highest - one.last_ns))
-        if one.first_ns is not None:
-            later_ns, later_uptime = one.first_ns, one.first_ns - one.offset_ns
-        shown.append(reading)
+        if last.boot_id != boot_id:
+            began = max(one.offset_ns for one in boot)  # other clocks may have lain behind at first, as before NTP
+            if since > PROBATION_NS and began >= highest:  # else all of them lay behind, and nothing is known
+                believed = cautious - began
+            gap = min(max(later_ns - last.last_ns, 0), GAP_NS)
+            later_ns, later_uptime = last.last_ns, last.last_ns - last.offset_ns
+            boot_id, uptime = last.boot_id, later_uptime + gap + since
+        for one in reversed(boot):
+            reading = one.last_ns + uptime - later_uptime if one.first_ns is None else one.offset_ns + uptime
+            if since <= PROBATION_NS:
+                cautious = min(cautious, reading)
+            shown.append(max(reading, one.offset_ns + believed))
+            if one.first_ns is not None:
+                later_ns, later_uptime = one.first_ns, one.first_ns - one.offset_ns
+            since = uptime - later_uptime
     shown.reverse()
     return shown
 
 
 def note(db: Database, next_seq: int, now: Moment) -> int | None:
-    """Note this clock for what is recorded from `next_seq` on; where the stretch began that goes on with it, if one does."""
+    """Note this clock for what is recorded from `next_seq` on.
+
+    Returns the first place of the stretch that goes on, or None where a new one begins.
+    """
     offset = now.wall_ns - now.boot_ns
     last = db.row(_LAST)
     if last is not None and last[1] == now.boot_id and abs(last[2] - offset) <= STEP_NS:

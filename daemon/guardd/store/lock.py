@@ -3,10 +3,12 @@
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from guardd.errors import StoreError
+from guardd.errors import StoreError, unusable
 
 _PROBE_S = 1.0
 """A `status` that looks whether the daemon runs may hold the lock for an instant; a starting daemon waits that long."""
@@ -20,26 +22,18 @@ class Lock:
         self._fd: int | None = None
 
     def try_acquire(self, wait_s: float = 0.0) -> bool:
-        """Take the lock; False if another process has it after `wait_s` seconds."""
-        try:
+        """Take the lock; False if another process has it after `wait_s` seconds. Raises StoreError where the disk refuses it."""
+        with _as_store_errors(self.path):
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except PermissionError as error:
-            raise _not_ours(self.path) from error
-        deadline = time.monotonic() + wait_s
-        while True:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
+                if _is_locked(fd, time.monotonic() + wait_s):
+                    os.ftruncate(fd, 0)
+                    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+                    self._fd = fd
+            finally:
+                if self._fd != fd:
                     os.close(fd)
-                    return False
-                time.sleep(0.02)  # flock has no timeout of its own
-            else:
-                break
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        self._fd = fd
-        return True
+        return self._fd == fd
 
     def release(self) -> None:
         """Give the lock back; a second call does nothing."""
@@ -49,19 +43,18 @@ class Lock:
 
     def holder(self) -> int | None:
         """The pid of the process that holds the lock, or None if no one does (0 where it did not say)."""
-        try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return None
-        except PermissionError as error:
-            raise _not_ours(self.path) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            said = os.pread(fd, 32, 0).strip()
-            return int(said) if said.isdigit() else 0
-        finally:
-            os.close(fd)
+        with _as_store_errors(self.path):
+            try:
+                fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                return None
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                said = os.pread(fd, 32, 0).strip()
+                return int(said) if said.isdigit() else 0
+            finally:
+                os.close(fd)
         return None
 
     def __enter__(self) -> Self:
@@ -71,10 +64,28 @@ class Lock:
         self.release()
 
 
-def _not_ours(path: str) -> StoreError:
-    return StoreError(
-        f"{path} belongs to another user, or its permissions were changed; set GUARD_STATE_DIR to a directory of yours"
-    )
+def _is_locked(fd: int, deadline_s: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(0.02)  # flock has no timeout of its own
+        else:
+            return True
+
+
+@contextmanager
+def _as_store_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise StoreError(
+            f"{path} belongs to another user, or its permissions were changed; set GUARD_STATE_DIR to a directory of yours"
+        ) from error
+    except OSError as error:
+        raise unusable(os.path.dirname(path), error) from error
 
 
 def daemon_lock(state_dir: str) -> Lock:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 from guardd.errors import StoreDamaged
@@ -25,6 +25,8 @@ _WATCHED_AT = """
     SELECT from_ns, rules, to_ns IS NULL FROM watched WHERE repo_id = ?1 AND from_ns <= ?2 AND (to_ns > ?2 OR to_ns IS NULL)
     ORDER BY from_ns DESC LIMIT 1
 """
+_WATCHED_ONCE = "SELECT id, to_ns FROM watched WHERE to_ns IS NOT NULL"
+_FORGET_WATCHED = "DELETE FROM watched WHERE id = ?"
 _SAY = """
     INSERT INTO live (repo_id, state, reasons, dirty, lag_ns, beat_ns, awake_ns) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (repo_id) DO UPDATE SET
@@ -122,6 +124,12 @@ class Repos:
         """The stretch of a complete watch that this time lies in; None where something may have been out of sight."""
         row = self._db.row(_WATCHED_AT, (repo_id, time_ns))
         return Watched(row[0], _rules(row[1]), bool(row[2])) if row else None
+
+    def prune_watched(self, keep_ns: int, age: Callable[[int], int]) -> None:
+        """Forget the stretches that ended longer ago than this; `age`: time -> how long ago that was."""
+        with self._db.transaction():
+            old = [(id_,) for id_, to_ns in self._db.rows(_WATCHED_ONCE) if age(to_ns) > keep_ns]
+            self._db.run_many(_FORGET_WATCHED, old)
 
     def say(self, repo_id: int, live: Live, alerts: Iterable[Alert] = ()) -> None:
         """Leave word of how a repo is, and of what people must be told of it."""

@@ -9,6 +9,7 @@ How long ago that was is not told by the wall clock alone (`clocks.Ages`).
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from operator import attrgetter
 
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
@@ -53,13 +54,14 @@ def expired(versions: Iterable[Aged], policy: Policy, age: Age, pinned: Containe
     The clock may have been wrong: a version counts as in force from the earliest time that the ones around it allow, so that a
     wrong clock makes guard keep more, never less.
     """
-    for _, history in groupby(versions, key=lambda version: version.path_id):
-        for version, successor in pairwise(history):
+    for _, history in groupby(versions, key=attrgetter("path_id")):
+        aged = ((version, age(version.seq, version.time_ns)) for version in history)
+        for (version, since), (successor, since_end) in pairwise(aged):
+            if since_end < policy.keep_all_ns or version.seq in pinned:
+                continue
             end = successor.time_ns
-            since_end = age(successor.seq, end)
-            in_force_ns = age(version.seq, version.time_ns) - since_end
-            begin = min(version.time_ns, end, end - in_force_ns)
-            if version.seq not in pinned and not _in_force_at_kept_instant(begin, end, policy, end + since_end):
+            begin = min(version.time_ns, end, end - (since - since_end))
+            if not _holds_kept_instant(begin, end, policy, end + since_end):
                 yield version.seq
 
 
@@ -87,7 +89,7 @@ def over_quota(
     cannot be met.
     """
     superseded = [(-age(one.seq, one.adopted_ns), one.seq, one.bytes) for one in adopted if not one.last_hope]
-    for _, group in groupby(versions, key=lambda version: version.path_id):
+    for _, group in groupby(versions, key=attrgetter("path_id")):
         for version, successor in pairwise(group):
             if version.seq not in pinned:
                 superseded.append((-age(successor.seq, successor.time_ns), version.seq, version.bytes))
@@ -100,10 +102,8 @@ def over_quota(
         yield seq
 
 
-def _in_force_at_kept_instant(begin: int, end: int, policy: Policy, now: int) -> bool:
-    """Whether [begin, end) holds a kept instant."""
-    if end > now - policy.keep_all_ns:
-        return True
+def _holds_kept_instant(begin: int, end: int, policy: Policy, now: int) -> bool:
+    """Whether [begin, end), which ended before all that is kept, holds a full hour or day that is."""
     return _holds_boundary(begin, end, HOUR_NS, now - policy.keep_hourly_ns) or _holds_boundary(
         begin, end, DAY_NS, now - policy.keep_daily_ns
     )

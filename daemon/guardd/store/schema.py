@@ -12,7 +12,7 @@ CREATE TABLE repos (
     rules       TEXT NOT NULL,             -- JSON of the SelectionRules in force
     scanned     TEXT NOT NULL DEFAULT '',  -- fingerprint of the rules of the last complete scan
     baseline_ns INTEGER NOT NULL DEFAULT 0,-- when the baseline was complete; 0: not yet
-    scan_ns     INTEGER NOT NULL DEFAULT 0 -- when the last complete scan ended
+    scan_ns     INTEGER NOT NULL DEFAULT 0 -- when the last scan of all of it ended, complete or not
 );
 CREATE TABLE paths (
     id           INTEGER PRIMARY KEY,
@@ -62,7 +62,7 @@ CREATE TABLE restores (
     time_ns  INTEGER NOT NULL,
     command  TEXT NOT NULL,
     undoes   INTEGER REFERENCES restores,    -- the restore that this one takes back
-    state    TEXT NOT NULL                   -- applying, done
+    state    TEXT NOT NULL                   -- applying, done, absorbed
 );
 CREATE INDEX restores_by_repo ON restores (repo_id, id);
 CREATE INDEX restores_by_undone ON restores (undoes) WHERE undoes IS NOT NULL;
@@ -275,7 +275,6 @@ CREATE TABLE watched (                       -- stretches in which all that the 
     to_ns    INTEGER                         -- NULL: it goes on
 );
 CREATE INDEX watched_by_repo ON watched (repo_id, from_ns);
-INSERT INTO watched (repo_id, rules, ignoring, from_ns) SELECT id, rules, '', scan_ns FROM repos WHERE scanned <> '';
 CREATE TABLE purging (                       -- a row while bytes of what was purged may be left in the file
     id INTEGER PRIMARY KEY
 );

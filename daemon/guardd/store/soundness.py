@@ -1,6 +1,7 @@
 """Soundness: every blob and row held against its hash; repair that saves all that is whole."""
 
 import os
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from guardd.store.adopted import adopted_checksum
 from guardd.store.appending import row_checksum
 from guardd.store.codec import Codec, OutOfMemory, digest, encode
 from guardd.store.database import Database, Row, many
-from guardd.store.space import repack
+from guardd.store.space import overwrite
 from guardd.store.store import Store
 from guardd.store.wal import commits_behind_the_end
 from guardd.store.wreck import readable_rows
 
 _SCHEMA = "SELECT CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema WHERE sql IS NOT NULL"
+_COMMENT = re.compile(rb"--[^\n]*")
 _BLOBS = """
     SELECT hash FROM blobs WHERE NOT (codec = 3 AND data IS NULL AND frame_id IS NULL) AND typeof(hash) = 'blob'
     ORDER BY frame_id, place, base_id
@@ -158,10 +160,15 @@ def _check_schema(store: Store) -> Iterator[Damage]:
     whole = Database(":memory:")
     try:
         schema.prepare(whole)
-        for name, _ in sorted(set(whole.rows(_SCHEMA)) - set(store.db.rows(_SCHEMA))):
+        for name, _ in sorted(_definitions(whole) - _definitions(store.db)):
             yield Damage(f"database: {name.decode()} is not defined as it was", structural=True)
     finally:
         whole.close()
+
+
+def _definitions(db: Database) -> set[tuple[bytes, bytes]]:
+    """The names of tables and indexes with their definitions, without the comments: an older guard wrote others."""
+    return {(name, _COMMENT.sub(b"", sql)) for name, sql in db.rows(_SCHEMA)}
 
 
 def _check_blobs(store: Store) -> Iterator[Damage]:
@@ -223,6 +230,7 @@ def is_doubtful(store: Store, repo_id: int, path: RepoPath, blob: bytes) -> bool
 
 def repair(store: Store, damages: list[Damage]) -> None:
     """Take out what is damaged, keep the rest. Contents that are still on disk come back with the next scan."""
+    store.db.run("PRAGMA secure_delete = ON")  # what is taken out may be what a purge had to leave
     with store.db.transaction():
         for hash_ in [damage.blob for damage in damages if damage.blob is not None]:
             if store.blobs.can_read(hash_) or _put_right(store, hash_):  # gc had just put it elsewhere; or only its row was wrong
@@ -236,7 +244,7 @@ def repair(store: Store, damages: list[Damage]) -> None:
                 store.db.run(_DROP_ADOPTED, (seq,))
         for path_id, _, _, newest in store.db.rows(_WRONG_HEADS):
             store.db.run(_SET_HEAD, (newest or 0, newest or 0, path_id))
-    repack(store, 1.0)  # what is left of damaged frames is whole again, and nothing beside it that was forgotten
+    overwrite(store)  # what is left of damaged frames is whole again, and nothing beside it that was forgotten
 
 
 def _put_right(store: Store, hash_: bytes) -> bool:
@@ -252,8 +260,7 @@ def _put_right(store: Store, hash_: bytes) -> bool:
     if own != hash_ and not _is_vouched_for(store, hash_, own):
         return False
     if own != hash_ and store.db.value(_ID_OF_BLOB, (own,)):  # it was captured again, as if it were new
-        if not store.blobs.can_read(own):
-            store.blobs.keep_anew([encode(own, content)])
+        store.blobs.keep_anew([encode(own, content)])  # whole: it may be a delta on what is a delta on the other
         for statement in _TAKE_OVER:
             store.db.run(statement, (own, hash_))
         store.db.run(_DROP_BLOB, (hash_,))

@@ -108,7 +108,7 @@ def collect(store: Store, policy: Policy, now: Moment) -> Freed:
     """Apply retention and the quota now. Works in small transactions, beside captures; needs no spare space to speak of."""
     before = _file_bytes(store)
     if store.db.row(_IS_PURGING):  # it was killed before it was done
-        _overwrite(store)
+        overwrite(store)
     age = ages(store.db, now)
     pinned = frozenset(seq for pair in store.db.each(_PINNED) for seq in pair)
     versions = _drop_versions(store, list(expired(_aged(store), policy, age, pinned)))
@@ -129,6 +129,7 @@ def collect(store: Store, policy: Policy, now: Moment) -> Freed:
         repack(store, 1.0)  # else what went would free nothing, and more would go
     store.runs.prune(policy.keep_daily_ns, age)
     store.labels.prune(policy.keep_all_ns, policy.keep_daily_ns, age)
+    store.repos.prune_watched(policy.keep_daily_ns, lambda time_ns: age(store.log.place_at(time_ns), time_ns))
     _give_back(store)
     return Freed(versions, blobs, max(0, before - _file_bytes(store)))
 
@@ -147,12 +148,14 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
     store.db.run("PRAGMA secure_delete = ON")
     versions, shared = 0, {}
     frames: set[int] = set()
+    purged: set[int] = set()
     for path in paths:
         with store.db.transaction():
             store.db.run(_BEGIN_PURGING)
             path_id, _ = store.log.head_row(repo_id, path)
             whole_name = (repo_id, os.fsencode(path))
             blob_ids = [row[0] for row in store.db.rows(_BLOBS_OF, (path_id, *whole_name))]
+            purged.update(blob_ids)
             frames.update(row[0] for blob_id in blob_ids for row in store.db.rows(_FRAME_OF, (blob_id,)))
             for statement in (_PURGE_ITEMS, _PURGE_MEMBERS, _PURGE_SUSPECTS):
                 store.db.run(statement, (path_id,))
@@ -165,9 +168,8 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
             }
         if others - set(paths):
             shared[path] = sorted(others - set(paths))
-    blobs, damaged, is_back = _overwrite(store)
-    left = frames & damaged
-    if left:
+    blobs, damaged, is_back = overwrite(store)
+    if frames & damaged or any(store.db.row(_IS_ORPHAN, (blob_id,)) for blob_id in purged):
         raise StoreError(
             "forgotten, but its bytes lie in a damaged part of the store; run 'guardctl fsck --repair' to remove them"
         )
@@ -176,16 +178,20 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
     return Freed(versions, blobs, max(0, before - _file_bytes(store))), shared
 
 
-def _overwrite(store: Store) -> tuple[int, set[int], bool]:
-    """Overwrite what was purged: the number of blobs that went, the frames that are damaged, whether none reads old pages."""
+def overwrite(store: Store) -> tuple[int, set[int], bool]:
+    """Overwrite what was purged: the number of blobs that went, the frames that are damaged, whether none reads old pages.
+
+    What lies in a damaged part is left to a repair, which ends with this.
+    """
     store.db.run("PRAGMA secure_delete = ON")
     store.checked.clear()
+    known = set(store.db.rows(_ORPHANS))
     blobs = _drop_orphans(store)
     damaged = repack(store, 1.0)
     is_back = _give_back(store)
-    if is_back and not damaged:
+    if is_back:
         with store.db.transaction():
-            if not store.db.rows(_ORPHANS):  # another purge may have just begun, or one of them is damaged
+            if known.issuperset(store.db.rows(_ORPHANS)):  # else another purge has just begun
                 store.db.run(_END_PURGING)
     return blobs, damaged, is_back
 

@@ -1,6 +1,5 @@
 """The open store: its place on disk, who may use it, and its parts."""
 
-import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -10,7 +9,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from guardd.errors import StoreBusy, StoreError, StoreFull
+from guardd.errors import StoreBusy, StoreError, StoreFull, unusable
 from guardd.store import schema
 from guardd.store.database import INDEX_BYTES, MENDED, Database
 
@@ -200,7 +199,7 @@ class Store:
                     os.unlink(self.path + suffix)
             os.link(fresh, self.path)
         except OSError as error:
-            raise _unusable(self.state_dir, error) from error
+            raise unusable(self.state_dir, error) from error
         finally:
             with suppress(OSError):
                 os.unlink(fresh)
@@ -259,13 +258,7 @@ def _make(path: str) -> None:
         if mode & 0o077:
             os.chmod(path, 0o600)
     except OSError as error:
-        raise _unusable(os.path.dirname(path), error) from error
-
-
-def _unusable(state_dir: str, error: OSError) -> StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFull(f"no space left for the store in {state_dir}; free some space (or inodes) on its disk")
-    return StoreError(f"the state dir {state_dir} cannot be used ({error.strerror}); set GUARD_STATE_DIR")
+        raise unusable(os.path.dirname(path), error) from error
 
 
 def make_private(folder: str) -> None:
@@ -289,7 +282,7 @@ def check_state_dir(path: str, *, create: bool) -> None:
     except FileNotFoundError as error:
         raise StoreError(f"there is no store in {path}; run 'guardctl init' in a repo, then 'guardd'") from error
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     if not stat.S_ISDIR(found.st_mode):
         raise StoreError(f"the state dir {path} is not a directory; set GUARD_STATE_DIR or state_dir in the config")
     if found.st_uid != os.geteuid() and os.geteuid() != 0:
@@ -297,4 +290,7 @@ def check_state_dir(path: str, *, create: bool) -> None:
     if found.st_mode & 0o022:
         raise StoreError(f"others may write to the state dir {path}; run 'chmod 700 {path}'")
     if found.st_mode & 0o077 and create:  # made by hand, with the umask of every day
-        os.chmod(path, 0o700)
+        try:
+            os.chmod(path, 0o700)
+        except OSError as error:
+            raise unusable(path, error) from error
