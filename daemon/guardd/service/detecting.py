@@ -12,7 +12,7 @@ from guardd.errors import GuardError, Interrupted
 from guardd.logs import log
 from guardd.model import Incident, Reason
 from guardd.recovery.restore import Report
-from guardd.response.responder import complete, respond
+from guardd.response.responder import complete, cut_short, respond
 from guardd.selection import is_canary
 from guardd.service.memory import give_back
 from guardd.service.proof import Life
@@ -206,8 +206,9 @@ class Detecting:
                 if report is not None:
                     answered = True
                     log.warning("auto-restored", repo=path, incident=incident.id, **_figures(report))
-            if not answered:
-                report = complete(store, repo, clock.now().wall_ns)
+            waiting = cut_short(store, repo)
+            if waiting and not answered:
+                report = complete(store, repo, waiting, duties.response_to(path), clock.now().wall_ns)
                 if report is not None:
                     log.warning("auto-restore completed", repo=path, **_figures(report))
 
