@@ -398,3 +398,20 @@ def test_sighup_takes_up_and_drops_repos_and_a_bad_config_keeps_the_old_ones(wor
     states = {str(other): "protected", str(world.root): "stopped"}
     wait_until(lambda: {repo["path"]: repo["state"] for repo in world.json("status")["repos"]} == states)
     assert daemon.stop() == 0
+
+
+@pytest.mark.promise("no acknowledged version is lost", "whatever else the daemon opens: its locks on the store stay")
+@pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="/proc/locks is Linux's")
+def test_the_daemon_keeps_its_locks_on_the_store(world: World) -> None:
+    """SQLite's lock on byte 128 of the index says that it is in use: without it the next one to open it cuts it to nothing."""
+    world.write("a.py")
+    for _ in range(2):  # the second time it looks at a log that is there
+        daemon = world.start()
+        world.write("a.py", os.urandom(8).hex().encode())
+        world.ctl("log")
+        world.ctl("fsck")
+        inode = os.stat(world.state / "guard.db-shm").st_ino
+        held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        pid = str(daemon.process.pid)
+        assert [words for words in held if words[4] == pid and words[5].endswith(f":{inode}") and words[6] == "128"]
+        daemon.kill()

@@ -33,7 +33,7 @@ def filled(world: World, folder: str = "") -> None:
 def wait_hidden(world: World) -> None:
     """Until the daemon says that it does not see the files; its word is the same from elsewhere, the root may be no repo now."""
     wait_until(lambda: "unmounted" in str(world_status_elsewhere(world)["reasons"]), what="it is said")
-    assert world_status_elsewhere(world)["state"] == "degraded"
+    assert world_status_elsewhere(world)["state"] == "degraded", [one.lines[-6:] for one in world.daemons]
 
 
 def refuses_to_restore(world: World) -> None:

@@ -80,7 +80,9 @@ class Capturer:
         go_on()
         keys = self._store.log.keys(self._repo.id, folder)
         known_before = self._repo.scanned != self._repo.rules.fingerprint
-        found = scan(self._repo.path, self.selection, keys, folder, go_on, 0 if known_before else self._repo.scan_ns)
+        # What a .gitignore put out of sight stays known, whether it is there or not.
+        seen_ns = 0 if known_before or self._repo.rules.respect_gitignore else self._repo.scan_ns
+        found = scan(self._repo.path, self.selection, keys, folder, go_on, seen_ns)
         dirty = found.differing + found.missing
         times: dict[RepoPath, int] = {}
         if known_before and not self._repo.baseline_ns:

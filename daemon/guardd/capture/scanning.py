@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from blake3 import blake3
@@ -194,6 +195,7 @@ class _Walk:
     def _judge_emptied(self) -> None:
         """Tell a directory out of which all files were taken from one that is mounted over it, or was below its mount."""
         for folder, paths in self._emptied.items():
+            self._go_on()
             if self._is_another(folder, paths):
                 self._result.unmounted.add(folder)
             else:
@@ -204,8 +206,8 @@ class _Walk:
         """Whether an empty directory is, or may well be, not the one that held these files.
 
         What takes a file away changes its directory's ctime, which no one can set back: a directory that has not changed since
-        after the files were there never held them. Times that are still to come are those of a clock that was wrong. Of what is
-        empty and mounted no one knows whether it is what was mounted before.
+        after the files were there never held them. Times that are still to come are those of a clock that was wrong. Of an empty
+        directory that is mounted out of the same file system no one knows whether it is the one that was mounted before.
         """
         keys = [StatKey.unpack(key) for path in paths if (key := self._known[path]) is not None]
         now_ns = time.time_ns()
@@ -214,8 +216,22 @@ class _Walk:
         return (
             any(key.dev != empty.st_dev for key in keys)
             or max(there, default=0) > empty.st_ctime_ns
-            or _is_mounted(os.path.join(self._root, folder))
+            or self._is_bound(folder, empty)
         )
+
+    def _is_bound(self, folder: RepoPath, found: os.stat_result) -> bool:
+        """Whether a directory of the same file system is mounted there (proc(5)); False where no one says."""
+        directory = os.path.join(self._root, folder).rstrip("/")
+        escaped = re.sub(rb"[ \t\n\\]", lambda one: b"\\%03o" % one[0][0], os.fsencode(directory))
+        return escaped in self._mount_points and os.stat(os.path.dirname(directory)).st_dev == found.st_dev
+
+    @cached_property
+    def _mount_points(self) -> frozenset[bytes]:
+        try:
+            with open("/proc/self/mountinfo", "rb") as file:
+                return frozenset(line.split(b" ", 5)[4] for line in file)
+        except OSError:
+            return frozenset()
 
     def _is_hidden(self, folder: RepoPath) -> bool:
         while folder not in self._unseen:
@@ -231,17 +247,6 @@ def _met_ns(found: os.stat_result, folder: int, *, is_new: bool) -> int:
         return found.st_ctime_ns
     above = os.fstat(folder)
     return max(found.st_ctime_ns, above.st_mtime_ns, above.st_ctime_ns)
-
-
-def _is_mounted(directory: str) -> bool:
-    """Whether something is mounted there, be it a directory of the same file system (proc(5)); False where no one says."""
-    try:
-        with open("/proc/self/mountinfo", "rb") as file:
-            mounted = {line.split(b" ", 5)[4] for line in file}
-    except OSError:
-        return False
-    escaped = re.sub(rb"[ \t\n\\]", lambda found: b"\\%03o" % found[0][0], os.fsencode(directory).rstrip(b"/"))
-    return escaped in mounted
 
 
 def _changed_ns(directory: str) -> int:

@@ -53,7 +53,9 @@ def _capture(context: Context, paths: list[RepoPath] | None, *, must_be_there: b
                 found, looked = capturer.scan(Origin.SCAN if running else Origin.OFFLINE, on_progress=progress)
             if found.unmounted:
                 where = ", ".join(printable(path) or context.repo.path for path in sorted(found.unmounted))
-                raise UsageError(f"{where} is empty and not the directory that held its files; mount it first")
+                raise UsageError(
+                    f"{where} is empty and not the directory that held its files; mount it first (really gone? put a file there)"
+                )
             hidden = found.unreadable
     finally:
         capturer.close()

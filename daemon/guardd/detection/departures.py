@@ -123,7 +123,7 @@ class Departures:
         """What became of the files that have been gone for long enough."""
         departed = Departed()
         ripe = [one for one in self._waiting.values() if now_ns >= one.suspect.time_ns + RIPE_NS]
-        if ripe and not self._judge.git.is_busy(ripe[0].suspect.path):
+        if ripe and not self._judge.waits_for_git(ripe[0].suspect.path, ripe[0].suspect.time_ns, now_ns):
             left = self._not_by_git(ripe, now_ns, departed)
             moves = self._moved(left)
             self._moves |= moves

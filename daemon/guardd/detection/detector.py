@@ -356,7 +356,7 @@ class Detector:
         quiet = now_ns >= max((one.version.time_ns for one in self._pending.values()), default=0) + RIPE_NS
         patience = RIPE_NS if quiet else _BURST_GOES_ON_NS
         ripe = [case for case in self._pending.values() if now_ns >= case.version.time_ns + patience][:_BATCH]
-        cases = [case for case in ripe if not self._judge.git.is_busy(case.version.path)]
+        cases = [case for case in ripe if not self._judge.waits_for_git(case.version.path, case.version.time_ns, now_ns)]
         for case in cases:
             del self._pending[case.version.path]
         self._judge.look(cases)

@@ -24,6 +24,9 @@ _OURS = frozenset({Origin.BASELINE, Origin.RESTORE, Origin.ADOPT})
 _IN_FORCE_NS = 60 * 1_000_000_000
 """A content that was a path's for a minute was no accident: to come back to it is a return."""
 
+_LONGEST_GIT_NS = 30 * 1_000_000_000
+"""As long as a lock counts as live."""
+
 
 @dataclass
 class Case:
@@ -109,6 +112,10 @@ class Judge:
             if self._store.log.was_in_force(version.seq, _IN_FORCE_NS):
                 return "returned"
         return None
+
+    def waits_for_git(self, path: RepoPath, changed_ns: int, now_ns: int) -> bool:
+        """Whether what changed then must wait until git is done. Not for ever: anyone can make its lock, and make it again."""
+        return now_ns < changed_ns + _LONGEST_GIT_NS and self.git.is_busy(path)
 
     def removed_by_git(self, path: RepoPath, before: Version) -> bool:
         """Whether git took this file away."""

@@ -158,7 +158,7 @@ class Guard:
             cure = "give this user the right to read it, or exclude it in the config"
             self._hidden[path] = Reason("unreadable-directory", f"{path or '.'}: {error}", cure)
         for path in found.unmounted:
-            cure = "mount it again; if its files are really gone, remove the directory too"
+            cure = "mount it again; if its files are really gone, put any file there, or remove it"
             self._hidden[path] = Reason("unmounted", f"{path or '.'} is empty and not the directory that held its files", cure)
         self._after_look(looked, {})
 

@@ -246,13 +246,20 @@ def _file_at(path: str) -> tuple[int, int] | None:
 
 
 def _make(path: str) -> None:
-    """The database's file, if it is not there; the modes of an older one are put right."""
+    """The database's file, if it is not there; the modes of an older one are put right.
+
+    One that is there is not opened: to close it again would end the locks of every connection of this process (fcntl(2)).
+    """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        mode = os.lstat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise StoreError(f"{path} is no regular file; move it away") from None
+        if mode & 0o077:
+            os.chmod(path, 0o600)
     except OSError as error:
         raise _unusable(os.path.dirname(path), error) from error
-    os.fchmod(fd, 0o600)
-    os.close(fd)
 
 
 def _unusable(state_dir: str, error: OSError) -> StoreError:
