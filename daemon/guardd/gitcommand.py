@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
-from guardd.errors import UsageError
+from guardd.errors import GuardError, UsageError
 from guardd.escaping import printable
 from guardd.gitdir import common_dir_of, git_dir_of
 
@@ -70,11 +70,18 @@ def start(folder: str, words: Sequence[str], env: dict[str, str] | None = None, 
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
-    """End a git command, and all that it started."""
-    if process.poll() is None:
+    """End a git command, and all that it started: what it has not said by now is not waited for.
+
+    Its group is signalled before it is waited for: until then no other process can get its number.
+    """
+    if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+    process.wait()
 
 
 def run(folder: str, words: Sequence[str], env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[bytes]":
@@ -99,8 +106,8 @@ class Objects:
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = bytearray()
 
-    def read(self, object_id: str) -> bytes | None:
-        """The content of an object; None where git does not have it. Raises UsageError where git does not answer."""
+    def read(self, object_id: str) -> bytes:
+        """The content of an object. Raises GuardError where git does not have it, UsageError where it does not answer."""
         if self._process is None:
             pipe = subprocess.PIPE
             words = ["cat-file", "--batch"]
@@ -112,16 +119,20 @@ class Objects:
             stdin.write(object_id.encode() + b"\n")
             while (end := self._buffer.find(b"\n")) < 0:
                 self._fill(stdout)
-            header = self._take(end + 1).split()
+            header = self._buffer[:end].split()
+            del self._buffer[: end + 1]
             if len(header) != 3:
-                return None
+                raise GuardError(_cannot_read(object_id))
             size = int(header[2])
             while len(self._buffer) <= size:
                 self._fill(stdout)
-            return self._take(size + 1)[:-1]
-        except (BrokenPipeError, EOFError):  # of a partial clone's objects git says nothing: it ends
+            with memoryview(self._buffer) as view:
+                content = bytes(view[:size])
+            del self._buffer[: size + 1]
+            return content
+        except (BrokenPipeError, EOFError) as error:  # of a partial clone's objects git says nothing: it ends
             self.close()
-            return None
+            raise GuardError(_cannot_read(object_id)) from error
 
     def close(self) -> None:
         """End the process."""
@@ -139,16 +150,15 @@ class Objects:
             raise EOFError
         self._buffer += part
 
-    def _take(self, size: int) -> bytes:
-        taken = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return taken
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _cannot_read(object_id: str) -> str:
+    return f"git cannot read object {object_id}; run 'git fsck', or fetch it"
 
 
 def _no_answer(folder: str) -> str:
@@ -165,8 +175,14 @@ def _refuse_odd(folder: str) -> None:
         for name in _READ_AT_ONCE:
             path = os.path.join(place, name)
             with contextlib.suppress(OSError):
-                if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+                if not _ends(os.stat(path)):
                     raise UsageError(f"{printable(path)} is no regular file, and git would wait for it; put it right first")
+
+
+def _ends(found: os.stat_result) -> bool:
+    """Whether reading it comes to an end: of what is no file that holds for /dev/null, which people link to for "nothing"."""
+    is_file = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
+    return is_file or (stat.S_ISCHR(found.st_mode) and found.st_rdev == os.stat(os.devnull).st_rdev)
 
 
 def ask(folder: str, words: Sequence[str], error: str, env: dict[str, str] | None = None) -> bytes:

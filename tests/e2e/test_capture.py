@@ -161,6 +161,7 @@ def test_a_file_over_the_limit_is_recorded_by_hash_reported_and_never_overwritte
     assert [entry["size"] for entry in entries] == [5000, 10]
     assert entries[0]["blob"]
     assert "max_file_size" in world.ctl("show", "big.py", check=1).stderr
+    assert "(binary, or too large to show)" in world.ctl("diff", "big.py").stdout
     report = world.json("restore", "big.py", "--version", str(entries[1]["seq"]), "--yes", check=1)
     assert "max_file_size" in report["skipped"][0]["reason"]
     assert (world.root / "big.py").read_bytes() == b"#" * 5000

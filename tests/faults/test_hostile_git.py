@@ -266,6 +266,48 @@ def test_a_git_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, monk
     assert not [pid for pid in os.listdir("/proc") if pid.isdigit() and _works_in(pid, tmp_path)]
 
 
+@pytest.mark.promise(LINE, "git ends, and leaves a program that holds its output open")
+def test_what_git_left_running_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gitcommand, "LIMIT_S", 0.3)
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nsleep 20 &\nexit 0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    began = time.monotonic()
+    with pytest.raises(UsageError, match="git does not answer in"):
+        gitcommand.run(str(folder), ["status"])
+    assert time.monotonic() - began < 10
+    wait_until(lambda: not [pid for pid in os.listdir("/proc") if pid.isdigit() and _works_in(pid, folder)])
+
+
+def test_nothing_in_the_place_of_a_file_of_git_is_nothing_to_refuse(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".git/info/exclude").unlink(missing_ok=True)
+    (tmp_path / ".git/info").mkdir(exist_ok=True)
+    (tmp_path / ".git/info/exclude").symlink_to("/dev/null")
+    assert gitcommand.top_of(str(tmp_path)) == str(tmp_path)
+    (tmp_path / ".git/shallow").symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="no regular file"):
+        gitcommand.run(str(tmp_path), ["status"])
+
+
+def test_a_history_that_cannot_be_listed_is_told_and_one_without_a_commit_is_no_trouble(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    with GitHistory(str(tmp_path)) as history:
+        assert history.walk({"a.py"}).contents == {}
+        assert history.trouble is None
+        (tmp_path / "a.py").write_bytes(b"a = 1\n")
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-qm", "first")
+        tree = git(tmp_path, "rev-parse", "HEAD^{tree}")
+        (tmp_path / ".git/objects" / tree[:2] / tree[2:]).unlink()
+        assert history.walk({"a.py"}).contents == {}
+        assert "git cannot list HEAD" in str(history.trouble)
+
+
 def _works_in(pid: str, folder: Path) -> bool:
     try:
         return os.readlink(f"/proc/{pid}/cwd") == str(folder)

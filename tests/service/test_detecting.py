@@ -1,13 +1,19 @@
 """The threads of detection in the daemon: when they look at what."""
 
 import threading
+import time
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from tests.world import wait_until
 
 from guardd.capture.capturer import Capturer
+from guardd.config import Settings
 from guardd.model import Origin
 from guardd.selection import SelectionRules
+from guardd.service import detecting as module
 from guardd.service.detecting import Detecting
 from guardd.service.proof import Life
 from guardd.service.settings import Duties, default_duties
@@ -59,3 +65,38 @@ def test_a_repo_that_a_reload_adds_is_looked_at_at_once(tmp_path: Path) -> None:
             stop.set()
             for thread in detecting.finish():
                 thread.join(10)
+
+
+def test_what_keeps_waiting_for_an_answer_is_looked_at_ever_later_and_a_finished_restore_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SETTLED_LOOK_S", 0.01)
+    monkeypatch.setattr(module, "_ANSWER_LATER_S", 0.16)
+    looked_s: list[float] = []
+    finished: list[int] = []
+    monkeypatch.setattr(module, "respond", lambda *_: looked_s.append(time.monotonic()))
+    monkeypatch.setattr(module, "cut_short", lambda _, repo: finished.append(repo.id) or [])
+    with Store(str(tmp_path / "state"), create=True) as store:
+        repo_id = damaged(store, tmp_path / "repo")
+        settings = Settings.model_validate({"response": {"auto_restore": "all"}})
+        duties = replace(default_duties([str(tmp_path / "repo")]), give_settings=lambda: settings)
+        stop = threading.Event()
+        detecting = Detecting(
+            str(tmp_path / "state"),
+            lambda: duties,
+            stop,
+            {},
+            lambda: False,
+            threading.Event(),
+            threading.Event(),
+            Tallies(),
+            Life(),
+        )
+        detecting.start()
+        try:
+            wait_until(lambda: len(looked_s) > 3 and min(b - a for a, b in pairwise(looked_s[-4:])) > 0.15, what="it backs off")
+        finally:
+            stop.set()
+            for thread in detecting.finish():
+                thread.join(10)
+    assert finished == [repo_id]

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from guardd.checking.outside import Outside
-from guardd.errors import GuardError, UsageError
+from guardd.errors import UsageError
 from guardd.escaping import printable
 from guardd.gitcommand import Objects, ask, environment, run
 from guardd.model import RepoPath
@@ -51,7 +51,7 @@ class GitTree:
 
     def read(self, path: RepoPath) -> bytes:
         """A file's content, from git's objects."""
-        return self._git.read(path, self._blobs[path].hex())
+        return self._git.read(self._blobs[path].hex())
 
     def lacking(self, paths: Iterable[RepoPath]) -> set[RepoPath]:
         """Those of these files whose content git does not have here: a partial clone fetches it when it needs it."""
@@ -115,12 +115,9 @@ class Git:
         listing = ask(self.root, words, "git cannot say which objects it has; run 'git fsck'", self._env)
         return {bytes.fromhex(line[1:].decode()) for line in listing.splitlines() if line.startswith(b"?")}
 
-    def read(self, path: RepoPath, object_id: str) -> bytes:
+    def read(self, object_id: str) -> bytes:
         """The content of an object. Raises GuardError where git does not have it."""
-        content = self._objects.read(object_id)
-        if content is None:
-            raise GuardError(f"git does not have the content of {printable(path)}; run 'git fsck', or fetch it")
-        return content
+        return self._objects.read(object_id)
 
     def close(self) -> None:
         """End the process that reads objects."""

@@ -77,6 +77,8 @@ def patch(blobs: Contents, path: str, before: FileState | None, after: FileState
 def _text(blobs: Contents, state: FileState | None) -> list[str] | None:
     if state is None:
         return []
+    if not state.stored:
+        return None
     content = blobs.read(state.blob)
     if len(content) > _TOO_LARGE or b"\0" in content:
         return None

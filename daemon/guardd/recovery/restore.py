@@ -77,6 +77,13 @@ def carry_out(
     return report
 
 
+def let_be(store: Store, repo: Repo, restore: Restore) -> None:
+    """End an interrupted restore with what it has written so far. Raises as `carry_out` does."""
+    with _sole_writer(store, repo), Root(repo.path) as root:
+        _clear_leftovers(store, repo, root, [restore])
+        store.restores.finish(restore.id)
+
+
 def _write_plan(
     store: Store,
     repo: Repo,

@@ -69,10 +69,7 @@ def _entries(listing: bytes, top: str) -> Iterator[tuple[RepoPath, int, str]]:
 def _contents(root: str, entries: list[tuple[RepoPath, int, str]]) -> Iterator[tuple[RepoPath, int, bytes]]:
     with Objects(root) as objects:
         for path, mode, object_id in entries:
-            content = objects.read(object_id)
-            if content is None:
-                raise GuardError(f"git cannot read object {object_id}; run 'git fsck'")
-            yield path, mode, content
+            yield path, mode, objects.read(object_id)
 
 
 def _refuse(done: "subprocess.CompletedProcess[bytes]") -> bytes:

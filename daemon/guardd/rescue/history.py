@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from guardd.errors import GuardError, UsageError
-from guardd.gitcommand import Objects, ask, kill, start
+from guardd.gitcommand import Objects, ask, kill, run, start
 from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
 
@@ -80,12 +80,11 @@ class GitHistory:
             return found
         try:
             top = os.fsdecode(ask(self._root, ["rev-parse", "--show-prefix"], "git cannot be asked")).rstrip("\n")
+            if run(self._root, ["rev-parse", "--verify", "--quiet", "HEAD"]).returncode:  # no commit yet: then it is no source
+                return found
+            listing = ask(self._root, ["ls-tree", "-r", "-z", "--full-tree", "HEAD"], "git cannot list HEAD")
         except UsageError as error:
             self.trouble = str(error)
-            return found
-        try:
-            listing = ask(self._root, ["ls-tree", "-r", "-z", "--full-tree", "HEAD"], "git has no HEAD")
-        except UsageError:  # no commit yet: then it is no source
             return found
         oldest_ns = 0
         for time_ns, path, one in self._changes(top):
@@ -104,10 +103,7 @@ class GitHistory:
 
     def read(self, object_id: str) -> bytes:
         """The content of an object. Raises GuardError."""
-        content = self._objects.read(object_id)
-        if content is None:
-            raise GuardError(f"git cannot read object {object_id}; run 'git fsck'")
-        return content
+        return self._objects.read(object_id)
 
     def _changes(self, top: str) -> Iterator[tuple[int, RepoPath, Committed | None]]:
         """(time, path, content or None where it went) of each change that a commit made, newest first."""

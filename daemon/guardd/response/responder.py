@@ -1,17 +1,18 @@
 """Auto-restore: damaged members of a settled incident go back to what they were; bounded, verified, recorded."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from guardd.beneath import Root
-from guardd.model import Incident, IncidentState, Suspect
+from guardd.model import Incident, IncidentState, RepoPath, Suspect
 from guardd.recovery.plan import Action, Plan, Verdict
-from guardd.recovery.restore import Report, carry_out, plan_incident, plan_resume
+from guardd.recovery.restore import Report, carry_out, let_be, plan_incident, plan_resume
 from guardd.recovery.sources import git_operation
 from guardd.recovery.verify import Verified, verify
 from guardd.selection import is_canary, matcher
 from guardd.store.repos import Repo
+from guardd.store.restores import Restore
 from guardd.store.store import Store
 
 _COMMAND = "auto-restore of incident"
@@ -58,12 +59,7 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
         store.incidents.note(incident.id, f"not restored by itself so far: {obstacle}")
         return None
     store.incidents.begin_round(incident.id)
-    report = carry_out(store, repo, plan, f"{_COMMAND} {incident.id}")
-    commands = () if is_canary(chosen[0].path) else policy.commands  # nobody's tests say anything of the canary's files
-    with Root(repo.path) as root:
-        verified = verify(
-            store, root, report.written, policy.markers, commands, repo.rules.max_file_size, policy.verify_timeout_s
-        )
+    report, verified = _carry_out(store, repo, plan, incident, policy)
     note = _told(report, verified)
     left = len(report.failed) + len(report.skipped) + len(verified.wrong)
     if left or len(chosen) < wrong or not store.incidents.close(incident.id, IncidentState.RESTORED, now_ns, note):
@@ -71,18 +67,50 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
     return report
 
 
-def complete(store: Store, repo: Repo, now_ns: int) -> Report | None:
-    """Complete a restore of `respond` that a crash cut short and that no incident asks for any more; None: there was none.
+def cut_short(store: Store, repo: Repo) -> list[Restore]:
+    """The restores of `respond` that a crash cut short, newest first."""
+    return [one for one in reversed(store.restores.unfinished(repo.id)) if one.command.startswith(_COMMAND)]
 
-    Where every file that it had not come to was edited since, it is left to people.
+
+def complete(store: Store, repo: Repo, waiting: Sequence[Restore], policy: Policy, now_ns: int) -> Report | None:
+    """Complete the newest of these restores that were cut short and that no incident asks for any more; None: there was none.
+
+    One whose incident a person approved or dismissed ends as it is. One of an escalated incident is left to people, and so is
+    one of which every file that it had not come to was edited since, or is not restored by this policy.
     """
-    cut_short = [one for one in store.restores.unfinished(repo.id) if one.command.startswith(_COMMAND)]
-    if not cut_short or _is_held_back(store, repo, now_ns) or git_operation(repo.path):
+    if _is_held_back(store, repo, now_ns) or git_operation(repo.path):
         return None
-    plan = _untouched_only(plan_resume(store, cut_short[-1]))
-    if (plan.of(Action.SKIP) and not plan.work) or _obstacle(repo.path, plan):
-        return None
-    return carry_out(store, repo, plan, cut_short[-1].command)
+    for restore in waiting:
+        incident = store.incidents.get(int(restore.command.removeprefix(_COMMAND)))
+        if incident is None or incident.state in (IncidentState.APPROVED, IncidentState.DISMISSED):
+            let_be(store, repo, restore)
+            if incident is not None:
+                _note_as_it_is(store, incident, restore)
+        elif incident.state is not IncidentState.ESCALATED:
+            plan = _within(_untouched_only(plan_resume(store, restore)), policy)
+            if (plan.of(Action.SKIP) and not plan.work) or _obstacle(repo.path, plan):
+                continue
+            report, verified = _carry_out(store, repo, plan, incident, policy)
+            if report.restore_id is not None:
+                store.incidents.note(incident.id, f"completed after it was cut short: {_told(report, verified)}")
+            return report
+    return None
+
+
+def _carry_out(store: Store, repo: Repo, plan: Plan, incident: Incident, policy: Policy) -> tuple[Report, Verified]:
+    report = carry_out(store, repo, plan, f"{_COMMAND} {incident.id}")
+    is_canarys = any(is_canary(item.path) for item in plan.items)
+    commands = () if is_canarys else policy.commands  # nobody's tests say anything of the canary's files
+    with Root(repo.path) as root:
+        verified = verify(
+            store, root, report.written, policy.markers, commands, repo.rules.max_file_size, policy.verify_timeout_s
+        )
+    return report, verified
+
+
+def _note_as_it_is(store: Store, incident: Incident, restore: Restore) -> None:
+    ended = f"auto-restore {restore.id} had been cut short: 'guardctl undo {restore.id}' takes back what it wrote"
+    store.incidents.note(incident.id, f"{incident.note}; {ended}" if incident.note else ended)
 
 
 def _is_held_back(store: Store, repo: Repo, now_ns: int) -> bool:
@@ -103,11 +131,27 @@ def _obstacle(root: str, plan: Plan) -> str | None:
 
 
 def _chosen(members: Sequence[Suspect], policy: Policy) -> list[Suspect]:
-    damaged = [one for one in members if one.damaged and not one.returned]
+    is_answered = _is_answered(policy)
+    return [one for one in members if one.damaged and not one.returned and is_answered(one.path)]
+
+
+def _is_answered(policy: Policy) -> Callable[[RepoPath], bool]:
+    """Which files the policy lets guard restore by itself."""
     if policy.auto_restore == "all":
-        return damaged
-    is_protected = matcher(policy.protected if policy.auto_restore == "protected" else ())
-    return [one for one in damaged if is_protected(one.path)]
+        return lambda path: True
+    return matcher(policy.protected if policy.auto_restore == "protected" else ())
+
+
+def _within(plan: Plan, policy: Policy) -> Plan:
+    is_answered = _is_answered(policy)
+    return Plan(
+        tuple(
+            item
+            if item.action not in (Action.WRITE, Action.REMOVE) or is_answered(item.path)
+            else replace(item, action=Action.SKIP, reason="not restored by itself by now; restore it by hand")
+            for item in plan.items
+        )
+    )
 
 
 def _untouched_only(plan: Plan) -> Plan:

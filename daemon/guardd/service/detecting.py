@@ -12,12 +12,13 @@ from guardd.errors import GuardError, Interrupted
 from guardd.logs import log
 from guardd.model import Incident, Reason
 from guardd.recovery.restore import Report
-from guardd.response.responder import complete, respond
+from guardd.response.responder import complete, cut_short, respond
 from guardd.selection import is_canary
 from guardd.service.memory import give_back
 from guardd.service.proof import Life
 from guardd.service.settings import Duties
 from guardd.service.tallies import Tallies
+from guardd.store.repos import Repo
 from guardd.store.store import Store
 
 _LOOK_S = 2.0
@@ -26,6 +27,9 @@ _LOOK_S = 2.0
 _LOOK_BUSY_S = 0.1
 _SETTLED_LOOK_S = 1.0
 _ANSWER_LATER_S = 5.0
+"""What settles wakes the thread that answers. What keeps it from an answer (a pause, git, a full disk) is looked at again after
+the first of these, then ever later, up to the second."""
+
 _PARSERS_IDLE_S = 10.0
 _QUIET_AFTER_S = 60.0
 """So long after the last change everything is decided: only a commit of others is worth a look at the log."""
@@ -68,6 +72,7 @@ class Detecting:
         self._tallies = tallies
         self._patience_s = _PATIENCE_S
         self._settled = threading.Event()
+        self._nothing_waits: set[int] = set()
         self._threads = [
             threading.Thread(target=self._detect, name="guard-detect", daemon=True),
             threading.Thread(target=self._respond, name="guard-respond", daemon=True),
@@ -180,20 +185,24 @@ class Detecting:
     # -- response -----------------------------------------------------------------------------------------------
 
     def _respond(self) -> None:
+        wait_s = _SETTLED_LOOK_S
         while not self._stop.is_set():
             is_asked = self._duties().settings.response.auto_restore != "off"
-            self._settled.wait(_SETTLED_LOOK_S if is_asked else _ANSWER_LATER_S)
+            is_news = self._settled.wait(wait_s if is_asked else _ANSWER_LATER_S)
             self._settled.clear()
             try:
                 if self._duties().settings.response.auto_restore != "off":
                     with Store(self._state_dir) as store:
-                        self._answer(store)
+                        is_news |= self._answer(store)
                 self._troubles.pop("response", None)
             except Exception as error:  # the outermost loop of this thread: it tries again
+                self._nothing_waits.clear()
                 self._fail("response", "auto-restore-failed", "restore by hand: guardctl incidents list", error)
+            wait_s = _SETTLED_LOOK_S if is_news else min(2 * wait_s, _ANSWER_LATER_S)
 
-    def _answer(self, store: Store) -> None:
-        duties = self._duties()
+    def _answer(self, store: Store) -> bool:
+        """Answer what has settled in each repo, or complete what was cut short; whether anything was restored."""
+        duties, has_restored = self._duties(), False
         for path, _ in duties.repos:
             repo = store.repos.find(path)
             if repo is None:
@@ -201,15 +210,26 @@ class Detecting:
             answered = False
             for incident in store.incidents.open(repo.id):
                 if self._stop.is_set():
-                    return
+                    return has_restored
                 report = respond(store, repo, incident, duties.response_to(path), clock.now().wall_ns)
                 if report is not None:
                     answered = True
                     log.warning("auto-restored", repo=path, incident=incident.id, **_figures(report))
-            if not answered:
-                report = complete(store, repo, clock.now().wall_ns)
-                if report is not None:
-                    log.warning("auto-restore completed", repo=path, **_figures(report))
+            if not answered and repo.id not in self._nothing_waits:
+                answered = self._complete(store, repo, duties)
+            has_restored |= answered
+        return has_restored
+
+    def _complete(self, store: Store, repo: Repo, duties: Duties) -> bool:
+        """Only a crash or an error leaves a restore cut short: once none is, there is none until the next error."""
+        waiting = cut_short(store, repo)
+        if not waiting:
+            self._nothing_waits.add(repo.id)
+            return False
+        report = complete(store, repo, waiting, duties.response_to(repo.path), clock.now().wall_ns)
+        if report is not None:
+            log.warning("auto-restore completed", repo=repo.path, **_figures(report))
+        return report is not None
 
     def _fail(self, what: str, code: str, cure: str, error: Exception) -> None:
         message = str(error) if isinstance(error, GuardError) else f"{type(error).__name__}: {error}"

@@ -5,6 +5,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from guardd.errors import GuardError, StoreDamaged
 from guardd.model import RepoPath, Version
@@ -80,6 +81,7 @@ _SET_HEAD = """
 
 _SEQS = "SELECT seq FROM versions WHERE seq >= ? ORDER BY seq"
 _ADOPTED_SEQS = "SELECT seq FROM adopted WHERE seq >= ? ORDER BY seq"
+_AT_ONCE = 1000
 _BLOB = 2
 """The column of the hash in the rows of both."""
 
@@ -138,18 +140,36 @@ def _refused(error: StoreDamaged) -> Damage:
 
 def _check_each(store: Store, what: str, seqs: str, rows: str, is_whole: Callable[[Row], bool]) -> Iterator[Damage]:
     """Version by version, past what cannot be read: which of them are touched where the database itself is damaged."""
-    for (seq,) in readable_rows(store.db, seqs):
-        try:
-            row = store.db.row(rows, (many(array("q", [seq])),))
-            is_there = row is not None and (
-                row[_BLOB] is None or store.blobs.can_read(row[_BLOB]) or _is_unkept(store, row[_BLOB])
-            )
-        except StoreDamaged:
-            row, is_there = None, False
-        if row is None or not is_whole(row):
-            yield _damaged(what, row or (seq, None))
-        elif not is_there:
-            yield Damage(f"{what} {seq} of {os.fsdecode(row[1])!r}: its content cannot be read", ((seq, os.fsdecode(row[1])),))
+    told: dict[bytes, bool] = {}
+    numbers = (row[0] for row in readable_rows(store.db, seqs))
+    while batch := list(islice(numbers, _AT_ONCE)):
+        found = [(seq, _row_at(store, rows, seq)) for seq in batch]
+        told |= _can_read(store, {row[_BLOB] for _, row in found if row and isinstance(row[_BLOB], bytes)} - told.keys())
+        for seq, row in found:
+            if row is None or not is_whole(row):
+                yield _damaged(what, row or (seq, None))
+            elif row[_BLOB] is not None and not told[row[_BLOB]]:
+                yield Damage(
+                    f"{what} {seq} of {os.fsdecode(row[1])!r}: its content cannot be read", ((seq, os.fsdecode(row[1])),)
+                )
+
+
+def _row_at(store: Store, rows: str, seq: int) -> Row | None:
+    try:
+        return store.db.row(rows, (many(array("q", [seq])),))
+    except StoreDamaged:
+        return None
+
+
+def _can_read(store: Store, hashes: set[bytes]) -> dict[bytes, bool]:
+    """Of each content whether it can be read, or is known not to be kept."""
+    try:
+        return {hash_: isinstance(read, bytes) or _is_unkept(store, hash_) for hash_, read in store.blobs.read_many(hashes)}
+    except StoreDamaged:  # some of them cannot even be looked for: then one by one, by halves
+        if len(hashes) <= 1:
+            return dict.fromkeys(hashes, False)
+        half = set(islice(hashes, len(hashes) // 2))
+        return _can_read(store, half) | _can_read(store, hashes - half)
 
 
 def _is_unkept(store: Store, hash_: bytes) -> bool:

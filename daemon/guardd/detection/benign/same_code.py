@@ -14,7 +14,9 @@ def same_code(change: Change, resolves: Callable[[Import], bool]) -> str | None:
 
     `shape` is equal for equal code, imports sorted, docstrings indented anew (black, ruff format, isort). pyupgrade and
     `from __future__` leave every statement and definition in place and bring no name but built-in ones and imported ones, from
-    modules that are there: `resolves` tells of an import. Of a third party's where no environment is known no one knows.
+    modules that are there: `resolves` tells of an import. A module that neither the tree nor an environment names does not
+    resolve, also where no environment is known and it may be a third party's: the change is then not excused here. A name that
+    the tree has somewhere else resolves where no environment says otherwise.
     """
     then, now = change.facts_before, change.facts_after
     if then is None or now is None or not then.parses or not now.parses:
