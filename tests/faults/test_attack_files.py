@@ -99,12 +99,13 @@ HOSTILE = {
     "a line of backslashes": b"x = '" + b"\\" * 10_000_000 + b"\n",
     "line ends only": b"\r" * 5_000_000 + b"\n" * 5_000_000,
 }
-EVERYDAY = ("100,000 nested brackets", "one line of 10 MB")
+TOGETHER = ("100,000 nested brackets", "one line of 10 MB")
 
 
 @pytest.mark.promise("errors become a state", "sources made to end, hang or fill a parser")
 @pytest.mark.parametrize(
-    "names", [EVERYDAY, *(pytest.param((name,), marks=pytest.mark.faults) for name in HOSTILE if name not in EVERYDAY)]
+    "names",
+    [pytest.param(one, marks=pytest.mark.faults) for one in (TOGETHER, *((name,) for name in HOSTILE if name not in TOGETHER))],
 )
 def test_sources_no_parser_survives_are_seen_as_damage_and_taken_back(world: World, names: tuple[str, ...]) -> None:
     paths = [f"m{number}.py" for number in range(8)]

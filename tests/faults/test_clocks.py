@@ -167,6 +167,7 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
+@pytest.mark.faults
 @pytest.mark.promise("no acknowledged version is lost", "guardctl gc while the clock is a year ahead")
 def test_gc_under_a_clock_a_year_ahead_takes_nothing_that_was_there_a_moment_ago(world: World) -> None:
     world.ctl("init")

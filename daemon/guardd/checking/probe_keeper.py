@@ -24,7 +24,7 @@ _MEMORY_TO_TELL = 64 * 2**20
 """Over the limit, for what has run into it and must say so."""
 _LOOKS = 8
 """How often in its time the stacks are taken."""
-_LAST_LOOK_S, _QUIET_S = 0.3, 0.02
+_LAST_LOOK_S, _QUIET_S = 1.0, 0.02
 _COMING_UP_S = 20.0
 """For the interpreter itself, before its time begins to count."""
 _ENDING_S = 2.0

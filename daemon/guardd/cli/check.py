@@ -83,7 +83,7 @@ def command(
             _show(context, form, found, after)
     count = len(after.blobs() if chosen is None else chosen)
     with whoever_reads():
-        _sum_up(context, found, count, time.monotonic() - begun)
+        _sum_up(context, found, count, time.monotonic() - begun, how)
     return Exit.PARTIAL if found or missed else Exit.DONE
 
 
@@ -316,7 +316,8 @@ def _content(tree: "Tree", path: str) -> bytes | None:
         return None
 
 
-def _sum_up(context: Context, found: "Sequence[Problem]", count: int, seconds: float) -> None:
+def _sum_up(context: Context, found: "Sequence[Problem]", count: int, seconds: float, how: "Conditions") -> None:
+    from guardd.analysis.environment import installed_names
     from guardd.cli.findings import summary
 
     text = f"checked {files(count)} in {seconds:.1f} s: {summary(found)}"
@@ -325,3 +326,5 @@ def _sum_up(context: Context, found: "Sequence[Problem]", count: int, seconds: f
             click.echo(text, err=True)
     else:
         say(context, text, fg="red" if found else "green")
+        if installed_names(how.root, how.python) is None:
+            say(context, "third-party imports were not judged: no environment was found (.venv, or 'python' in its [[repo]])")
