@@ -39,7 +39,7 @@ ODD: dict[str, Callable[[str], None]] = {
 
 
 @pytest.mark.promise("errors become a state", "FIFOs, sockets and devices in the place of sources")
-@pytest.mark.parametrize("kind", [one if "character" in one else pytest.param(one, marks=pytest.mark.faults) for one in ODD])
+@pytest.mark.parametrize("kind", [pytest.param(one, marks=pytest.mark.faults) for one in ODD])
 def test_what_is_no_file_is_neither_read_nor_written_nor_removed(world: World, kind: str) -> None:
     for name in ("x.py", "y.py", "sub/z.py"):
         world.write(name, WHOLE)

@@ -82,6 +82,7 @@ def be(program: str, words: tuple[str, ...]) -> int:
     return 0
 
 
+@pytest.mark.faults
 @needs_root
 @pytest.mark.promise(PROMISE, "another user with every command, and with the files themselves; umask 000")
 def test_another_user_gets_nothing_out_of_a_store_nor_into_it(open_world: World) -> None:
@@ -124,6 +125,7 @@ def test_a_state_dir_that_others_could_plant_something_in_is_refused(open_world:
     assert list(world.state.iterdir()) == []
 
 
+@pytest.mark.faults
 @needs_root
 @pytest.mark.promise("nothing of the repo runs", "a repo of another user's, whose git config names programs")
 def test_a_repo_of_another_users_is_guarded_and_none_of_its_programs_runs(open_world: World) -> None:

@@ -237,6 +237,7 @@ def test_a_fifo_among_gits_files_is_told_in_one_line(world: World, place: str) -
     assert time.monotonic() - began < 40, "nothing waited for the FIFO"
 
 
+@pytest.mark.faults
 @pytest.mark.promise(LINE, "git hangs: at a FIFO that its config includes, and at one among its objects")
 def test_a_git_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gitcommand, "LIMIT_S", 0.5)

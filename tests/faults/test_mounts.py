@@ -72,6 +72,7 @@ def test_a_mount_over_a_running_repo_deletes_nothing(world: World, kind: str, tm
     assert len(world.versions("p0/m0.py")) == 1
 
 
+@pytest.mark.faults
 @pytest.mark.promise("no false alarm", "a bind mount that is a running repo is unmounted and mounted again")
 def test_a_repo_that_is_a_bind_mount_and_is_unmounted_is_not_deleted(world: World, tmp_path: Path) -> None:
     real = tmp_path / "real"
