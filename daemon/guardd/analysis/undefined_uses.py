@@ -37,9 +37,10 @@ def uses(tree: ast.Module, names: set[str], lines: set[int]) -> list[tuple[str, 
         if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
             body = node.body if isinstance(node.body, list) else [node.body]
             if isinstance(node, ast.Lambda) or _first_line(node) in lines:
-                is_class = isinstance(node, ast.ClassDef)
-                filled = isinstance(node, ast.ClassDef) and bool(node.bases or node.keywords)
-                todo += [(one, depth + (not is_class), filled) for one in body]
+                below, filled = (
+                    (depth, bool(node.bases or node.keywords)) if isinstance(node, ast.ClassDef) else (depth + 1, False)
+                )
+                todo += [(one, below, filled) for one in body]
         elif isinstance(node, (ast.Try, ast.TryStar)) and any(map(_catches_name_error, node.handlers)):
             body = node.body
         known = set(map(id, body))

@@ -63,7 +63,7 @@ def standing(store: Store, now: Moment) -> Standing:
     repos = tuple(_repo_standing(store, repo, now, running=pid is not None) for repo in store.repos.all())
     outbox = store.outbox
     return Standing(
-        pid, __version__, repos, store.path, store.size(), store.incidents.count_open(), outbox.pending(),
+        pid, __version__, repos, store.path, store.size(), sum(len(repo.incidents) for repo in repos), outbox.pending(),
         tuple(outbox.failing()),
     )  # fmt: skip
 
