@@ -81,8 +81,7 @@ class StatKey(NamedTuple):
         return cls._make(_STAT_KEY.unpack_from(packed))
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """One observed state of one path; `seq` is its place in the log, and the only order there is."""
 
     seq: int
@@ -93,8 +92,7 @@ class Version:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """A reading of the clocks: wall time, time since boot, which no one can set, and how much of that the machine was awake."""
 
     wall_ns: int
@@ -103,8 +101,7 @@ class Moment:
     awake_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """Why a repo is not fully protected, and what to do about it."""
 
     code: str
@@ -159,8 +156,7 @@ class IncidentState(StrEnum):
         return self in (IncidentState.OPEN, IncidentState.ESCALATED)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One rule's verdict on one change; `line` is 1-based in the file as it is after the change, 0 where none can be named.
 
     `damage` is false for what only raises confidence (line ends flipped, the same edit everywhere).
@@ -172,8 +168,7 @@ class Finding:
     damage: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
+class Suspect(NamedTuple):
     """A change of one path that nothing explains: a member of an incident, or what may become one.
 
     `before_seq` is the last healthy version (0: nothing was there), `after_seq` the newest one. `gone`: there is no file now.
@@ -203,8 +198,7 @@ class Certainty(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """Who did it: a process, and how sure that is."""
 
     certainty: Certainty = Certainty.UNKNOWN
@@ -212,8 +206,7 @@ class Actor:
     command: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
+class Incident(NamedTuple):
     """A burst with findings. `first_seq` is the place in the log of its first change, `last_ns` the time of its newest.
 
     `settled`: no member came for the settle time. `rounds` counts the times that it was restored by itself. `note` is the
@@ -253,8 +246,7 @@ class Stage(StrEnum):
     TEST = "test"
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(NamedTuple):
     """Something that people must be told, queued in the transaction of what caused it.
 
     `thread` names its subject for good (`incident-7`, `protection-2-1764007200`), `detail` says for people what happened.
@@ -272,8 +264,7 @@ class Alert:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """An alert on its way to one target. `dedup_key` is the same in every attempt, and unlike that of any other message.
 
     `state`: pending, sent, failed (the target refused it for good) or dropped (a later message says it all).

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -38,8 +38,7 @@ ENVIRONMENT_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
 """A directory that holds one of these names is an environment (PEP 405, conda), whatever it is called."""
 
 
-@dataclass(frozen=True, slots=True)
-class SelectionRules:
+class SelectionRules(NamedTuple):
     """The settings that a selection is made of; patterns are gitignore's, the last match wins."""
 
     include: tuple[str, ...] = DEFAULT_INCLUDE

@@ -1,13 +1,12 @@
 """How a message looks: a sign and a colour that tell its stage before a word of it is read. Pure."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.alerting.message import Message
 from guardd.model import Severity, Stage
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """A sign for the title, a colour (`rgb`), and the nearest style of an Adaptive Card."""
 
     sign: str

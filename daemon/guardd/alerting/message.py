@@ -1,6 +1,6 @@
 """What is said to people: one message, before any target gives it its form. Pure."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.escaping import one_line
 from guardd.model import Severity, Stage
@@ -9,8 +9,7 @@ TOP_FILES = 10
 """How many files a message names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """The incident that a message is about."""
 
     id: int
@@ -27,8 +26,7 @@ class Subject:
     settled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message. `dedup_key` is the same in every attempt to deliver it, `thread` in all messages of one subject.
 
     `facts` are (label, text) pairs, `files` the first few paths of `incident.files`, `hunk` lines of an example diff,

@@ -1,9 +1,8 @@
 """Who is told what, and when: pure decisions over an alert, a target's terms, and what the target was told before."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from guardd.model import Alert, Delivery, Severity, Stage
 
@@ -15,8 +14,7 @@ _LONGEST_WAIT_NS = 25 * 3600 * _SECOND_NS
 """Quiet hours are the longest wait; an hour more for a change of the clocks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What a target wants: from which severity on, when warnings must wait (minutes of the day), how often it is told again."""
 
     target: str
@@ -26,8 +24,7 @@ class Terms:
     repeat_after_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """What comes of an alert for one target: deliveries to make, and waiting ones that are not needed any more."""
 
     deliveries: tuple[Delivery, ...] = ()

@@ -1,7 +1,7 @@
 """Loss of protection as something that people are told: once it has lasted, and again when it is over. Pure."""
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from guardd.model import Alert, RepoState, Severity, Stage
 
@@ -20,8 +20,7 @@ _AT_ONCE = {"store-full", "disk-almost-full"}
 UNGUARDED = "unguarded: it is not in the config any more"
 
 
-@dataclass(frozen=True, slots=True)
-class Protection:
+class Protection(NamedTuple):
     """What people know of the protection of a repo (`repo_id` None: of the daemon as a whole).
 
     `thread` is the loss that they were told of (empty: none) with the `codes` of its reasons; `since_ns` is when what they do
@@ -62,11 +61,11 @@ def watch(
     elif known.thread and state is RepoState.PROTECTED:
         stage = Stage.RESOLVED
     else:
-        return replace(known, since_ns=0), None
+        return known._replace(since_ns=0), None
     since_ns = known.since_ns or tick_ns
     if tick_ns < since_ns + _patience_ns(known, stage, unknown, tick_ns):
-        waiting = replace(known, since_ns=since_ns)
-        return replace(waiting, ended_ns=tick_ns) if _flaps(known, tick_ns) else waiting, None
+        waiting = known._replace(since_ns=since_ns)
+        return waiting._replace(ended_ns=tick_ns) if _flaps(known, tick_ns) else waiting, None
     kind = "daemon" if known.repo_id is None else f"protection-{known.repo_id}"
     thread = known.thread or f"{kind}-{now_ns // 1_000_000_000}"
     detail = "\n".join(reasons)

@@ -3,8 +3,8 @@
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import CodeType
+from typing import NamedTuple
 
 _INJECTORS = ("apipkg", "deferredimport")
 """Modules whose functions bind names in the module that calls them."""
@@ -40,8 +40,7 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _CONTAINERS = (ast.Dict, ast.Set, ast.List, ast.Tuple)
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """The names that a module can bind (`dynamic`: and others), stars aside.
 
     `listed` is what its `__all__` can hold, None where there is none or it cannot be told; `reopened`: it decides for itself

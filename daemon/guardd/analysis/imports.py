@@ -1,8 +1,8 @@
 """Imports, statically: which of them name a module, or a name in it, that is not there. Not sure means: it is there."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from types import ModuleType
+from typing import NamedTuple
 
 from guardd.analysis.layout import Layout
 from guardd.analysis.module_files import ModuleFiles, above, folders_of, joined
@@ -23,8 +23,7 @@ _OF_ALL_MODULES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(NamedTuple):
     """An import that does not resolve: what is missing, in words. `sure` is false where it may be a third party's module."""
 
     line: int
@@ -32,8 +31,7 @@ class Missing:
     sure: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """Where a module may be: the `places` (paths without suffix) that have it; `is_broken` if there is surely none.
 
     No places and not broken: it may be anywhere. `sure` as in Missing.

@@ -6,8 +6,8 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from guardd.model import RepoPath
 from guardd.regular import read_regular
@@ -43,8 +43,7 @@ _MADE_BY_TOOLS = frozenset({"_version"})
 """What setuptools-scm, hatch-vcs and their like write, often at the build alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """What build files say.
 
     `roots`: the folders that imports start from; `renamed`: packages that lie in a folder of another name; `built`: the last

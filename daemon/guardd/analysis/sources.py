@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, NamedTuple, Self
 
@@ -53,8 +52,7 @@ class Import(NamedTuple):
     guarded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known of a content alone.
 
     `parses` is None where no parser could tell (time limit, memory), and with an `error` where ours is too old to. `shape` is

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.model import RepoPath
 
@@ -14,8 +14,7 @@ _PACE_S = 0.05
 """The least time between two looks at one path; a save is looked at at once, a file rewritten in a loop 20 times a second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """What is to be looked at now: files, and folders (`""`: everything) with what is in doubt there.
 
     `since`: when each file was first hinted of what has not been settled yet.

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Container, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from guardd.analysis.environment import InstalledNames
 from guardd.analysis.layout import LayoutOf
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
     from guardd.config.settings import DetectionSettings, RepoSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Something wrong with a file; `line` is 1-based, 0 where none can be named."""
 
     path: RepoPath
@@ -38,8 +36,7 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
+class Conditions(NamedTuple):
     """What a tree is checked by: its place on disk, and what the config says of it."""
 
     root: str

@@ -3,9 +3,8 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from guardd.checking.outside import Outside
 from guardd.errors import UsageError
@@ -17,8 +16,7 @@ from guardd.selection import ENVIRONMENT_MARKS, Selection, is_canary
 _REGULAR = ("100644", "100755", "100664")
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     mode: str
     object_id: str
     stage: int

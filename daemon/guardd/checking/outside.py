@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 
 from guardd.model import PYTHON, RepoPath
 from guardd.selection import Selection
@@ -34,7 +33,7 @@ class Outside:
     def is_ignored(self, module: RepoPath) -> bool:
         """Whether git would ignore the file of this module (a path without suffix): it may be generated, some time."""
         if self._ignoring is None:
-            self._ignoring = Selection(self._root, replace(self._selection.rules, respect_gitignore=True))
+            self._ignoring = Selection(self._root, self._selection.rules._replace(respect_gitignore=True))
         return not self._ignoring.wants(f"{module}.py") or not self._ignoring.wants_dir(module)
 
     def _names(self, folder: RepoPath) -> frozenset[str]:

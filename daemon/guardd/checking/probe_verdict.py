@@ -3,8 +3,7 @@
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from guardd.beneath import Root
 from guardd.checking.check import Problem
@@ -24,8 +23,7 @@ _BUSY = 0.5
 """Of its time: what ran, or wanted to, for more of it runs in circles; what did for less waits for something."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where modules are imported from: the repo's root, the folders in it that imports start from, environments in it."""
 
     root: Root
@@ -69,16 +67,14 @@ class Place:
             return b""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What one import may take."""
 
     timeout_s: float = 10.0
     memory_bytes: int = 2 * 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What the keeper tells of an import: see probe_keeper. `interpreter_hint` goes with what third parties' modules lack."""
 
     module: str
@@ -119,16 +115,14 @@ class Outcome:
         return parse_stacks(self.trace, int(self.ready[1])) if self.ready else []
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A finding, and the calls that led to it, outermost first, as `path:line in function`."""
 
     problem: Problem
     stack: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """An import and all that its verdict rests on. `hint` says what to do where a module is missing."""
 
     outcome: Outcome

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guardd.analysis.environment import environments
 from guardd.analysis.layout import LayoutOf
@@ -32,8 +32,7 @@ _PATIENCE_S = 40.0
 """Beyond an import's own time, for a keeper: it gives an interpreter 20 s to come up, and 2 s to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """What came of the import of one module: `problem` is None where it came up.
 
     `stack` are the calls that led to the problem, outermost first, `output` is the end of what the module printed, `offline`

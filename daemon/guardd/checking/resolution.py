@@ -1,7 +1,6 @@
 """Resolution: which imports of a tree lead nowhere, and did lead somewhere before."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from guardd.analysis.imports import Missing, Modules
 from guardd.analysis.layout import Layout
@@ -56,7 +55,7 @@ class Resolution:
                     missing = []
                 self._missing[key] = missing
             for each in missing:
-                yield (each if each.line == one.line else replace(each, line=one.line)), one
+                yield (each if each.line == one.line else each._replace(line=one.line)), one
 
     def _may_be_generated(self, path: RepoPath, one: Import) -> bool:
         """Whether git ignores a file that this import may be waiting for: then it is made some time, and not kept."""

@@ -3,7 +3,7 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _THREAD = re.compile(r"(?:Current thread|Thread) 0x([0-9a-f]+)\b.*:")
 _FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
@@ -13,8 +13,7 @@ _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One call: the file as its code names it, the line that it has come to, the function."""
 
     file: str
@@ -26,8 +25,7 @@ Stack = tuple[Frame, ...]
 """Outermost first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """A call that was there at every look, and the lines at which it was seen, last one last."""
 
     frame: Frame

@@ -1,7 +1,7 @@
 """Snapshots among the versions of a log: which are worth a line, and where. Pure."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.model import Origin, Version
 from guardd.store.labels import Label
@@ -11,8 +11,7 @@ Entry = tuple[Version, Change]
 """A version with what it did to its path."""
 
 
-@dataclass(frozen=True, slots=True)
-class Between:
+class Between(NamedTuple):
     """The snapshots between two versions that are shown: the newest, and how many `more` there are at the same place."""
 
     newest: Label

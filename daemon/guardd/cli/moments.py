@@ -1,14 +1,13 @@
 """Moments on the command line: a time expression, resolved to a place in the log and an absolute time."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.cli.context import Context
 from guardd.errors import UsageError
 from guardd.timespec import AtSnapshot, BeforeIncident, Elapsed, Instant, TimeSpec, parse
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A place in the log: everything up to `seq` had happened at `time_ns`."""
 
     seq: int

@@ -4,7 +4,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,7 +67,7 @@ def install(context: Context, system: bool, user: str | None, linger: bool, dry_
     now = manager.standing()
     steps += _linger(context, now, asked=linger)
     if context.json:
-        emit(context, {"unit": now.unit, "file": now.file, "steps": [asdict(step) for step in steps]})
+        emit(context, {"unit": now.unit, "file": now.file, "steps": [step._asdict() for step in steps]})
     _tell(context, steps)
     if all(step.ok for step in steps):
         say(context, "'guardctl status' shows when everything is protected, 'guardctl service status' how the unit stands")
@@ -92,7 +91,7 @@ def uninstall(context: Context, system: bool, user: str | None) -> int:
     if not steps:
         raise NothingMatched(f"no unit of guardd is installed there ({before.file}); see 'guardctl service status'")
     if context.json:
-        emit(context, {"unit": before.unit, "file": before.file, "steps": [asdict(step) for step in steps]})
+        emit(context, {"unit": before.unit, "file": before.file, "steps": [step._asdict() for step in steps]})
     _tell(context, steps)
     return _exit(steps)
 
@@ -115,7 +114,7 @@ def status(context: Context, system: bool, user: str | None) -> int:
     daemon = _daemon(context)
     ok, seen, cure = health(now, running=daemon["running"] is True)
     if context.json:
-        emit(context, {**asdict(now), "manager": now.manager or None, "ok": ok, "daemon": daemon})
+        emit(context, {**now._asdict(), "manager": now.manager or None, "ok": ok, "daemon": daemon})
     say(context, f"unit    {printable(seen)}", fg="green" if ok else "red")
     if not ok:
         say(context, f"        cure: {cure}")

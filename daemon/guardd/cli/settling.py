@@ -3,9 +3,8 @@
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -28,8 +27,7 @@ _SHOWN = 20
 _SIGNS = {Action.WRITE: ("~", "yellow"), Action.REMOVE: ("-", "red"), Action.SKIP: ("!", "magenta")}
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
+class Choices(NamedTuple):
     """How a plan is to be carried out."""
 
     dry_run: bool
@@ -147,7 +145,7 @@ def _verify(context: Context, plan: Plan, report: Report) -> Verified:
             context.store, root, report.written, settings.detection.markers, about.verify if about else (),
             repo.rules.max_file_size, settings.response.verify_timeout / 1e9,
         )  # fmt: skip
-    return replace(verified, imports=imports)
+    return verified._replace(imports=imports)
 
 
 def _foreseen(plan: Plan) -> Report:
@@ -159,8 +157,7 @@ def _foreseen(plan: Plan) -> Report:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Foreseen:
+class _Foreseen(NamedTuple):
     """The contents in the store, and those that the restore would put there first (merged ones, git's)."""
 
     stored: Blobs
@@ -288,7 +285,7 @@ def _document(report: Report, verified: Verified | None, *, dry_run: bool) -> di
             "markers_left": verified.markers_left if verified else None,
             "syntax_errors": verified.syntax_errors if verified else None,
             **_import_keys(verified.imports if verified else None),
-            "commands": [asdict(one) for one in verified.commands] if verified else [],
+            "commands": [one._asdict() for one in verified.commands] if verified else [],
         },
         "seconds": round(report.seconds, 3),
     }

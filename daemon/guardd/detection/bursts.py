@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.detection.rules.same_edit import same_edit
 from guardd.detection.rules.volume import volume
@@ -13,8 +13,7 @@ _CRITICAL_SHARE = 0.2
 _CRITICAL_LEAST = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The thresholds, in files and ns; see DetectionSettings for what each means."""
 
     window_ns: int
@@ -27,8 +26,7 @@ class Limits:
     approve_above: int
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """An incident is to be opened: with these members, because of this."""
 
     members: list[Suspect]
@@ -67,8 +65,7 @@ def joining(suspects: Iterable[Suspect], limits: Limits, last_ns: int, reach_ns:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the members of an incident amount to."""
 
     severity: Severity

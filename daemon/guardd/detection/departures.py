@@ -1,7 +1,8 @@
 """Departures: files that are gone from their paths, and whether they were taken away by git, moved, or deleted."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from guardd.detection.bursts import Limits
 from guardd.detection.judge import Judge
@@ -25,16 +26,14 @@ _FEW_STATEMENTS = 2
 """Files of so little code are alike by chance."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Gone:
+class _Gone(NamedTuple):
     """A file that is gone, and what it was."""
 
     suspect: Suspect
     before: Version
 
 
-@dataclass(frozen=True, slots=True)
-class _Move:
+class _Move(NamedTuple):
     """A file that is gone, and the new one that it has become; `due_ns`: when its importers must have followed."""
 
     suspect: Suspect
@@ -193,7 +192,7 @@ class Departures:
         if finding is not None:
             self._mass_ns = max(one.time_ns for one in gone)
             found = self._deleted.values() if were_few else gone
-            departed.damaged += [replace(one, findings=(finding,)) for one in found]
+            departed.damaged += [one._replace(findings=(finding,)) for one in found]
 
     def _least_deleted(self, gone: int) -> int:
         """The threshold; of a small repo, half of its files are many."""
@@ -208,9 +207,9 @@ class Departures:
         for path, one in due.items():
             finding = moved(one.to.path, self._importers)
             if finding is not None and not one.told:
-                self._moves[path] = replace(one, told=True)
+                self._moves[path] = one._replace(told=True)
                 arrived = Suspect(one.to.path, 0, one.to.seq, one.to.time_ns, (came_from(path),))
-                departed.damaged += [replace(one.suspect, findings=(finding,)), arrived]
+                departed.damaged += [one.suspect._replace(findings=(finding,)), arrived]
 
 
 def _patience(path: RepoPath, to: RepoPath) -> int:

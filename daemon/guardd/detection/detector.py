@@ -307,14 +307,14 @@ class Detector:
         for one in self._open.all:
             if path in one.members and (damaged or gone):
                 if gone:  # what was wrong with it stays true
-                    found = replace(found, findings=one.members[path].findings)
+                    found = found._replace(findings=one.members[path].findings)
                 self._open.grow(one, found)
                 return
             if path in one.members and one.members[path].damaged:
                 self._open.put_right(path)
         earlier = self._suspects.get(path)
         if earlier is not None and not damaged:
-            found = replace(found, before_seq=earlier.before_seq)
+            found = found._replace(before_seq=earlier.before_seq)
         self._suspects[path] = found
         self._touched.add(path)
         if gone:
@@ -362,7 +362,7 @@ class Detector:
         self._judge.look(cases)
         for case in self._still_damaged(cases):
             path = case.version.path
-            suspect = replace(self._suspects[path], findings=tuple(case.findings))
+            suspect = self._suspects[path]._replace(findings=tuple(case.findings))
             if suspect != self._suspects[path]:
                 self._suspects[path] = suspect
                 self._touched.add(path)

@@ -1,7 +1,7 @@
 """The incidents of one repo that are open: how they take members in, settle, and are closed."""
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from guardd.detection.actors import Witness
 from guardd.detection.bursts import Limits, verdict
@@ -86,8 +86,8 @@ class OpenIncidents:
         """Open an incident with these members, or the last one anew if they are its next round."""
         last = self._store.incidents.last(self._repo.id) if self._remember else None
         if last is not None and self._is_next_round(last, members, now_ns):
-            known = {one.path: replace(one, returned=True) for one in self._store.incidents.members(last.id)}
-            one = Growing(replace(last, state=IncidentState.OPEN, closed_ns=None, settled=False), known, was=last.state)
+            known = {one.path: one._replace(returned=True) for one in self._store.incidents.members(last.id)}
+            one = Growing(last._replace(state=IncidentState.OPEN, closed_ns=None, settled=False), known, was=last.state)
         else:
             first_seq = min(self._first_seq(member) for member in members)
             opened = Incident(
@@ -109,14 +109,14 @@ class OpenIncidents:
         one.members[member.path] = member
         one.touched.add(member.path)
         one.changed = True
-        one.incident = replace(one.incident, last_ns=max(one.incident.last_ns, member.time_ns), settled=False)
+        one.incident = one.incident._replace(last_ns=max(one.incident.last_ns, member.time_ns), settled=False)
 
     def put_right(self, path: RepoPath) -> None:
         """The path is whole again."""
         for one in self._all:
             member = one.members.get(path)
             if member is not None and not member.returned:
-                one.members[path] = replace(member, returned=True)
+                one.members[path] = member._replace(returned=True)
                 one.touched.add(path)
                 one.changed = True
 
@@ -126,7 +126,7 @@ class OpenIncidents:
             member = one.members.get(path)
             if member is not None and member.damaged:
                 left = tuple(finding for finding in member.findings if not finding.damage)
-                one.members[path] = replace(member, findings=left, returned=True)
+                one.members[path] = member._replace(findings=left, returned=True)
                 one.touched.add(path)
                 one.changed = True
 
@@ -136,13 +136,13 @@ class OpenIncidents:
             patience = self._limits.settle_ns * (_SECOND_THOUGHTS if self._is_unsure(one) else 1)
             if one.wrong and not one.incident.settled and now_ns > one.incident.last_ns + patience:
                 self._take_alike(one)
-                one.incident = replace(one.incident, settled=True)
+                one.incident = one.incident._replace(settled=True)
                 one.changed = True
 
     def _take_alike(self, one: Growing) -> None:
         """Members with the very edit that is damage in most others are damaged too, small as they may be."""
         for member, finding in shared_edit(list(one.members.values())):
-            one.members[member.path] = replace(member, findings=(*member.findings, finding))
+            one.members[member.path] = member._replace(findings=(*member.findings, finding))
             one.touched.add(member.path)
 
     def _is_unsure(self, one: Growing) -> bool:
@@ -170,16 +170,16 @@ class OpenIncidents:
         severity = found.severity
         if self._is_unsure(one) and not one.incident.settled:
             severity = Severity.WARNING
-        incident = replace(one.incident, severity=severity, rules=found.rules, files=found.files, damaged=found.damaged,
+        incident = one.incident._replace(severity=severity, rules=found.rules, files=found.files, damaged=found.damaged,
                            summary=found.summary)  # fmt: skip
         if not one.wrong:
             if not one.incident.settled and one.incident.severity is Severity.WARNING:
-                incident = replace(incident, severity=Severity.INFO)  # explained before anyone had to act
+                incident = incident._replace(severity=Severity.INFO)  # explained before anyone had to act
             is_damaged = any(member.damaged for member in one.members.values())
             note = "every damaged file was put right" if is_damaged else "later changes explain it"
-            return replace(incident, state=IncidentState.RESTORED, closed_ns=now_ns, settled=True, note=note)
+            return incident._replace(state=IncidentState.RESTORED, closed_ns=now_ns, settled=True, note=note)
         if incident.actor.pid is None:
-            incident = replace(incident, actor=self.witness.actor() if self._remember else Actor())
+            incident = incident._replace(actor=self.witness.actor() if self._remember else Actor())
         return incident
 
     # -- the store ----------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class OpenIncidents:
         self._all = left
         for one in self._all:
             there = stored[one.incident.id]
-            one.incident = replace(one.incident, state=there.state, rounds=there.rounds, note=there.note)
+            one.incident = one.incident._replace(state=there.state, rounds=there.rounds, note=there.note)
             one.was = there.state
         known = {one.incident.id for one in self._all}
         for incident in stored.values():
@@ -213,7 +213,7 @@ class OpenIncidents:
             if not self._remember:
                 continue
             if not one.incident.id:
-                one.incident = replace(one.incident, id=self._store.incidents.add(one.incident))
+                one.incident = one.incident._replace(id=self._store.incidents.add(one.incident))
             elif not self._store.incidents.grow(one.incident, one.was):
                 homeless += [one.members[path] for path in one.touched if one.members[path] in one.wrong]
                 one.touched = set()

@@ -1,6 +1,5 @@
 """Replay: what the rules would have said of the recorded past, with any thresholds. Writes nothing."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guardd.analysis.sources import Parsers
@@ -26,4 +25,4 @@ def replay(
         detector.cursor = after
         while (last_ns := detector.replay_round()) is not None:
             detector.let_pass(last_ns)
-        return [(replace(one, id=number), members) for number, (one, members) in enumerate(detector.incidents, 1)]
+        return [(one._replace(id=number), members) for number, (one, members) in enumerate(detector.incidents, 1)]

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.errors import UsageError
 
@@ -23,8 +23,7 @@ _SUBJECTS = ("command", "file_path", "notebook_path", "path")
 Object = dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A tool that is about to run: its name, what it is about, and the absolute folders where it may write."""
 
     tool: str

@@ -3,8 +3,8 @@
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from guardd.errors import UsageError
 from guardd.gitcommand import run
@@ -30,8 +30,7 @@ class Found(StrEnum):
     FOREIGN = "someone else's"
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(NamedTuple):
     """The top of a work tree, and its directory of hooks; `shared` with repos elsewhere (a core.hooksPath outside of it)."""
 
     top: str

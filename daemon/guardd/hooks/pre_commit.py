@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.errors import UsageError
 
@@ -13,8 +13,7 @@ _REPOS = re.compile(r"^repos:[ \t]*(#.*)?$")
 _ITEM = re.compile(r"^( *)- ")
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(NamedTuple):
     """What a file is to become; None: it held nothing else, and goes."""
 
     text: str | None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from guardd.beneath import Root, clean, exchange, move_to_free_name, sync_filesystem
 from guardd.capture.reading import key_of
@@ -54,8 +55,7 @@ ReadBlobs = Callable[[Iterable[bytes]], Iterator[tuple[bytes, bytes | GuardError
 """Gives each of these contents once, in any order, or what keeps it from being read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One path to be put into a state (ABSENT: removed). `expected` is the key of what must be there now, None: nothing."""
 
     path: RepoPath

@@ -1,7 +1,6 @@
 """The past beyond the log: what a file was at a time before guard first saw it, where an adopted backup tells."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from guardd.model import ABSENT, Origin, RepoPath, Version
 from guardd.selection import Selection
@@ -51,7 +50,7 @@ def reaching_back(passage: Passage, adopted: Adopted | None, time_ns: int, outli
             return passage
     elif passage.then is not None or outlived(adopted.version):
         return passage
-    return replace(passage, then=adopted.version, knowledge=Knowledge.KNOWN, first_after=first_seen or passage.first_after)
+    return passage._replace(then=adopted.version, knowledge=Knowledge.KNOWN, first_after=first_seen or passage.first_after)
 
 
 def numbered(store: Store, repo: Repo, number: int) -> Version | None:

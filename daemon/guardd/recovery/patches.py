@@ -1,8 +1,7 @@
 """Unified diffs of two states of a path: as bytes for `patch`, and safe to print on a terminal."""
 
-from dataclasses import dataclass
 from difflib import unified_diff
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from guardd.errors import GuardError
 from guardd.escaping import printable
@@ -24,8 +23,7 @@ class Contents(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(NamedTuple):
     """The lines of one path's diff, without line ends, in surrogateescape text: `os.fsencode` gives the very bytes.
 
     `problem`: why the contents cannot be told.

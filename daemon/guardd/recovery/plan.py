@@ -1,8 +1,8 @@
 """The plan of a restore: which path goes to which state, and why. Pure: log and selection in, plan out."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from guardd.model import ABSENT, FileState, Kind, RepoPath, Version
 from guardd.store.log import Knowledge, Passage
@@ -28,8 +28,7 @@ class Action(StrEnum):
     SKIP = "skip"
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One path of a plan. `head_seq` is the head that it was made on; `base` the state right after the chosen moment.
 
     `source_ns` is the time of the version that goes back (None: nothing was there, or it is not from the log).
@@ -48,8 +47,7 @@ class Item:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What a restore would do, path by path."""
 
     items: tuple[Item, ...]
@@ -76,8 +74,7 @@ def plan_version(version: Version, head: Version) -> Plan:
     return plan_return([passage])
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A state for a path, from a source other than a place in the log; None: retention has removed it.
 
     `base` is what was left there when the source was last in force, where that is known.
@@ -96,7 +93,7 @@ def plan_states(wanted: Iterable[Wanted], head_of: Callable[[RepoPath], tuple[in
         base = current if one.base is None else one.base
         verdict = Verdict.UNCHANGED if current == base else Verdict.EDITED if current.present else Verdict.DELETED
         item = Item(one.path, Action.WRITE, verdict, current, one.target or current, head_seq, base)
-        items.append(_settled(item) if one.target else replace(item, action=Action.SKIP, reason=_FORGOTTEN))
+        items.append(_settled(item) if one.target else item._replace(action=Action.SKIP, reason=_FORGOTTEN))
     return Plan(tuple(items))
 
 
@@ -110,8 +107,8 @@ def _merged(item: Item, merge: Callable[[Item], FileState | str | None]) -> Item
         return item
     result = merge(item)
     if isinstance(result, str):
-        return replace(item, action=Action.SKIP, reason=result)
-    return _settled(replace(item, target=result, reason="merged with the edits made since")) if result else item
+        return item._replace(action=Action.SKIP, reason=result)
+    return _settled(item._replace(target=result, reason="merged with the edits made since")) if result else item
 
 
 def _returning(passage: Passage, births: dict[bytes, RepoPath], *, keep_new: bool) -> Item:
@@ -122,13 +119,13 @@ def _returning(passage: Passage, births: dict[bytes, RepoPath], *, keep_new: boo
     source_ns = passage.then.time_ns if passage.then else None
     item = Item(passage.path, Action.WRITE, verdict, current, target, passage.head.seq, base, source_ns)
     if passage.knowledge is Knowledge.FORGOTTEN:
-        return replace(item, action=Action.SKIP, reason=_FORGOTTEN)
+        return item._replace(action=Action.SKIP, reason=_FORGOTTEN)
     if passage.then is None and current.present and keep_new:
-        return replace(item, action=Action.LEAVE, target=current, reason="born since, kept (--keep-new)")
+        return item._replace(action=Action.LEAVE, target=current, reason="born since, kept (--keep-new)")
     if passage.knowledge is Knowledge.FIRST_SEEN:
-        item = replace(item, reason="guard first saw it after that time")
+        item = item._replace(reason="guard first saw it after that time")
     elif renamed_to:
-        item = replace(item, reason=f"renamed since to {renamed_to}")
+        item = item._replace(reason=f"renamed since to {renamed_to}")
     return _settled(item)
 
 
@@ -145,16 +142,16 @@ def _verdict(passage: Passage, base: FileState, births: dict[bytes, RepoPath]) -
 def _settled(item: Item) -> Item:
     """The item with the action that its states call for."""
     if item.target == item.current:
-        return replace(item, action=Action.LEAVE)
+        return item._replace(action=Action.LEAVE)
     if not item.target.present:
         if not item.current.stored:
-            return replace(item, action=Action.SKIP, reason="its content is over max_file_size and not stored; remove it by hand")
-        return replace(item, action=Action.REMOVE)
+            return item._replace(action=Action.SKIP, reason="its content is over max_file_size and not stored; remove it by hand")
+        return item._replace(action=Action.REMOVE)
     if not item.target.stored:
-        return replace(item, action=Action.SKIP, reason="its content then was over max_file_size, only its hash was kept")
+        return item._replace(action=Action.SKIP, reason="its content then was over max_file_size, only its hash was kept")
     if not item.current.stored:
-        return replace(
-            item, action=Action.SKIP, reason="its content now is over max_file_size and not stored; move it away first"
+        return item._replace(
+            action=Action.SKIP, reason="its content now is over max_file_size and not stored; move it away first"
         )
     return item
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.analysis.markers import marker_pattern
 from guardd.beneath import Root
@@ -19,8 +19,7 @@ from guardd.store.store import Store
 _LONGEST_OUTPUT = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRun:
+class CommandRun(NamedTuple):
     """One of the repo's own commands: its exit code (as a shell's: 124 too long, 127 not to be started), and its output."""
 
     command: str
@@ -28,8 +27,7 @@ class CommandRun:
     output: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImportCounts:
+class ImportCounts(NamedTuple):
     """Imports that lead nowhere, before a restore and after it; the `new` ones with their files.
 
     `before` None: not known in time. Not `whole_tree`: only those of the restored files were counted, for the same reason.
@@ -41,8 +39,7 @@ class ImportCounts:
     whole_tree: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(NamedTuple):
     """`wrong` are paths whose content is not the wanted one; the counts are of files. None: could not be counted (in time)."""
 
     wrong: tuple[RepoPath, ...]

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from itertools import islice
+from typing import NamedTuple
 
 from guardd.beneath import Root
 from guardd.capture.reading import Trouble, read
@@ -22,16 +23,14 @@ from guardd.store.store import Store
 _BATCH = 256
 
 
-@dataclass(frozen=True, slots=True)
-class BackupTree:
+class BackupTree(NamedTuple):
     """A tree of backups: the folder that it lies in (absolute), and the folder of the repo that it was made of."""
 
     folder: str
     to: RepoPath
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """A backup that was read: its file, its time, its content's state. `known_as`: the version that has it already."""
 
     pair: Pair
@@ -60,8 +59,7 @@ class Gathered:
     troubled: list[Unclear] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(NamedTuple):
     """Which backups are looked for: below a folder of the repo or of one file, in trees of backups, by these suffixes."""
 
     wanted: Callable[[RepoPath, str], bool] = lambda path, source: True
@@ -128,7 +126,7 @@ def _sort_out(store: Store, repo: Repo, found: Iterable[Read], gathered: Gathere
             adopted[path].append((one.time_ns, blob, 0))
             adopted[path].sort(key=lambda each: each[0])
         else:
-            gathered.known.append(replace(one, known_as=seq))
+            gathered.known.append(one._replace(known_as=seq))
 
 
 def known_as(adopted: Sequence[tuple[int, bytes, int]], logged: Mapping[bytes, int], time_ns: int, blob: bytes) -> int | None:

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import tzinfo
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from guardd.model import RepoPath
 from guardd.rescue.stamps import DATE, Undatable, stamp_of
@@ -42,8 +42,7 @@ _NEVER = (
 """Endings of what lies beside a file and does not hold what the file held."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A file that may be a backup: how it is called for people, its name, and the folder of the file that it may be one of.
 
     `folders` are the names of the folders that may say when it was made, the nearest first. `plain`: it lies in a tree of
@@ -57,8 +56,7 @@ class Found:
     plain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """A backup and its file. `time_ns` is None where only the backup's mtime can tell; `dated_by`: name, folder, mtime."""
 
     source: str
@@ -68,16 +66,14 @@ class Pair:
     is_known: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Unclear:
+class Unclear(NamedTuple):
     """What is, or looks like, a backup, and why guard does not say of which file, or of when."""
 
     source: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(NamedTuple):
     """How names are read: `wants` tells which files guard keeps, `knows` which of them are, or were, there.
 
     `suffixes` are globs for what may follow a file's name; none: the usual ones. `zone`: see `stamp_of`.

@@ -1,8 +1,8 @@
 """The best version of a damaged file: which of the contents that are left of it goes back, and why. Pure."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from guardd.model import PYTHON, FileState, RepoPath
 
@@ -18,8 +18,7 @@ class Source(StrEnum):
     GIT = "git"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A content that a path had. `name` is what its source calls it: a version's number, a backup file, a commit.
 
     `key` finds it there. Of a candidate from git the state is not known before it is read.
@@ -38,8 +37,7 @@ class Candidate:
         return {Source.LOG: "log version", Source.ADOPTED: "adopted backup", Source.GIT: "git"}[self.source] + f" {self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """A candidate that was read. `ailment`: what is wrong with it by itself; `hollow`: nothing is, but nothing is in it.
 
     `unresolved`: what its imports do not find in the tree as it will be.
@@ -58,8 +56,7 @@ class Judged:
         return f"its imports do not resolve ({self.unresolved[0]})" if self.unresolved else "is only comments, or empty"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The candidate that goes back, what may be said of it, and the newer ones that were passed over."""
 
     judged: Judged

@@ -5,6 +5,7 @@ What is damaged is seen by the files as they are now, so it serves whoever insta
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from guardd.analysis.environment import InstalledNames
 from guardd.analysis.layout import LayoutOf
@@ -40,8 +41,7 @@ class _Options:
     seen: set[bytes] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class _Contents:
+class _Contents(NamedTuple):
     """Some contents as a tree, for the parsers."""
 
     contents: Mapping[RepoPath, tuple[bytes, bytes]]
@@ -220,8 +220,8 @@ class Rescue:
     def _with_imports(self, resolution: Resolution | None, one: Judged) -> Judged:
         state = one.candidate.state
         if resolution is None or state is None or one.ailment is not None:
-            return replace(one, unresolved=())
-        return replace(one, unresolved=unresolved(resolution, one.candidate.path, self._facts_of.get(state.blob)))
+            return one._replace(unresolved=())
+        return one._replace(unresolved=unresolved(resolution, one.candidate.path, self._facts_of.get(state.blob)))
 
     def _read_next(self, paths: Collection[RepoPath]) -> None:
         """Read and judge the next candidate of each of these; they are parsed at once."""
@@ -232,7 +232,7 @@ class Rescue:
             hash_, facts = contents.contents[path][0], self._facts.whole(contents, path)
             self._facts_of[hash_] = facts
             state = FileState(Kind.FILE, hash_, len(content), one.state.mode if one.state else 0o644)
-            candidate = replace(one, state=state)
+            candidate = one._replace(state=state)
             wrong = "was damage in an incident" if hash_ in self._known_damage else ailment(path, content, facts, self._pattern)
             hollow = is_hollow(content, facts, was_copied=one.source is Source.ADOPTED)
             self._options[path].judged.append(Judged(candidate, wrong, hollow))
@@ -295,7 +295,7 @@ class Rescue:
         for path, choice in choices.items():
             one, why = choice.judged.candidate, choice.why(when, damage[path])
             if items[path].action is not Action.SKIP:
-                items[path] = replace(items[path], reason=why, source=f"{one.source}:{one.name}")
+                items[path] = items[path]._replace(reason=why, source=f"{one.source}:{one.name}")
         for path in damage.keys() - choices.keys():
             current, seq = head[path].state, head[path].seq
             reason = f"{damage[path]}; {_nothing_left(self._options[path].judged, is_cut=path in self._cut)}"

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.analysis.markers import DEFAULT_MARKERS, Pattern, marker_pattern
 from guardd.analysis.sources import Facts, Parsers
@@ -15,8 +15,7 @@ _PARSING_S = 20.0
 _FEWEST_COMMENTS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Looks:
+class Looks(NamedTuple):
     """How a backup looks: whether it parses (None: no Python, or not known in time), whether a line of it is marked."""
 
     parses: bool | None

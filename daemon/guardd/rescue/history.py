@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from guardd.errors import GuardError, UsageError
 from guardd.gitcommand import Objects, ask, kill, run, start
@@ -28,8 +28,7 @@ _LOG = (
 _REGULAR = ("100644", "100755", "100664")
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """A content that a commit gave a file; `mode` as git has it, `time_ns` the commit's."""
 
     object_id: str

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from guardd.beneath import Root
 from guardd.model import Incident, IncidentState, RepoPath, Suspect
@@ -19,8 +19,7 @@ _COMMAND = "auto-restore of incident"
 """What the log calls restores of this module, with the incident's number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What may be restored by itself ("off", "protected", "all"), how often, and how it is verified."""
 
     auto_restore: str
@@ -148,7 +147,7 @@ def _within(plan: Plan, policy: Policy) -> Plan:
         tuple(
             item
             if item.action not in (Action.WRITE, Action.REMOVE) or is_answered(item.path)
-            else replace(item, action=Action.SKIP, reason="not restored by itself by now; restore it by hand")
+            else item._replace(action=Action.SKIP, reason="not restored by itself by now; restore it by hand")
             for item in plan.items
         )
     )
@@ -157,7 +156,7 @@ def _within(plan: Plan, policy: Policy) -> Plan:
 def _untouched_only(plan: Plan) -> Plan:
     return Plan(
         tuple(
-            replace(item, action=Action.SKIP, reason="edited since the damage; restore it by hand")
+            item._replace(action=Action.SKIP, reason="edited since the damage; restore it by hand")
             if item.action in (Action.WRITE, Action.REMOVE) and item.verdict is not Verdict.UNCHANGED
             else item
             for item in plan.items

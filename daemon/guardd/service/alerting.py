@@ -5,7 +5,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from guardd import clock
 from guardd.alerting.planning import Terms, assign, due_in_ns, terms_of, wants_word
@@ -122,7 +121,7 @@ class Alerting:
         for loss in store.outbox.losses():
             heard = [store.outbox.of_thread(loss.thread, one.target) for one in targets]
             if any(wants_word(loss, 0, one, told, loss.time_ns) for one, told in zip(targets, heard, strict=True)):
-                alerts.append(replace(loss, stage=Stage.OPENED))
+                alerts.append(loss._replace(stage=Stage.OPENED))
         if alerts:
             with store.db.transaction():
                 store.outbox.queue(alerts)
@@ -205,7 +204,7 @@ def _reminders(store: Store, targets: Sequence[Terms], incident: Incident, now_n
     )
     told = {one: store.outbox.of_thread(thread, one.target) for one in targets}
     stages = {wants_word(as_it_is, incident.last_ns, one, heard, now_ns) for one, heard in told.items()}
-    return [replace(as_it_is, stage=stage) for stage in Stage if stage in stages]
+    return [as_it_is._replace(stage=stage) for stage in Stage if stage in stages]
 
 
 def _is_canarys(store: Store, alert: Alert) -> bool:

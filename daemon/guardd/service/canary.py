@@ -4,8 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from guardd import clock
 from guardd.beneath import Root
@@ -33,8 +32,7 @@ Wait = Callable[[float], bool]
 """Waits for so many seconds; True where someone asked to stop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(NamedTuple):
     """How the canary is tried: with how many files, which marker (empty: none), how long each step may take (s)."""
 
     files: int

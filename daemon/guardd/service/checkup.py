@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.alerting.endpoint import endpoint, exposed
 from guardd.config.alerts import AlertSettings
@@ -41,8 +41,7 @@ _BEGIN_OF_TIME_NS = 1_700_000_000 * 1_000_000_000
 _CLOCK_STEP_NS = 60 * 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One check: what was looked at, whether it is as it should be, and the cure if not; how long it took, where that tells."""
 
     name: str
@@ -78,8 +77,7 @@ def check_up(store: Store, moment: Moment, targets: Sequence[AlertSettings] = ()
     yield from check_targets(targets, now, store)
 
 
-@dataclass(frozen=True, slots=True)
-class _Survey:
+class _Survey(NamedTuple):
     """How many directories of a repo are to be watched, and those that cannot be read."""
 
     directories: int

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from guardd import clock
 from guardd.errors import GuardError
@@ -77,8 +77,7 @@ def _hear_no_more() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
+class _Stage(NamedTuple):
     """The throwaway directory: the repo, the store, the config."""
 
     place: Path

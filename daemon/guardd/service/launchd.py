@@ -2,7 +2,7 @@
 
 import os
 import plistlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.service.supervision import Step, UnitStanding, ask, order, place
 from guardd.service.units import Placing
@@ -31,8 +31,7 @@ def agent(placing: Placing, log: str) -> str:
     return plistlib.dumps(keys, sort_keys=False).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Launchd:
+class Launchd(NamedTuple):
     """launchd for the user whose home and uid these are."""
 
     home: str

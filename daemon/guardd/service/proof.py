@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 STUCK_S = 60.0
 """A thread that is at one piece of work for longer than this is stuck, until it moves on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
+class Sign(NamedTuple):
     """The last sign of life of a thread: when it moved on (monotonic seconds), and whether it is at work since then."""
 
     at_s: float

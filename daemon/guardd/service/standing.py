@@ -1,7 +1,7 @@
 """How things stand: the daemon and each repo, as the store and the lock tell it, also while the daemon is dead."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd import __version__
 from guardd.model import Incident, Moment, RepoState
@@ -19,8 +19,7 @@ _STALE_NS = 45 * 1_000_000_000
 _WORSE = (RepoState.PROTECTED, RepoState.STARTING, RepoState.DEGRADED, RepoState.DESYNCED, RepoState.STOPPED)
 
 
-@dataclass(frozen=True, slots=True)
-class RepoStanding:
+class RepoStanding(NamedTuple):
     """One repo: its state with the reasons, what is kept of it, the restore that was interrupted (its id), its pause.
 
     `run` is the one that is under way, or was interrupted; `incidents` are those that wait for an answer, oldest first.
@@ -40,8 +39,7 @@ class RepoStanding:
     incidents: tuple[Incident, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """The daemon (`pid` None: not running), the repos, the store, how many incidents wait for an answer.
 
     `pending` counts the alerts on their way to each target, `failing` are the targets that do not take them.

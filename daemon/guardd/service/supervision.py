@@ -5,8 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from guardd.errors import GuardError
 from guardd.service.units import Placing
@@ -18,8 +17,7 @@ _ANSWER_S = 60.0
 """The longest that a manager may take to answer: `disable --now` waits until guardd has stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One thing that was done, or could not be done, and then its cure."""
 
     what: str
@@ -27,8 +25,7 @@ class Step:
     cure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UnitStanding:
+class UnitStanding(NamedTuple):
     """How guardd's unit stands with its manager ("systemd", "launchd"; empty: there is none here).
 
     `scope` is user or system, `enabled` and `active` are the manager's own words (empty: it does not say), `linger` whether the

@@ -4,7 +4,7 @@ import glob
 import os
 import pwd
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.errors import GuardError
 from guardd.service.supervision import STARTED, Step, UnitStanding, ask, order, place
@@ -36,8 +36,7 @@ def enable_linger() -> Step:
     return order("guardd goes on when you are logged out (loginctl enable-linger)", "loginctl", "enable-linger")
 
 
-@dataclass(frozen=True, slots=True)
-class UserSystemd:
+class UserSystemd(NamedTuple):
     """The manager of this user; `folder` is where it looks for units."""
 
     folder: str
@@ -80,8 +79,7 @@ class UserSystemd:
         return UnitStanding("systemd", "user", USER_UNIT, self.file, os.path.exists(self.file), enabled, active, linger)
 
 
-@dataclass(frozen=True, slots=True)
-class SystemSystemd:
+class SystemSystemd(NamedTuple):
     """The system's manager, for guardd as `user`; `folder` is where it looks for units."""
 
     user: str

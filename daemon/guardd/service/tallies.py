@@ -5,7 +5,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.model import Incident, Severity
 
@@ -13,8 +13,7 @@ LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 """Upper bounds of the histogram: a save takes some 2 ms, a burst of 1,381 files half a second, a file in the making 0.2 s."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """The tallies at one moment. `latencies` counts captures by bound, the last of them those above all bounds."""
 
     latencies: tuple[int, ...]

@@ -1,7 +1,7 @@
 """The systemd units: templates, and what of this machine is filled in. Pure, but for reading the templates."""
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.errors import GuardError, UsageError
 
@@ -13,8 +13,7 @@ _GROWING_DELAYS = 254
 """The version of systemd that brought RestartSteps= and RestartMaxDelaySec= (systemd.service(5))."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placing:
+class Placing(NamedTuple):
     """Where things lie on this machine: absolute paths. Empty: where guardd looks for it anyway.
 
     `writable`: what a restore and the store write to. `systemd`: the version of systemd, 0 where it is not known.

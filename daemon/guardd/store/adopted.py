@@ -6,7 +6,7 @@ detection never meet what was only said of the past.
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.model import FileState, Kind, Moment, Origin, RepoPath, Version
 from guardd.store.appending import row_checksum
@@ -39,8 +39,7 @@ _ADD = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Adopted:
+class Adopted(NamedTuple):
     """One adopted version. `source` is the backup file (relative to the repo, or absolute), `dated_by` where its time is from."""
 
     version: Version
@@ -49,8 +48,7 @@ class Adopted:
     dated_by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Backup:
+class Backup(NamedTuple):
     """A backup file's content, ready to be adopted as a version of `path`."""
 
     path: RepoPath

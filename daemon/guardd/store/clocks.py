@@ -5,8 +5,8 @@ Someone may set the wall clock, so an age by it proves nothing. Within one boot 
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate, groupby
+from typing import NamedTuple
 
 from guardd.model import Moment
 from guardd.store.database import Database
@@ -37,8 +37,7 @@ _LAST_TIME = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """A part of the log in which wall clock and boot clock ran together; `offset_ns` is what lay between them.
 
     `first_ns` is the first time that was read from this clock; None where all are those that inodes told (found after the daemon

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import cast
+from typing import NamedTuple, cast
 
 from blake3 import blake3
 
@@ -74,8 +74,7 @@ class Frame:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A blob ready for the store; `base` is the hash of the blob that a delta needs, else empty; `place` is that in `frame`."""
 
     hash: bytes

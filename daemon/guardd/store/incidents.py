@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Container, Iterable
-from dataclasses import astuple, dataclass, replace
+from typing import NamedTuple
 
 from guardd.model import Actor, Certainty, Finding, Incident, IncidentState, RepoPath, Severity, Suspect
 from guardd.selection import CANARY_PATHS
@@ -84,8 +84,7 @@ _PAUSE_AT = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """Bulk work that was announced for a repo."""
 
     from_ns: int
@@ -166,13 +165,13 @@ class Incidents:
     def add(self, incident: Incident) -> int:
         """Open an incident (its `id` is ignored); its number. Inside a transaction."""
         id_ = self._db.insert(_ADD, _row(incident)[1:])
-        self._outbox.queue(news_of(None, replace(incident, id=id_), incident.last_ns))
+        self._outbox.queue(news_of(None, incident._replace(id=id_), incident.last_ns))
         return id_
 
     def add_closed(self, incident: Incident, members: Iterable[Suspect]) -> int:
         """Write down an incident that was over before anyone had to hear of it; its number. Inside a transaction."""
         id_ = self._db.insert(_ADD, _row(incident)[1:])
-        self.put_members(replace(incident, id=id_), members)
+        self.put_members(incident._replace(id=id_), members)
         return id_
 
     def grow(self, incident: Incident, was: IncidentState) -> bool:
@@ -204,7 +203,7 @@ class Incidents:
         before = self.get(id_)
         if before is None or not self._db.run(_CLOSE, (state, now_ns, note, id_)):
             return False
-        self._outbox.queue(news_of(before, replace(before, state=state, closed_ns=now_ns, note=note), now_ns))
+        self._outbox.queue(news_of(before, before._replace(state=state, closed_ns=now_ns, note=note), now_ns))
         return True
 
     def close_restored(self, id_: int, paths: Container[RepoPath], now_ns: int, note: str) -> int:
@@ -222,7 +221,7 @@ class Incidents:
         with self._db.transaction():
             before = self.get(id_)
             if before is not None and self._db.run(_ESCALATE, (note, id_)):
-                self._outbox.queue(news_of(before, replace(before, state=IncidentState.ESCALATED, note=note), now_ns))
+                self._outbox.queue(news_of(before, before._replace(state=IncidentState.ESCALATED, note=note), now_ns))
 
     def begin_round(self, id_: int) -> None:
         """Guard restores this incident by itself, once more."""
@@ -272,7 +271,7 @@ def _incident(row: Row) -> Incident:
 
 
 def _packed(findings: Iterable[Finding]) -> str:
-    return json.dumps([astuple(finding) for finding in findings])
+    return json.dumps(list(findings))
 
 
 def _suspect(row: Row) -> Suspect:

@@ -1,7 +1,7 @@
 """The snapshots: places in the log that were labelled right before something acted."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.escaping import brief
 from guardd.store.database import Database
@@ -25,8 +25,7 @@ _EMPTY = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """One snapshot: everything up to `seq` had been captured when it was taken. `label` is one harmless line."""
 
     id: int

@@ -4,8 +4,8 @@ import os
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum, StrEnum
+from typing import NamedTuple
 
 from guardd.errors import StoreError
 from guardd.model import ABSENT, FileState, Kind, Moment, Origin, RepoPath, StatKey, Version
@@ -103,8 +103,7 @@ _TEXT = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 """What os.fsdecode decodes by; that takes twice as long, which counts for all the paths of a tree."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What became of observations: paths with a new version, and those whose head had moved (look at them again)."""
 
     written: list[RepoPath]
@@ -127,8 +126,7 @@ class Knowledge(Enum):
     FORGOTTEN = "removed by retention"
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(NamedTuple):
     """One path between a place in the log and now: in force then, first change after it, newest version.
 
     `then` is None where nothing was there (KNOWN), or where the log no longer says (FORGOTTEN).

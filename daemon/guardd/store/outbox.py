@@ -1,7 +1,7 @@
 """The outbox: what people must be told, and how far it has come on its way to each target."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.model import Alert, Delivery, Incident, Severity, Stage
 from guardd.store.database import Database, Row
@@ -61,8 +61,7 @@ _OLD_DELIVERIES = "DELETE FROM deliveries WHERE state <> 'pending' AND alert_id 
 _OLD_ALERT = "DELETE FROM alerts WHERE id = ? AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.alert_id = alerts.id)"
 
 
-@dataclass(frozen=True, slots=True)
-class Failing:
+class Failing(NamedTuple):
     """A target that does not take what is sent to it: since when, and whether the other targets were told."""
 
     target: str

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from guardd.errors import StoreDamaged
 from guardd.model import Alert, Moment, RepoState, Severity, Stage
@@ -46,8 +46,7 @@ _VERSIONS = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Repo:
+class Repo(NamedTuple):
     """A repo as the store knows it. `scanned` is the fingerprint of the rules of its last complete scan."""
 
     id: int
@@ -58,8 +57,7 @@ class Repo:
     scan_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
+class Live(NamedTuple):
     """What the daemon last said of a repo, and when: `beat_ns` (wall clock) and `awake_ns` (Moment.awake_ns).
 
     `lag_ns` is the age of the oldest hint not yet captured.
@@ -73,8 +71,7 @@ class Live:
     awake_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(NamedTuple):
     """A stretch in which all that these rules want was in sight, since `from_ns`: what the log does not have was not there."""
 
     from_ns: int
@@ -92,7 +89,7 @@ class Repos:
     def add(self, path: str, rules: SelectionRules) -> Repo:
         """Make a repo known, or give a known one these rules; `path` is absolute and resolved."""
         with self._db.transaction():
-            self._db.run(_ADD, (os.fsencode(path), json.dumps(asdict(rules))))
+            self._db.run(_ADD, (os.fsencode(path), json.dumps(rules._asdict())))
         repo = self.find(path)
         if repo is None:
             raise AssertionError(path)
@@ -114,7 +111,7 @@ class Repos:
         """
         with self._db.transaction():
             self._db.run(_SCANNED, (repo.rules.fingerprint if complete else "", now_ns, now_ns, repo.id))
-            rules = json.dumps(asdict(repo.rules))
+            rules = json.dumps(repo.rules._asdict())
             if not (complete and self._db.value(_WATCHED_NOW, (rules, ignoring, repo.id))):
                 self._db.run(_WATCHED_UNTIL, (now_ns, repo.id))
                 if complete:

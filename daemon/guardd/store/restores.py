@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from guardd.errors import StoreError
 from guardd.model import Moment, Origin, RepoPath, StatKey
@@ -46,8 +45,7 @@ _ITEMS = """
 _COUNT = "SELECT seq FROM sqlite_sequence WHERE name = 'restores'"
 
 
-@dataclass(frozen=True, slots=True)
-class Restore:
+class Restore(NamedTuple):
     """One restore; `undoes` is the id of the restore that it takes back."""
 
     id: int
@@ -58,8 +56,7 @@ class Restore:
     state: str
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreItem:
+class RestoreItem(NamedTuple):
     """One path of a restore: the version before it (0: none) and the one it made."""
 
     path: RepoPath

@@ -7,9 +7,9 @@ How long ago that was is not told by the wall clock alone (`clocks.Ages`).
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 from operator import attrgetter
+from typing import NamedTuple
 
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
@@ -18,8 +18,7 @@ Age = Callable[[int, int], int]
 """(place in the log, time) -> how long ago that was, in ns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """How long versions stay (ns back from now), and how many bytes the store may take."""
 
     keep_all_ns: int
@@ -28,8 +27,7 @@ class Policy:
     quota_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Aged:
+class Aged(NamedTuple):
     """A version as retention sees it; `bytes` is what its content takes in the store."""
 
     seq: int
@@ -38,8 +36,7 @@ class Aged:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """An adopted version as retention sees it. `last_hope`: the newest one of a path that the log has no version of."""
 
     seq: int

@@ -4,8 +4,8 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from guardd.errors import StoreError
 from guardd.escaping import brief
@@ -56,8 +56,7 @@ class RunState(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One run. Its changes are the versions in (`from_seq`, `to_seq`], those of the `concurrent` paths aside.
 
     `end_seq` is the place that the log had reached when all of it was over, a roll-back included. `unrestored` are the paths
@@ -87,8 +86,7 @@ class Run:
         return self.from_seq < seq <= (self.to_seq or 0) and path not in self.concurrent
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a run, to be written down: see Run."""
 
     state: RunState

@@ -1,7 +1,7 @@
 """Salvage: a new database out of all that can still be read of a damaged one."""
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.errors import StoreDamaged, StoreError
 from guardd.store import schema
@@ -23,8 +23,7 @@ _RAISE_SEQUENCE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
 _INTO_ONE_FILE = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
-@dataclass(frozen=True, slots=True)
-class Salvaged:
+class Salvaged(NamedTuple):
     """Rows that were taken over, and where the damaged database lies now."""
 
     rows: int

@@ -4,8 +4,8 @@ import os
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from guardd.errors import GuardError, StoreDamaged
 from guardd.model import RepoPath, Version
@@ -88,8 +88,7 @@ _BLOB = 2
 DOUBTFUL = "what the store says of it is damaged; run 'guardctl fsck --repair'"
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(NamedTuple):
     """One thing that is wrong in the store, and the versions it touches (seq, path).
 
     `structural`: the database itself is damaged, and has to be built anew (`salvage.rebuild`) before rows can be mended.

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from guardd.errors import StoreError
 from guardd.model import Moment, RepoPath
@@ -95,8 +95,7 @@ _ALSO_IN = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Freed:
+class Freed(NamedTuple):
     """What was removed: versions, blobs, and bytes given back to the disk."""
 
     versions: int

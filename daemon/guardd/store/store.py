@@ -4,10 +4,9 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from guardd.errors import StoreBusy, StoreError, StoreFull, unusable
 from guardd.store import schema
@@ -35,8 +34,7 @@ _SMALL_CACHE = "PRAGMA cache_size = -4096"  # KiB: the daemon stays small
 _LARGE_CACHE = "PRAGMA cache_size = -65536"
 
 
-@dataclass(frozen=True, slots=True)
-class StoreSize:
+class StoreSize(NamedTuple):
     """The store on disk: bytes of its files (database, WAL) and number of blobs."""
 
     bytes: int

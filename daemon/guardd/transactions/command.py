@@ -15,8 +15,8 @@ import termios
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from types import FrameType
+from typing import NamedTuple
 
 _PR_SET_CHILD_SUBREAPER = 36
 _HANDED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTSTP)
@@ -27,8 +27,7 @@ _LOOK_S = 0.1
 _SUSPENDING_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a command ended: its exit code, as a shell's (128 and more: by a signal), and what happened on the way.
 
     `interrupted`: someone pressed Ctrl-C, as far as we can know; `told_to_stop`: the signal that asked guardctl
@@ -43,8 +42,7 @@ class Ended:
     left: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(NamedTuple):
     """How long what a command leaves behind may take to end by itself, and to end once it was told to (s).
 
     `stopping_s`: how long the command itself may take to end, once guardctl was told to.
@@ -53,6 +51,9 @@ class Patience:
     by_itself_s: float = 2.0
     told_s: float = 2.0
     stopping_s: float = 10.0
+
+
+PATIENCE = Patience()
 
 
 class NotStarted(OSError):
@@ -65,7 +66,7 @@ def carry_out_command(
     stdout_to_stderr: bool = False,
     leave_running: bool = False,
     say: Callable[[str], None] = lambda text: None,
-    patience: Patience = Patience(),
+    patience: Patience = PATIENCE,
 ) -> Ended:
     """Run a command where we are, until it and all that it started have ended. Main thread only. Raises NotStarted.
 

@@ -5,8 +5,8 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple
 
 from guardd.beneath import Root, move_to_free_name
 from guardd.model import RepoPath
@@ -14,8 +14,7 @@ from guardd.model import RepoPath
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL)
 
 
-@dataclass(frozen=True, slots=True)
-class Aside:
+class Aside(NamedTuple):
     """What was in the way at `path`, and the name beside it that it has now."""
 
     path: RepoPath

@@ -1,7 +1,7 @@
 """Putting back what a run changed: right after it, or any time later."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.beneath import Root
 from guardd.capture.reading import Seen, read
@@ -17,8 +17,7 @@ from guardd.store.store import Store
 from guardd.transactions.obstacles import Aside, folders_of, make_way
 
 
-@dataclass(frozen=True, slots=True)
-class RolledBack:
+class RolledBack(NamedTuple):
     """How a roll-back went: the restore's report, and what is not as it was before (read back from disk).
 
     `aside` is what was in the way, and is no file that guard keeps.

@@ -5,7 +5,7 @@ import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from guardd import clock
 from guardd.analysis.sources import Parsers
@@ -55,8 +55,7 @@ _LOCK_WAIT_S = 1.0
 """`status` and the daemon look whether a run lives by holding its lock for an instant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(NamedTuple):
     """What a command changed in the files that guard keeps: path -> (before, after).
 
     `concurrent` are paths that others wrote meanwhile, or after it had ended: theirs. `others` are files that guard does not
@@ -172,7 +171,7 @@ class Transaction:
 
     def because(self, reason: str) -> Verdict:
         """Something else speaks against the changes: they are not looked at any further."""
-        self._verdict = replace(self._verdict, reasons=(reason, *self._verdict.reasons))
+        self._verdict = self._verdict._replace(reasons=(reason, *self._verdict.reasons))
         return self._verdict
 
     @property
@@ -313,8 +312,8 @@ class Transaction:
         others = [
             path for path in self._changed.others if path in self._around.others or not (gone & {path, *folders_of([path])})
         ]
-        self._changed = replace(self._changed, others=tuple(others))
-        return replace(done, aside=aside)
+        self._changed = self._changed._replace(others=tuple(others))
+        return done._replace(aside=aside)
 
     def _changes(self) -> Changed:
         """What is different from before, told apart as far as that can be known."""

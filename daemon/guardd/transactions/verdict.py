@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from signal import Signals
+from typing import NamedTuple
 
 from guardd.checking.check import Problem
 from guardd.escaping import one_line
@@ -13,8 +13,7 @@ from guardd.selection import matcher
 from guardd.transactions.command import Ended
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What a run must hold to be kept. `max_files` None: any number."""
 
     verify: tuple[str, ...] = ()
@@ -25,8 +24,7 @@ class Policy:
     verify_timeout_s: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What speaks against the changes of a run (nothing: they are kept), and the evidence.
 
     `looked`: whether what is in the files was looked at.

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from typing import NamedTuple
 
 from guardd.gitdir import git_dir_of
 from guardd.model import RepoPath
@@ -46,8 +47,7 @@ class Held(Enum):
     YES = "yes"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What the index has for a path: object id, and the mtime (ns) and size of the file when git last looked at it."""
 
     object_id: bytes
