@@ -46,8 +46,8 @@ DAMAGED = Message(
     ),
     commands=("guardctl incidents show 7", "guardctl restore --incident 7"),
 )
-RESOLVED = replace(
-    DAMAGED, stage=Stage.RESOLVED, dedup_key="build-1-incident-7-1764007200-resolved-0", time_ns=OPENED_NS + 90_000_000_000,
+RESOLVED = DAMAGED._replace(
+    stage=Stage.RESOLVED, dedup_key="build-1-incident-7-1764007200-resolved-0", time_ns=OPENED_NS + 90_000_000_000,
     title="Resolved: incident 7 in project on build-1: put right", hunk=(), commands=("guardctl incidents show 7",),
 )  # fmt: skip
 UNPROTECTED = Message(
@@ -82,7 +82,7 @@ _facts = st.one_of(
     st.builds(lambda label, one, times: [(label, one)] * times, text, text, st.integers(0, 40)),
 ).map(tuple)
 _subjects = st.builds(
-    lambda files, note, opened_ns: replace(SUBJECT, files=files, note=note, opened_ns=opened_ns), st.integers(0, 10**9), text,
+    lambda files, note, opened_ns: SUBJECT._replace(files=files, note=note, opened_ns=opened_ns), st.integers(0, 10**9), text,
     st.integers(0, 2**62),
 )  # fmt: skip
 hostile = st.builds(

@@ -1,6 +1,5 @@
 """Who is told what, and when."""
 
-from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 
@@ -36,18 +35,18 @@ class Chat:
     def hear(self, told: Alert, after_s: float = 0.0) -> None:
         self.now += int(after_s * SECOND)
         self.heard += 1
-        told = replace(told, id=self.heard)
+        told = told._replace(id=self.heard)
         found = assign(told, self.terms, self.told, self.now)
         gone = {one.id for one, _ in found.dropped}
-        self.told = [replace(one, state="dropped") if one.id in gone else one for one in self.told]
-        self.told += [replace(one, id=len(self.told) + 1) for one in found.deliveries]
+        self.told = [one._replace(state="dropped") if one.id in gone else one for one in self.told]
+        self.told += [one._replace(id=len(self.told) + 1) for one in found.deliveries]
         self.look()
 
     def look(self, after_s: float = 0.0) -> None:
         self.now += int(after_s * SECOND)
         if self.alive:
             self.told = [
-                replace(one, state="sent", sent_ns=self.now) if one.state == "pending" and one.due_ns <= self.now else one
+                one._replace(state="sent", sent_ns=self.now) if one.state == "pending" and one.due_ns <= self.now else one
                 for one in self.told
             ]
 
@@ -105,7 +104,7 @@ def test_a_warning_that_turns_urgent_is_told_at_once() -> None:
     [(Severity.INFO, ["opened"]), (Severity.WARNING, ["opened"]), (Severity.HIGH, []), (Severity.CRITICAL, [])],
 )
 def test_a_target_hears_only_what_is_severe_enough_for_it(least: Severity, heard: list[str]) -> None:
-    chat = Chat(replace(TERMS, min_severity=least))
+    chat = Chat(TERMS._replace(min_severity=least))
     chat.hear(alert(Stage.OPENED, Severity.WARNING, settled=True))
     assert chat.messages == heard
     chat.hear(alert(Stage.UPDATED, Severity.CRITICAL, settled=True))
@@ -165,7 +164,7 @@ def test_a_target_that_is_new_in_the_config_hears_of_what_is_open() -> None:
 
 @pytest.mark.parametrize("stage", [Stage.UPDATED, Stage.ESCALATED])
 def test_a_warning_that_turns_urgent_in_quiet_hours_wakes_people(stage: Stage) -> None:
-    chat = Chat(replace(TERMS, quiet=(22 * 60, 7 * 60)))
+    chat = Chat(TERMS._replace(quiet=(22 * 60, 7 * 60)))
     chat.now = int(datetime.fromisoformat("2026-11-24 23:30").timestamp()) * SECOND
     chat.hear(alert(Stage.OPENED, Severity.WARNING, settled=True))
     assert chat.messages == []
@@ -177,16 +176,16 @@ def test_a_warning_that_turns_urgent_in_quiet_hours_wakes_people(stage: Stage) -
 def test_every_new_reason_of_a_loss_is_told_at_once() -> None:
     chat = Chat()
     for number in range(4):
-        told = replace(alert(Stage.UPDATED if number else Stage.OPENED, settled=True), incident_id=None, detail=str(number))
+        told = alert(Stage.UPDATED if number else Stage.OPENED, settled=True)._replace(incident_id=None, detail=str(number))
         chat.hear(told, after_s=10)
     assert [one.alert.detail for one in chat.told if one.state == "sent"] == ["0", "1", "2", "3"]
 
 
 def test_a_crash_in_quiet_hours_is_told_in_the_morning() -> None:
-    chat = Chat(replace(TERMS, quiet=(22 * 60, 7 * 60)))
+    chat = Chat(TERMS._replace(quiet=(22 * 60, 7 * 60)))
     chat.now = int(datetime.fromisoformat("2026-11-24 23:30").timestamp()) * SECOND
     for stage in (Stage.OPENED, Stage.RESOLVED):
-        chat.hear(replace(alert(stage, Severity.WARNING, settled=True), incident_id=None), after_s=5)
+        chat.hear(alert(stage, Severity.WARNING, settled=True)._replace(incident_id=None), after_s=5)
     chat.look(after_s=12 * 3600)
     assert chat.messages == ["opened", "resolved"]
 
@@ -199,13 +198,13 @@ def test_what_was_queued_under_a_wrong_clock_is_due(due_s: int, in_s: int) -> No
 def test_a_dead_target_is_told_of_by_the_others_only() -> None:
     dead = Alert(1, "target-slack-1764000000", Stage.OPENED, Severity.WARNING, NOW, settled=True)
     assert assign(dead, TERMS, [], NOW).deliveries == ()
-    assert assign(dead, replace(TERMS, target="slack-2"), [], NOW).deliveries
+    assert assign(dead, TERMS._replace(target="slack-2"), [], NOW).deliveries
 
 
 def test_a_test_goes_to_the_target_that_is_meant() -> None:
     test = Alert(1, "test-1", Stage.TEST, Severity.INFO, NOW, settled=True, detail="slack")
     assert assign(test, TERMS, [], NOW).deliveries
-    assert assign(test, replace(TERMS, target="teams"), [], NOW).deliveries == ()
+    assert assign(test, TERMS._replace(target="teams"), [], NOW).deliveries == ()
 
 
 @pytest.mark.parametrize(
@@ -225,7 +224,7 @@ def test_quiet_hours_hold_warnings_back_until_they_are_over(hours: str, at: str,
     quiet = terms_of(AlertSettings.model_validate({"url": "json://h/x", "quiet_hours": hours})).quiet
     instant, end = (int(datetime.fromisoformat(text).timestamp()) * SECOND for text in (at, until))
     assert after_quiet(instant, quiet) == end
-    terms = replace(TERMS, quiet=quiet)
+    terms = TERMS._replace(quiet=quiet)
     warning = assign(alert(Stage.OPENED, Severity.WARNING, settled=True), terms, [], instant)
     assert warning.deliveries[0].due_ns == end
     for severity in (Severity.HIGH, Severity.CRITICAL):
@@ -234,7 +233,7 @@ def test_quiet_hours_hold_warnings_back_until_they_are_over(hours: str, at: str,
 
 def test_a_warning_that_is_over_before_the_morning_wakes_no_one() -> None:
     night = int(datetime.fromisoformat("2026-11-24 23:30").timestamp()) * SECOND
-    chat = Chat(replace(TERMS, quiet=(22 * 60, 7 * 60)))
+    chat = Chat(TERMS._replace(quiet=(22 * 60, 7 * 60)))
     chat.now = night
     chat.hear(alert(Stage.OPENED, Severity.WARNING, settled=True))
     chat.hear(alert(Stage.RESOLVED, Severity.WARNING, settled=True), after_s=60)
@@ -259,7 +258,7 @@ HEARD = st.lists(st.tuples(STAGES, st.sampled_from(Severity), st.booleans(), st.
 def test_whatever_comes_keys_are_unique_and_nothing_ends_that_did_not_begin(
     heard: list[tuple[Stage, Severity, bool, int, bool]], quiet: tuple[int, int] | None
 ) -> None:
-    chat = Chat(replace(TERMS, quiet=quiet))
+    chat = Chat(TERMS._replace(quiet=quiet))
     for stage, severity, settled, after_s, alive in heard:
         chat.alive = alive
         chat.hear(alert(stage, severity, settled=settled), after_s)

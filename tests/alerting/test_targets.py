@@ -4,7 +4,6 @@ import json
 import re
 import resource
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -43,8 +42,8 @@ LONG = "<!channel>@all`*_{{DATE(\U0001f600" * 900
 def many(message: Message) -> Message:
     """All of it too much."""
     lines = (LONG,) * 40
-    return replace(
-        message, title=LONG, facts=((LONG, LONG),) * 40, files=lines, hunk=lines, commands=lines, repo=LONG, thread=LONG
+    return message._replace(
+        title=LONG, facts=((LONG, LONG),) * 40, files=lines, hunk=lines, commands=lines, repo=LONG, thread=LONG
     )
 
 
@@ -56,7 +55,7 @@ def many(message: Message) -> Message:
 @example(message=UNPROTECTED)
 @example(message=TEST)
 @example(message=many(DAMAGED))
-@example(message=many(replace(RESOLVED, incident=None)))
+@example(message=many(RESOLVED._replace(incident=None)))
 @example(message=Message("", "", Stage.OPENED, Severity.HIGH, "", "", 0))
 def test_whatever_a_message_holds_it_keeps_the_limits_and_does_nothing(kind: str, message: Message) -> None:
     build, check = TARGETS[kind]
@@ -71,8 +70,12 @@ def test_no_attack_does_anything_wherever_it_stands(kind: str) -> None:
     build, check = TARGETS[kind]
     for attack in (form for one in map(one_line, ATTACKS) for form in (one, f"x{one}y", f"{one} {one}")):
         lines = (attack, f"a {attack}")
-        message = replace(
-            DAMAGED, title=attack, facts=((attack, attack), ("Who", attack)), files=lines, hunk=lines, commands=lines
+        message = DAMAGED._replace(
+            title=attack,
+            facts=((attack, attack), ("Who", attack)),
+            files=lines,
+            hunk=lines,
+            commands=lines,
         )
         check(build(message), message)
 
@@ -108,15 +111,15 @@ def test_a_desktop_shows_the_facts_and_what_to_type_but_no_code(kind: str) -> No
 
 @pytest.mark.parametrize("kind", TARGETS)
 def test_redacted_messages_have_no_example(kind: str) -> None:
-    assert "Example" not in _read(TARGETS[kind][0](replace(DAMAGED, hunk=())))
+    assert "Example" not in _read(TARGETS[kind][0](DAMAGED._replace(hunk=())))
 
 
 def test_each_stage_has_a_look_of_its_own() -> None:
-    looks = {stage: look(replace(DAMAGED, stage=stage)) for stage in Stage}
+    looks = {stage: look(DAMAGED._replace(stage=stage)) for stage in Stage}
     assert len({one.sign for one in looks.values()}) == len(Stage)
     assert {looks[stage].style for stage in (Stage.OPENED, Stage.UPDATED, Stage.ESCALATED, Stage.REPEATED)} == {"attention"}
     assert (looks[Stage.RESOLVED].style, looks[Stage.TEST].style) == ("good", "accent")
-    assert look(replace(DAMAGED, severity=Severity.WARNING)).style == "warning"
+    assert look(DAMAGED._replace(severity=Severity.WARNING)).style == "warning"
     (slack_one,) = slack.payload(RESOLVED)["attachments"]
     assert slack_one["color"] == looks[Stage.RESOLVED].hex == mattermost.payload(RESOLVED)["attachments"][0]["color"]
     assert discord.payload(RESOLVED)["embeds"][0]["color"] == int(slack_one["color"][1:], 16)
@@ -140,7 +143,7 @@ def test_what_is_cut_is_as_long_as_can_be_and_says_so(given_text: str, limit: in
 
 
 def test_all_alerts_of_a_thread_are_one_until_the_last_ends_it() -> None:
-    worse = replace(DAMAGED, stage=Stage.UPDATED, severity=Severity.HIGH, title="other", files=(), time_ns=DAMAGED.time_ns + 1)
+    worse = DAMAGED._replace(stage=Stage.UPDATED, severity=Severity.HIGH, title="other", files=(), time_ns=DAMAGED.time_ns + 1)
     opened, updated, resolved = (alertmanager.payload(one)[0] for one in (DAMAGED, worse, RESOLVED))
     assert opened["labels"] == updated["labels"] == resolved["labels"]
     assert opened["startsAt"] == updated["startsAt"] == resolved["startsAt"]
@@ -148,7 +151,7 @@ def test_all_alerts_of_a_thread_are_one_until_the_last_ends_it() -> None:
     assert resolved["endsAt"] < updated["endsAt"]
     assert (opened["annotations"]["severity"], updated["annotations"]["severity"]) == ("critical", "high")
     (protection,) = alertmanager.payload(UNPROTECTED)
-    (over,) = alertmanager.payload(replace(UNPROTECTED, stage=Stage.RESOLVED, severity=Severity.INFO))
+    (over,) = alertmanager.payload(UNPROTECTED._replace(stage=Stage.RESOLVED, severity=Severity.INFO))
     assert protection["labels"] == over["labels"]
     assert protection["labels"]["alertname"] == "GuarddProtection"
 
@@ -260,8 +263,8 @@ def test_apprise_sends_title_text_and_kind(capfd: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("stage", Stage)
 def test_apprise_is_told_how_bad_it_is(stage: Stage) -> None:
     kinds = {Stage.RESOLVED: "success", Stage.TEST: "info"}
-    assert apprise.notify_type(replace(DAMAGED, stage=stage)) == kinds.get(stage, "failure")
-    assert apprise.notify_type(replace(DAMAGED, severity=Severity.WARNING)) == "warning"
+    assert apprise.notify_type(DAMAGED._replace(stage=stage)) == kinds.get(stage, "failure")
+    assert apprise.notify_type(DAMAGED._replace(severity=Severity.WARNING)) == "warning"
 
 
 @pytest.mark.promise("errors become a state", "Apprise: an alert server that redirects elsewhere")

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -250,7 +249,7 @@ def test_an_import_is_missing_only_where_nothing_can_give_it(
 
 def test_stars_are_followed_however_long_their_chain_is() -> None:
     facts = {f"m{at}.py": Facts(parses=True, imports=(Import(1, 0, f"m{(at - 1) % 2000}", ("*",), False),)) for at in range(2000)}
-    facts["m0.py"] = replace(facts["m0.py"], exports=frozenset({"x"}))
+    facts["m0.py"] = facts["m0.py"]._replace(exports=frozenset({"x"}))
     modules = Modules(facts, (), facts.get, lambda folder, name: False, frozenset)
     asked = modules.missing("a.py", Import(1, 0, "m1999", ("x", "y"), False))
     assert [one.what for one in asked] == ["m1999 has no 'y'"]

@@ -1,7 +1,6 @@
 """When suspects make an incident: the thresholds, by tables and by chance."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -147,7 +146,7 @@ def test_how_severe_an_incident_is(damaged: int, files_of_repo: int, protected: 
 
 
 def test_an_incident_is_summed_up_in_one_line() -> None:
-    both = [replace(one, findings=(*DAMAGE, *DAMAGE, Finding("syntax", "y"))) for one in suspects(1, name="b")]
+    both = [one._replace(findings=(*DAMAGE, *DAMAGE, Finding("syntax", "y"))) for one in suspects(1, name="b")]
     found = verdict(suspects(1200, edit="# X") + both + suspects(2, damaged=False, name="u"), 5000, LIMITS)
     assert found.rules == ("marker", "syntax", "same-edit", "volume")
     assert found.summary == (
@@ -195,7 +194,7 @@ def test_the_edit_that_damaged_most_others_is_damage_where_no_rule_saw_it() -> N
     def told(damaged: list[Suspect]) -> list[tuple[str, Finding]]:
         alike = suspects(1, damaged=False, edit="# X", name="alike")
         others = [*suspects(1, damaged=False, edit="y", name="other"), *suspects(1, damaged=False, name="none")]
-        back = [replace(one, returned=True) for one in suspects(1, damaged=False, edit="# X", name="back")]
+        back = [one._replace(returned=True) for one in suspects(1, damaged=False, edit="# X", name="back")]
         return [(one.path, finding) for one, finding in shared_edit([*damaged, *alike, *others, *back])]
 
     said = [("alike0.py", Finding("same-edit", "the edit that damaged 12 others: '# X'…"))]

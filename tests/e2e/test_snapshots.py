@@ -1,6 +1,5 @@
 """A snapshot is an exact place in the log: going back to it gives the tree as it was when it was taken."""
 
-from dataclasses import replace
 from functools import partial
 
 import apsw
@@ -96,7 +95,7 @@ def test_retention_forgets_snapshots_that_are_the_same_place_and_no_other(guarde
         assert store.labels.get(again.id) is None
         assert [one.id for one in store.labels.of_repo(repo.id)] == [later.id]
         now = clock.now()
-        in_years = replace(now, wall_ns=now.wall_ns + 800 * day, boot_ns=now.boot_ns + 800 * day)
+        in_years = now._replace(wall_ns=now.wall_ns + 800 * day, boot_ns=now.boot_ns + 800 * day)
         collect(store, Policy(3 * day, 30 * day, 365 * day, 1 << 40), in_years)
     assert guarded.json("snapshot", "--list") == []
     assert guarded.json("snapshot")["id"] > later.id

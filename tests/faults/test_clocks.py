@@ -4,7 +4,6 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -143,7 +142,7 @@ def test_retention_removes_nothing_early_after_reboots_with_another_clock(
             made.write()
     record_property("faults", made.steps)
     with made.store:
-        collect(made.store, replace(POLICY, keep_all_ns=30 * DAY_NS, keep_hourly_ns=30 * DAY_NS), made.now)
+        collect(made.store, POLICY._replace(keep_all_ns=30 * DAY_NS, keep_hourly_ns=30 * DAY_NS), made.now)
         assert_nothing_went_early(made, made.true_ns + believed - 30 * DAY_NS)
 
 
@@ -162,7 +161,7 @@ from dataclasses import replace
 from guardd import clock
 from guardd.cli.main import run
 real = clock.now
-clock.now = lambda: replace(real(), wall_ns=real().wall_ns + {YEAR})
+clock.now = lambda: real()._replace(wall_ns=real().wall_ns + {YEAR})
 sys.exit(run(sys.argv[1:]))
 """
 

@@ -9,7 +9,7 @@ import pytest
 from guardd import clock
 from guardd.capture.capturer import Capturer
 from guardd.model import Incident, IncidentState, Origin, Severity
-from guardd.recovery.restore import Report
+from guardd.recovery.report import Report
 from guardd.response.responder import Policy, complete, cut_short
 from guardd.selection import SelectionRules
 from guardd.store.appending import Observation

@@ -3,7 +3,6 @@
 Kept are all instants that retention's policy names; what retention or purge may take, the model forgets too.
 """
 
-import dataclasses
 import os
 import shutil
 import stat
@@ -24,7 +23,8 @@ from guardd.capture.capturer import Capturer
 from guardd.model import ABSENT, FileState, Kind, Moment, Origin
 from guardd.recovery.past import passages_since
 from guardd.recovery.plan import Action, Plan, plan_return
-from guardd.recovery.restore import carry_out, plan_undo
+from guardd.recovery.planning import plan_undo
+from guardd.recovery.restore import carry_out
 from guardd.rescue.adopting import Where, adopt, gather
 from guardd.selection import Selection, SelectionRules
 from guardd.store.retention import DAY_NS, HOUR_NS, Policy
@@ -86,7 +86,7 @@ class Past(RuleBasedStateMachine):
 
     def _now(self) -> Moment:
         now = self.real_now()
-        return dataclasses.replace(now, wall_ns=now.wall_ns + self.skew_ns, boot_ns=now.boot_ns + self.skew_ns)
+        return now._replace(wall_ns=now.wall_ns + self.skew_ns, boot_ns=now.boot_ns + self.skew_ns)
 
     # -- the tree -----------------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """Adopted versions: kept beside the log, which never meets them; gone when retention, purge or repair say so."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ POLICY = Policy(3 * DAY_NS, 30 * DAY_NS, 365 * DAY_NS, 1 << 40)
 
 
 def later(days: int) -> Moment:
-    return replace(NOW, wall_ns=NOW.wall_ns + days * DAY_NS, boot_ns=NOW.boot_ns + days * DAY_NS)
+    return NOW._replace(wall_ns=NOW.wall_ns + days * DAY_NS, boot_ns=NOW.boot_ns + days * DAY_NS)
 
 
 class Kept:

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -28,7 +27,7 @@ ALL = Policy(0, 0, 0, 1 << 40)
 
 def in_years() -> Moment:
     now = clock.now()
-    return replace(now, wall_ns=now.wall_ns + 800 * DAY_NS, boot_ns=now.boot_ns + 800 * DAY_NS)
+    return now._replace(wall_ns=now.wall_ns + 800 * DAY_NS, boot_ns=now.boot_ns + 800 * DAY_NS)
 
 
 class Captured:

@@ -1,7 +1,6 @@
 """The outbox: what is queued, in which order it leaves, and what is kept."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -38,10 +37,10 @@ def due(store: Store, now_ns: int) -> Delivery | None:
 
 
 def test_a_critical_does_not_wait_behind_a_warning_that_quiet_hours_hold_back(store: Store) -> None:
-    warning = replace(LOSS, thread="incident-7-1", severity=Severity.WARNING, incident_id=None)
+    warning = LOSS._replace(thread="incident-7-1", severity=Severity.WARNING, incident_id=None)
     hear(store, warning)
     assert due(store, NIGHT) is None
-    hear(store, replace(warning, stage=Stage.UPDATED, severity=Severity.CRITICAL))
+    hear(store, warning._replace(stage=Stage.UPDATED, severity=Severity.CRITICAL))
     found = due(store, NIGHT)
     assert found is not None
     assert (found.stage, found.alert.severity) == (Stage.OPENED, Severity.CRITICAL)
@@ -52,9 +51,9 @@ def test_messages_of_one_thread_keep_their_order_and_threads_do_not_wait_for_eac
     first = due(store, NIGHT)
     assert first
     store.outbox.postponed(first, 1, NIGHT + 60 * SECOND, "no answer", NIGHT)
-    hear(store, replace(LOSS, stage=Stage.RESOLVED))
+    hear(store, LOSS._replace(stage=Stage.RESOLVED))
     assert due(store, NIGHT) is None, "not its end before its beginning"
-    hear(store, replace(LOSS, thread="protection-2-1"))
+    hear(store, LOSS._replace(thread="protection-2-1"))
     other = due(store, NIGHT)
     assert other
     assert other.alert.thread == "protection-2-1"
@@ -84,13 +83,13 @@ def test_a_target_that_refuses_for_good_is_a_failing_one_and_its_recovery_is_tol
 
 def test_what_is_still_open_is_never_forgotten(store: Store) -> None:
     hear(store, LOSS)
-    hear(store, replace(LOSS, thread="protection-2-1"))
+    hear(store, LOSS._replace(thread="protection-2-1"))
     drain(store, NIGHT)
-    hear(store, replace(LOSS, thread="protection-2-1", stage=Stage.RESOLVED))
+    hear(store, LOSS._replace(thread="protection-2-1", stage=Stage.RESOLVED))
     drain(store, NIGHT)
     store.outbox.forget(NIGHT + SECOND)
     assert {one.alert.thread for one in store.outbox.newest(10)} == {"protection-1-1"}
-    hear(store, replace(LOSS, stage=Stage.RESOLVED))
+    hear(store, LOSS._replace(stage=Stage.RESOLVED))
     assert [one.stage for one in drain(store, NIGHT)] == [Stage.RESOLVED]
 
 

@@ -9,8 +9,8 @@ import click
 from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.incidents import number_of
 from guardd.cli.moments import before_incident, moment, place
+from guardd.cli.naming import number_of
 from guardd.cli.output import emit, page, say, warn, when
 from guardd.cli.paths import choose
 from guardd.errors import Exit, UsageError

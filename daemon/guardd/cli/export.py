@@ -7,8 +7,8 @@ import click
 from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.incidents import number_of
 from guardd.cli.moments import moment, place
+from guardd.cli.naming import number_of
 from guardd.cli.output import emit, files, iso, say, warn, when
 from guardd.cli.progress import bar
 from guardd.errors import Exit, NothingMatched, UsageError

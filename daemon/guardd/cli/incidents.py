@@ -7,10 +7,11 @@ import click
 
 from guardd.cli import completing
 from guardd.cli.alerts import alert_document, alert_state
-from guardd.cli.context import NUMBER, Context, common_options, pass_context
+from guardd.cli.context import Context, common_options, pass_context
+from guardd.cli.naming import choose_incident
 from guardd.cli.output import emit, files, iso, page, say, when
 from guardd.cli.ran import run_document, run_line
-from guardd.errors import Exit, NothingMatched, UsageError
+from guardd.errors import Exit, UsageError
 from guardd.escaping import printable
 from guardd.model import Certainty, Incident, IncidentState, Severity, Suspect
 from guardd.recovery.patches import patch_of_versions
@@ -85,28 +86,6 @@ def dismiss(context: Context, id_: str, reason: str) -> int:
     if not reason.strip():
         raise UsageError("--reason must not be empty: say what made it a false alarm")
     return _close(context, id_, IncidentState.DISMISSED, reason)
-
-
-def choose_incident(context: Context, text: str, *, any_repo: bool = False) -> Incident:
-    """The incident with this number, or the `last` one of the repo. Raises UsageError, NothingMatched."""
-    incidents = context.store.incidents
-    if text == "last":
-        found = incidents.last(context.repo.id)
-        if found is None:
-            raise NothingMatched(f"there was no incident in {context.repo.path} so far")
-        return found
-    if not text.isdecimal() or len(text) > 12:
-        raise UsageError(f"{text!r} is no incident: give its number, or 'last'")
-    found = incidents.get(int(text))
-    if found is None or not (any_repo or found.repo_id == context.repo.id):
-        where = "" if any_repo else f" in {context.repo.path}"
-        raise NothingMatched(f"there is no incident {text}{where}; see 'guardctl incidents'")
-    return found
-
-
-def number_of(context: Context, text: str) -> int:
-    """The number of an incident that may not exist, or of the `last` one of the repo. Raises UsageError, NothingMatched."""
-    return choose_incident(context, text).id if text == "last" else NUMBER(text)
 
 
 def document(context: Context, one: Incident) -> dict[str, object]:

@@ -9,9 +9,9 @@ import click
 from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.incidents import number_of
 from guardd.cli.labelling import Between, Entry, interleave
 from guardd.cli.moments import Place, before_incident, moment, place
+from guardd.cli.naming import number_of
 from guardd.cli.output import emit, iso, page, say, size, when
 from guardd.cli.paths import choose
 from guardd.cli.ran import tell_of_interrupted

@@ -29,6 +29,18 @@ def say(context: Context, text: str = "", **style: bool | str) -> None:
         click.echo(click.style(text, **style) if style else text, color=colors(context))  # type: ignore[arg-type]  # click's own kwargs
 
 
+def say_all(context: Context, lines: Iterable[str]) -> None:
+    """Print lines for people as `say` does, many at once."""
+    if not context.json and not context.quiet:
+        _echo_all(context, lines)
+
+
+def _echo_all(context: Context, lines: Iterable[str]) -> None:
+    coming = iter(lines)
+    while some := list(islice(coming, _AT_ONCE)):
+        click.echo("\n".join(some), color=colors(context))
+
+
 def warn(context: Context, text: str) -> None:
     """Print a line on stderr that does not end the command; what it quotes does nothing to a terminal."""
     click.echo(f"guardctl: {one_line(text)}", err=True)
@@ -105,6 +117,4 @@ def page(context: Context, lines: Iterable[str]) -> None:
     if context.on_terminal:
         click.echo_via_pager((line + "\n" for line in lines), color=colors(context))
     else:
-        coming = iter(lines)
-        while some := list(islice(coming, _AT_ONCE)):
-            click.echo("\n".join(some), color=colors(context))
+        _echo_all(context, lines)

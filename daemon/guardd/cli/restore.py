@@ -10,8 +10,8 @@ import click
 from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
-from guardd.cli.incidents import choose_incident
 from guardd.cli.moments import Place, moment, place
+from guardd.cli.naming import choose_incident
 from guardd.cli.output import files, say, when
 from guardd.cli.paths import choose, chooser, relative
 from guardd.cli.settling import Choices, check_choices, settle, settling_options
@@ -20,7 +20,7 @@ from guardd.escaping import printable
 from guardd.model import Incident, RepoPath
 from guardd.recovery.past import head, known_paths, numbered, passages_since
 from guardd.recovery.plan import Plan, plan_return, plan_version
-from guardd.recovery.restore import plan_git, plan_incident, plan_merged, plan_resume
+from guardd.recovery.planning import plan_git, plan_incident, plan_merged, plan_resume
 from guardd.selection import Selection
 from guardd.store.codec import Encoded
 

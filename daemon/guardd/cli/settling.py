@@ -2,26 +2,27 @@
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from guardd.cli.asking import confirm
 from guardd.cli.context import Context
-from guardd.cli.output import emit, files, iso, say, when
+from guardd.cli.output import emit, files, iso, say, say_all, when
 from guardd.cli.progress import bar
 from guardd.cli.ran import refuse_during_run
 from guardd.errors import ConfigError, Exit, UsageError
 from guardd.escaping import one_line, printable
-from guardd.recovery.patches import Contents, patch
 from guardd.recovery.plan import Action, Item, Plan
-from guardd.recovery.restore import Report, carry_out
-from guardd.recovery.sources import git_operation
-from guardd.recovery.verify import ImportCounts, Verified, verify
+from guardd.recovery.report import Report
 from guardd.store.blobs import Blobs
 from guardd.store.codec import Encoded, decode
+
+if TYPE_CHECKING:
+    from guardd.recovery.patches import Contents
+    from guardd.recovery.verify import ImportCounts, Verified
 
 _SHOWN = 20
 _SIGNS = {Action.WRITE: ("~", "yellow"), Action.REMOVE: ("-", "red"), Action.SKIP: ("!", "magenta")}
@@ -60,6 +61,8 @@ def check_choices(context: Context, choices: Choices) -> None:
     """Refuse before any work what would be refused after it."""
     if choices.dry_run:
         return
+    from guardd.recovery.sources import git_operation
+
     if not choices.yes and (context.json or context.quiet or not context.on_terminal):
         where = "there is no terminal to ask on" if not context.on_terminal else "--json and --quiet show no plan to ask about"
         raise UsageError(f"{where}: add --yes to carry it out, or --dry-run to see the plan")
@@ -108,6 +111,8 @@ def settle(
             f"Write {files(len(plan.of(Action.WRITE)))} and remove {files(len(plan.of(Action.REMOVE)))}?",
             yes=choices.yes,
         )
+    from guardd.recovery.restore import carry_out
+
     with bar(context, "restoring") as progress:
         total = len(plan.work)
         report = carry_out(
@@ -129,10 +134,11 @@ def settle(
     return Exit.PARTIAL if troubled else Exit.DONE
 
 
-def _verify(context: Context, plan: Plan, report: Report) -> Verified:
+def _verify(context: Context, plan: Plan, report: Report) -> "Verified":
     from guardd.beneath import Root
     from guardd.checking.check import Conditions
     from guardd.recovery.resolving import count_imports
+    from guardd.recovery.verify import verify
 
     repo = context.repo
     settings = context.settings
@@ -169,7 +175,7 @@ class _Foreseen(NamedTuple):
         return self.stored.read(hash_) if one is None or one.data is None else decode(one.codec, one.data, one.size)
 
 
-def _show(context: Context, plan: Plan, title: str, choices: Choices, contents: Contents) -> None:
+def _show(context: Context, plan: Plan, title: str, choices: Choices, contents: "Contents") -> None:
     if not plan.items:
         say(context, f"{title}: nothing has changed since, there is nothing to do")
         return
@@ -185,27 +191,33 @@ def _show(context: Context, plan: Plan, title: str, choices: Choices, contents: 
         say(context, f"  {', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}")
     listed = [item for item in plan.items if item.action is not Action.LEAVE]
     shown = listed if choices.dry_run or choices.show_diff or context.verbose else list(islice(listed, _SHOWN))
-    for item in shown:
-        _show_item(context, item)
-        if choices.show_diff:
-            for line in patch(contents, item.path, item.current, item.target).shown:
-                say(context, f"      {line}")
+    say_all(context, _lines(shown, contents if choices.show_diff else None))
     if len(shown) < len(listed):
         say(context, f"    and {len(listed) - len(shown)} more (-v shows all)")
 
 
-def _show_item(context: Context, item: Item) -> None:
+def _lines(items: Iterable[Item], contents: "Contents | None") -> Iterator[str]:
+    """What would become of each file, and with `contents` what would change in it."""
+    for item in items:
+        yield _line(item)
+        if contents is not None:
+            from guardd.recovery.patches import patch
+
+            yield from (f"      {line}" for line in patch(contents, item.path, item.current, item.target).shown)
+
+
+def _line(item: Item) -> str:
     sign, color = _SIGNS[item.action]
     about = [] if item.source else [item.verdict.value]
     if item.action is Action.WRITE and item.source_ns is not None:
         about.append(f"version of {when(item.source_ns)}")
     if item.reason:
         about.append(item.reason)
-    say(context, f"    {click.style(f'{sign} {printable(item.path)}', fg=color)}  ({'; '.join(map(printable, about))})")
+    return f"    {click.style(f'{sign} {printable(item.path)}', fg=color)}  ({'; '.join(map(printable, about))})"
 
 
 def _report(
-    context: Context, report: Report, verified: Verified | None, then_ns: int | None, *, dry_run: bool, plan: Plan | None = None
+    context: Context, report: Report, verified: "Verified | None", then_ns: int | None, *, dry_run: bool, plan: Plan | None = None
 ) -> None:
     if context.json:
         document = {**_document(report, verified, dry_run=dry_run), "at": iso(then_ns) if then_ns is not None else None}
@@ -232,7 +244,7 @@ def _report(
     say(context, f"take it back with: guardctl undo {report.restore_id}")
 
 
-def _say_verified(context: Context, verified: Verified) -> None:
+def _say_verified(context: Context, verified: "Verified") -> None:
     if verified.hash_ok:
         syntax = (
             "syntax not checked in time" if verified.syntax_errors is None else f"{verified.syntax_errors} with syntax errors"
@@ -248,7 +260,7 @@ def _say_verified(context: Context, verified: Verified) -> None:
             say(context, f"    {printable(line)}")
 
 
-def _say_imports(context: Context, imports: ImportCounts | None) -> None:
+def _say_imports(context: Context, imports: "ImportCounts | None") -> None:
     if imports is None:
         say(context, "imports: not checked in time; 'guardctl check' takes its time")
         return
@@ -271,7 +283,7 @@ def _sources(plan: Plan | None) -> dict[str, object]:
     }
 
 
-def _document(report: Report, verified: Verified | None, *, dry_run: bool) -> dict[str, object]:
+def _document(report: Report, verified: "Verified | None", *, dry_run: bool) -> dict[str, object]:
     return {
         "restore_id": report.restore_id,
         "dry_run": dry_run,
@@ -291,7 +303,7 @@ def _document(report: Report, verified: Verified | None, *, dry_run: bool) -> di
     }
 
 
-def _import_keys(imports: ImportCounts | None) -> dict[str, object]:
+def _import_keys(imports: "ImportCounts | None") -> dict[str, object]:
     return {
         "imports_before": imports.before if imports else None,
         "imports_after": imports.after if imports else None,

@@ -11,7 +11,7 @@ from guardd.cli.context import NUMBER, Context, common_options, pass_context
 from guardd.cli.output import when
 from guardd.cli.settling import Choices, check_choices, settle, settling_options
 from guardd.errors import NothingMatched
-from guardd.recovery.restore import plan_undo
+from guardd.recovery.planning import plan_undo
 from guardd.store.restores import Restore
 
 

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from guardd.beneath import Root
 from guardd.model import Incident, IncidentState, RepoPath, Suspect
 from guardd.recovery.plan import Action, Plan, Verdict
-from guardd.recovery.restore import Report, carry_out, let_be, plan_incident, plan_resume
+from guardd.recovery.planning import plan_incident, plan_resume
+from guardd.recovery.report import Report
+from guardd.recovery.restore import carry_out, let_be
 from guardd.recovery.sources import git_operation
 from guardd.recovery.verify import Verified, verify
 from guardd.selection import is_canary, matcher

@@ -10,7 +10,8 @@ from guardd import clock
 from guardd.beneath import Root
 from guardd.errors import GuardError
 from guardd.model import Incident, IncidentState, RepoState, Suspect
-from guardd.recovery.restore import carry_out, plan_incident
+from guardd.recovery.planning import plan_incident
+from guardd.recovery.restore import carry_out
 from guardd.selection import Selection, is_canary
 from guardd.service.checkup import Check
 from guardd.service.planting import Planted, clear_leftovers, name_of_planting

@@ -11,7 +11,7 @@ from guardd.detection.settings import limits_of
 from guardd.errors import GuardError, Interrupted
 from guardd.logs import log
 from guardd.model import Incident, Reason
-from guardd.recovery.restore import Report
+from guardd.recovery.report import Report
 from guardd.response.responder import complete, cut_short, respond
 from guardd.selection import is_canary
 from guardd.service.memory import give_back

@@ -8,7 +8,8 @@ from guardd.capture.reading import Seen, read
 from guardd.errors import NothingMatched, UsageError
 from guardd.model import ABSENT, RepoPath
 from guardd.recovery.plan import Action, Plan, plan_return
-from guardd.recovery.restore import Report, carry_out
+from guardd.recovery.report import Report
+from guardd.recovery.restore import carry_out
 from guardd.selection import is_canary
 from guardd.store.log import Passage
 from guardd.store.repos import Repo
