@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.world import World, snapshot
+from tests.world import World, snapshot, wait_until
 
 ODD_NAMES = [
     b"caf\xc3\xa9.py",
@@ -156,6 +156,7 @@ def test_a_file_over_the_limit_is_recorded_by_hash_reported_and_never_overwritte
     daemon = world.start("--log-format", "json")
     world.write("big.py", b"#" * 5000)
     world.wait_captured("big.py", b"#" * 5000)
+    wait_until(lambda: daemon.events("content not kept"))  # it is said after the version is durable
     assert [event["path"] for event in daemon.events("content not kept")] == ["big.py"]
     entries = world.versions("big.py")
     assert [entry["size"] for entry in entries] == [5000, 10]

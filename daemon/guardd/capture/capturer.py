@@ -233,7 +233,8 @@ class Capturer:
             )
             for one in batch.seen
         ]  # fmt: skip
-        return self._store.log.record(self._repo.id, observations, recording.origin, now, known_before=recording.known_before)
+        known_before, heads = recording.known_before, batch.heads
+        return self._store.log.record(self._repo.id, observations, recording.origin, now, known_before=known_before, heads=heads)
 
     def _pack(self, contents: Sequence[tuple[bytes, bytes]]) -> Iterator[Encoded]:
         if len(contents) < _FEW:

@@ -30,6 +30,7 @@ class Head(NamedTuple):
     """The newest version of a path, as far as a next version needs it.
 
     `key` is None where the disk must be looked at; a `racy` one does not prove that the content is still the same.
+    `path_id` is the id of the path's row; None: guard never saw it.
     """
 
     seq: int
@@ -37,6 +38,7 @@ class Head(NamedTuple):
     key: StatKey | None
     origin: Origin | None
     racy: bool = False
+    path_id: int | None = None
 
 
 NO_HEAD = Head(0, ABSENT, None, None)
@@ -77,15 +79,14 @@ class Appending:
         self._versions: list[tuple[int, int, bytes, FileState, int, int, Origin]] = []
         self._contents: list[Encoded] = []
 
-    def add(
-        self, repo_id: int, path_id: int | None, head: Head, one: Observation, origin: Origin, *, known_before: bool
-    ) -> tuple[int, int]:
+    def add(self, repo_id: int, head: Head, one: Observation, origin: Origin, *, known_before: bool) -> tuple[int, int]:
         """Append one version and move the head to it; its place in the log, and the id of its path's row."""
         seq, self._seq = self._seq, self._seq + 1
         time_ns = self._now_ns if one.time_ns is None else min(one.time_ns, self._now_ns)
         self._floor_ns = time_ns = max(time_ns, self._floor_ns)
         state, path = one.state, os.fsencode(one.path)
         stat = one.key.pack() if one.key else None
+        path_id = head.path_id
         if path_id is None:
             path_id, self._next_path_id = self._next_path_id, self._next_path_id + 1
             self._born.append((path_id, repo_id, path, seq, known_before, seq, state.present, stat, one.racy))

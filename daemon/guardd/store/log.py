@@ -3,7 +3,7 @@
 import os
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
@@ -63,6 +63,7 @@ _HEADS = """
     FROM carray(?) c CROSS JOIN paths p ON p.repo_id = ? AND p.path = c.value
     LEFT JOIN versions v ON v.seq = p.head_seq LEFT JOIN blobs b ON b.id = v.blob_id
 """
+_PLACES = "SELECT id, head_seq FROM paths WHERE id IN carray(?)"
 _KEYS = "SELECT path, stat, racy FROM paths NOT INDEXED WHERE repo_id = ? AND present"
 """In the order of the table: by an index each row is looked up on its own (225 ms for 100,000 edited paths, 81 ms without)."""
 
@@ -101,6 +102,11 @@ _AT_OR_AFTER = "SELECT seq, time_ns FROM versions WHERE seq >= ? ORDER BY seq LI
 
 _TEXT = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 """What os.fsdecode decodes by; that takes twice as long, which counts for all the paths of a tree."""
+
+_KINDS = {kind.value: kind for kind in Kind}
+_ORIGINS = {origin.value: origin for origin in Origin}
+_UNKEPT = Codec.UNKEPT.value
+"""Of each row looked up here first: an enum takes 2 us to find its member."""
 
 
 class Recorded(NamedTuple):
@@ -149,29 +155,37 @@ class Log:
     # -- appending ----------------------------------------------------------------------------------------------
 
     def record(
-        self, repo_id: int, seen: Iterable[Observation], origin: Origin, now: Moment, *, known_before: bool = False
+        self,
+        repo_id: int,
+        seen: Iterable[Observation],
+        origin: Origin,
+        now: Moment,
+        *,
+        known_before: bool = False,
+        heads: Mapping[RepoPath, Head] | None = None,
     ) -> Recorded:
         """Append a version for each observation that differs from its head, in one durable transaction; each path once.
 
-        `known_before`: paths that guard meets for the first time were there before (a baseline). Raises StaleBlob.
+        `known_before`: paths that guard meets for the first time were there before (a baseline). `heads` are those that the
+        caller was given, so that only what moved since is read again. Raises StaleBlob.
         """
         recorded = Recorded([], [])
         seen = list(seen)
         looked_at = []
         with self._db.transaction():
             appending = self.appending(now)
-            heads = self.head_rows(repo_id, (one.path for one in seen))
+            heads = self._by_now(repo_id, heads) if heads else self.heads(repo_id, (one.path for one in seen))
             for one in seen:
-                path_id, head = heads[one.path]
+                head = heads[one.path]
                 if head.seq != one.head_seq and head.state != one.state:
                     recorded.stale.append(one.path)
                 elif head.state == one.state:
                     if one.content and not head.state.stored:  # it may be kept by now, or was lost and is here again
                         appending.keep(one.content)
-                    if path_id:
-                        looked_at.append((one.key.pack() if one.key else None, one.racy, path_id))
+                    if head.path_id:
+                        looked_at.append((one.key.pack() if one.key else None, one.racy, head.path_id))
                 else:
-                    appending.add(repo_id, path_id, head, one, origin, known_before=known_before)
+                    appending.add(repo_id, head, one, origin, known_before=known_before)
                     recorded.written.append(one.path)
             appending.write()
             self._db.run_many(_SEEN, looked_at)
@@ -193,7 +207,7 @@ class Log:
 
     def head(self, repo_id: int, path: RepoPath) -> Head:
         """The head of a path; NO_HEAD where guard does not know it."""
-        return self.head_row(repo_id, path)[1]
+        return self.heads(repo_id, [path])[path]
 
     def keys(self, repo_id: int, folder: RepoPath = "") -> dict[RepoPath, bytes | None]:
         """The packed StatKey of every present head below `folder`; a racy one is longer by a byte, so that none equals it."""
@@ -210,20 +224,19 @@ class Log:
 
     def heads(self, repo_id: int, paths: Iterable[RepoPath]) -> dict[RepoPath, Head]:
         """The heads of these paths; NO_HEAD of those that guard does not know."""
-        return {path: head for path, (_, head) in self.head_rows(repo_id, paths).items()}
-
-    def head_rows(self, repo_id: int, paths: Iterable[RepoPath]) -> dict[RepoPath, tuple[int | None, Head]]:
-        """The id of the row of each of these paths (None: guard never saw it) and its head."""
-        found: dict[RepoPath, tuple[int | None, Head]] = dict.fromkeys(paths, (None, NO_HEAD))
+        found: dict[RepoPath, Head] = dict.fromkeys(paths, NO_HEAD)
         if found:
-            asked = many([os.fsencode(path) for path in found])
-            for path, path_id, *head in self._db.rows(_HEADS, (asked, repo_id)):
-                found[os.fsdecode(path)] = path_id, _head(*head)
+            asked = many([path.encode(*_TEXT) for path in found])
+            for path, *head in self._db.rows(_HEADS, (asked, repo_id)):
+                found[path.decode(*_TEXT)] = _head(*head)
         return found
 
-    def head_row(self, repo_id: int, path: RepoPath) -> tuple[int | None, Head]:
-        """The id of a path's row (None: guard never saw it) and its head."""
-        return self.head_rows(repo_id, [path])[path]
+    def _by_now(self, repo_id: int, heads: Mapping[RepoPath, Head]) -> dict[RepoPath, Head]:
+        """These heads, and anew those that have moved since they were read."""
+        ids = array("q", (head.path_id for head in heads.values() if head.path_id is not None))
+        places: dict[int | None, int] = dict(self._db.rows(_PLACES, (many(ids),))) if ids else {}
+        moved = [path for path, head in heads.items() if places.get(head.path_id) != head.seq]
+        return {**heads, **self.heads(repo_id, moved)}
 
     # -- looking back -------------------------------------------------------------------------------------------
 
@@ -377,21 +390,23 @@ def _bound(until: int | None) -> int:
 def _state(kind: str | None, blob: bytes | None, size: int | None, mode: int, codec: int | None) -> FileState:
     if kind is None or kind == Kind.ABSENT:
         return ABSENT
+    known = _KINDS.get(kind) or Kind(kind)
     if blob is None or size is None:  # a damaged row: the file was there, whatever was in it
-        return FileState(Kind(kind), mode=mode, stored=False)
-    return FileState(Kind(kind), blob, size, mode, codec != Codec.UNKEPT)
+        return FileState(known, mode=mode, stored=False)
+    return FileState(known, blob, size, mode, codec != _UNKEPT)
 
 
 def _head(
-    seq: int, stat: bytes | None, kind: str | None, blob: bytes | None, size: int | None, mode: int, codec: int | None,
-    origin: str, racy: int,
+    path_id: int, seq: int, stat: bytes | None, kind: str | None, blob: bytes | None, size: int | None, mode: int,
+    codec: int | None, origin: str, racy: int,
 ) -> Head:  # fmt: skip
     if not seq:
-        return NO_HEAD
+        return NO_HEAD._replace(path_id=path_id)
     key = StatKey.unpack(stat) if stat else None
-    return Head(seq, _state(kind, blob, size, mode, codec), key, Origin(origin), bool(racy))
+    return Head(seq, _state(kind, blob, size, mode, codec), key, _ORIGINS.get(origin) or Origin(origin), bool(racy), path_id)
 
 
 def _version(row: Row) -> Version:
     seq, path, kind, blob, size, mode, codec, mtime_ns, time_ns, origin = row
-    return Version(seq, os.fsdecode(path), _state(kind, blob, size, mode, codec), mtime_ns, time_ns, Origin(origin))
+    state = _state(kind, blob, size, mode, codec)
+    return Version(seq, path.decode(*_TEXT), state, mtime_ns, time_ns, _ORIGINS.get(origin) or Origin(origin))

@@ -95,13 +95,13 @@ class Restores:
             log = self._log()
             appending, items = log.appending(now), []
             targets = list(targets)
-            heads = log.head_rows(repo_id, (target.path for target in targets))
+            heads = log.heads(repo_id, (target.path for target in targets))
             for target in targets:
-                path_id, head = heads[target.path]
+                head = heads[target.path]
                 if head.seq != target.head_seq:
                     moved.append(target.path)
                     continue
-                seq, path_id = appending.add(repo_id, path_id, head, target, Origin.RESTORE, known_before=False)
+                seq, path_id = appending.add(repo_id, head, target, Origin.RESTORE, known_before=False)
                 items.append((restore_id, path_id, head.seq, seq))
             try:
                 appending.write()

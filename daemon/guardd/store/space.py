@@ -151,7 +151,7 @@ def purge(store: Store, repo_id: int, paths: Sequence[RepoPath]) -> tuple[Freed,
     for path in paths:
         with store.db.transaction():
             store.db.run(_BEGIN_PURGING)
-            path_id, _ = store.log.head_row(repo_id, path)
+            path_id = store.log.head(repo_id, path).path_id
             whole_name = (repo_id, os.fsencode(path))
             blob_ids = [row[0] for row in store.db.rows(_BLOBS_OF, (path_id, *whole_name))]
             purged.update(blob_ids)
