@@ -15,7 +15,7 @@ _SPARE = 16 * 1024 * 1024
 
 
 def keep_little() -> None:
-    """Have all threads allocate from two arenas, and what is large (a frame's window) from the system, which gets it back at once.
+    """Have all threads allocate from two arenas, and what is large (a frame's window) from the system, which has it back at once.
 
     By default each thread gets an arena of its own and keeps there what it freed, soon large blocks, too: glibc learns to take
     them from there. For the start of the process (mallopt(3)).
