@@ -49,7 +49,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     properties: dict[str, Any] = dict(report.user_properties)
     if "promise" in properties and (report.when == "call" or report.outcome != "passed"):
         test = report.nodeid.partition("[")[0]
-        FIGURES.add(*properties["promise"], test, faults=properties.get("faults", 1), outcome=report.outcome)
+        faults, measured = properties.get("faults", 1), properties.get("measured", ())
+        FIGURES.add(*properties["promise"], test, faults=faults, outcome=report.outcome, measured=measured)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

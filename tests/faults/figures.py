@@ -6,7 +6,7 @@
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from benchmarks.readme import machine, put
@@ -16,7 +16,7 @@ _PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 @dataclass(slots=True)
 class Figure:
-    """A test that holds a promise: `fault` is what it does, `losses` are the runs that failed."""
+    """A test that holds a promise: `fault` is what it does, `losses` are the runs that failed, `measured` what it has to say."""
 
     promise: str
     fault: str
@@ -25,6 +25,7 @@ class Figure:
     faults: int = 0
     losses: int = 0
     skipped: int = 0
+    measured: list[str] = field(default_factory=list)
 
 
 class Figures:
@@ -33,7 +34,7 @@ class Figures:
     def __init__(self, known: Iterable[Figure] = ()) -> None:
         self._by_test = {(one.promise, one.test): one for one in known}
 
-    def add(self, promise: str, fault: str, test: str, *, faults: int, outcome: str) -> None:
+    def add(self, promise: str, fault: str, test: str, *, faults: int, outcome: str, measured: Iterable[str] = ()) -> None:
         """Count one run; `outcome` is pytest's."""
         one = self._by_test.setdefault((promise, test), Figure(promise, fault, test))
         if outcome == "skipped":
@@ -42,6 +43,7 @@ class Figures:
         one.runs += 1
         one.faults += faults
         one.losses += outcome == "failed"
+        one.measured += measured
 
     @property
     def all(self) -> list[Figure]:
@@ -61,12 +63,14 @@ def read(path: Path) -> list[Figure]:
 
 
 def table(figures: Iterable[Figure]) -> str:
-    """As Markdown: a line for each promise and test."""
+    """As Markdown: a line for each promise and test, and below it what was measured."""
+    figures = list(figures)
     lines = ["| promise | what is done | runs | faults | losses | test |", "|---|---|---:|---:|---:|---|"]
     for one in figures:
         skipped = f" (+ {one.skipped} skipped)" if one.skipped else ""
         lines.append(f"| {one.promise} | {one.fault} | {one.runs:,}{skipped} | {one.faults:,} | {one.losses} | `{one.test}` |")
-    return "\n".join(lines)
+    measured = [f"- {line}" for one in figures for line in one.measured]
+    return "\n".join([*lines, "", *measured] if measured else lines)
 
 
 def main() -> None:

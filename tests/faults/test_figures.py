@@ -19,4 +19,7 @@ def test_runs_are_added_up_by_test_and_a_new_run_replaces_an_old_one(tmp_path: P
         ("test_a", 2, 4, 0, 0),
         ("test_b", 0, 0, 0, 1),
     ]
+    again.add("no loss", "soak", "test_c", faults=1, outcome="passed", measured=["RSS: flat"])
+    again.write(kept)
+    assert table(read(kept)).endswith("\n\n- RSS: flat")
     assert "| no loss | kill -9 | 2 | 4 | 0 | `test_a` |" in table(read(kept))

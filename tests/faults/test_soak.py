@@ -192,6 +192,7 @@ def test_after_a_long_time_of_mixed_work_nothing_is_lost_and_nothing_grew(
         soak.may_kill = soak.seconds < MINUTES * 30
         soak.cycle()
     record_property("faults", soak.kills)
+    record_property("measured", soak.figures())
     with capsys.disabled():
         sys.stdout.write("\n" + "\n".join(soak.figures()) + "\n")
     assert list(check(soak.store)) == []
