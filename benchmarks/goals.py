@@ -33,7 +33,7 @@ class Row:
     """A line of the table: what `group` measures of `ours`, against a `peer` (then the figure is a ratio) or by itself.
 
     `goal` is what the figure must not exceed, for every tree or by tree; None: only shown. `unit` is that of the measured values.
-    `pick` makes the figure of a row without a peer from its series.
+    `pick` makes the figure of a row without a peer from its series. `least` names the series of the least that can be done.
     """
 
     group: str
@@ -43,6 +43,7 @@ class Row:
     goal: float | Mapping[str, float] | None = None
     unit: str = "s"
     pick: Callable[[Sequence[float]], float] = median
+    least: str = ""
 
     def goal_on(self, tree: str) -> float | None:
         """The goal on this tree."""
@@ -51,7 +52,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A row as it was measured on a tree. `ratio` is the median of the ratios pair by pair; None without a peer."""
+    """A row as it was measured on a tree. `ratio` is the median of the ratios pair by pair; None without a peer.
+
+    `least` is what the figure would be of the least that can be done; None where that was not measured.
+    """
 
     tree: str
     what: str
@@ -61,6 +65,7 @@ class Figure:
     theirs: float | None = None
     ratio: float | None = None
     goal: float | None = None
+    least: float | None = None
 
     @property
     def value(self) -> float:
@@ -72,6 +77,11 @@ class Figure:
         """Whether the goal, if there is one, is met."""
         return self.goal is None or self.value <= self.goal
 
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether the goal is missed, and would be by the least that can be done."""
+        return not self.is_met and self.least is not None and self.goal is not None and self.least > self.goal
+
 
 def figure(row: Row, tree: str, series: Series) -> Figure | None:
     """A row's figure; None where the row's peer, or the row's own series, was not measured."""
@@ -79,12 +89,14 @@ def figure(row: Row, tree: str, series: Series) -> Figure | None:
     if not ours:
         return None
     goal = row.goal_on(tree)
+    floor = series.get(row.least)
     if not row.peer:
-        return Figure(tree, row.what, row.pick(ours), row.unit, goal=goal)
+        return Figure(tree, row.what, row.pick(ours), row.unit, goal=goal, least=row.pick(floor) if floor else None)
     theirs = series.get(row.peer)
     if not theirs:
         return None
-    return Figure(tree, row.what, median(ours), row.unit, row.peer, median(theirs), ratio(ours, theirs), goal)
+    least = ratio(floor, theirs) if floor else None
+    return Figure(tree, row.what, median(ours), row.unit, row.peer, median(theirs), ratio(ours, theirs), goal, least)
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -106,25 +118,35 @@ def slope(xs: Sequence[float], ys: Sequence[float]) -> float:
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """The figures as Markdown: by tree, a goal beside each."""
-    lines = ["| tree | what | guardd | peer | ratio | goal | |", "|---|---|---:|---|---:|---:|---|"]
+    """The figures as Markdown: by tree, beside each its goal and the least that can be done."""
+    lines = ["| tree | what | guardd | peer | ratio | goal | least | |", "|---|---|---:|---|---:|---:|---:|---|"]
     return "\n".join([*lines, *(_line(one) for one in figures)])
 
 
 def _line(one: Figure) -> str:
     theirs = f"{one.peer}: {measured(one.theirs, one.unit)}" if one.theirs is not None else ""
     ratio = f"{one.ratio:.3g}" if one.ratio is not None else ""
-    goal = "" if one.goal is None else f"{one.goal:g}" if one.ratio is not None else measured(one.goal, one.unit)
-    verdict = "" if one.goal is None else "met" if one.is_met else "**missed**"
-    return f"| {one.tree} | {one.what} | {measured(one.ours, one.unit)} | {theirs} | {ratio} | {goal} | {verdict} |"
+    goal, least = ("" if value is None else _figure(value, one) for value in (one.goal, one.least))
+    missed = "**missed**, out of reach" if one.is_out_of_reach else "**missed**"
+    verdict = "" if one.goal is None else "met" if one.is_met else missed
+    return f"| {one.tree} | {one.what} | {measured(one.ours, one.unit)} | {theirs} | {ratio} | {goal} | {least} | {verdict} |"
+
+
+def _figure(value: float, one: Figure) -> str:
+    return f"{value:.3g}" if one.ratio is not None else measured(value, one.unit)
 
 
 def summary(figures: Sequence[Figure]) -> str:
     """How many goals there are, and which are missed."""
     with_goal = [one for one in figures if one.goal is not None]
-    missed = [f"{one.what} ({one.tree}{', ' + one.peer if one.peer else ''})" for one in with_goal if not one.is_met]
-    return f"{len(with_goal) - len(missed)} of {len(with_goal)} goals met" + (
-        f"; missed: {'; '.join(missed)}." if missed else "."
+    missed = [one for one in with_goal if not one.is_met]
+    met = f"{len(with_goal) - len(missed)} of {len(with_goal)} goals met"
+    if not missed:
+        return f"{met}."
+    names = "; ".join(f"{one.what} ({one.tree}{', ' + one.peer if one.peer else ''})" for one in missed)
+    beyond = sum(one.is_out_of_reach for one in missed)
+    return f"{met}; missed: {names}." + (
+        f" Of these, {beyond} would be missed by the least that can be done, too." if beyond else ""
     )
 
 

@@ -145,19 +145,25 @@ class Inotifywait:
 
     def establish(self) -> float:
         """Seconds until its watches are established; its memory then is added to `memories` (MB)."""
-        command = ["inotifywait", "-m", "-r", "-e", "close_write,create,delete,move", str(self.root)]
         begun = time.perf_counter()
+        with self.running() as pid:
+            taken = time.perf_counter() - begun
+            self.memories.append(memory(pid))
+        return taken
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[int]:
+        """Its process, from when its watches are established."""
+        command = ["inotifywait", "-m", "-r", "-e", "close_write,create,delete,move", str(self.root)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stderr is not None
                 for line in process.stderr:
                     if "established" in line:
                         break
-                taken = time.perf_counter() - begun
-                self.memories.append(memory(process.pid))
+                yield process.pid
             finally:
                 process.terminate()
-        return taken
 
 
 class Watchman:

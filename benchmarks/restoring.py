@@ -1,14 +1,17 @@
 """Putting 1,250 changed files back: guardctl restore as a whole command, beside git and restic."""
 
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from benchmarks import least
 from benchmarks.bench import OURS, Bench, is_here
 from benchmarks.damage import FOUNDING_FILES, hollow
 from benchmarks.goals import Series
 from benchmarks.guard import Guard, wait_for
+from benchmarks.least import LEAST
 from benchmarks.peers import Git, Restic
 from benchmarks.trees import copy, sources
 
@@ -26,8 +29,11 @@ def restore(bench: Bench) -> Series:
     if is_here("restic"):
         restic.init()
         restic.backup_files(paths)
+    kept = bench.base / "least"
+    least.run("store", tree.root, kept)
     return bench.compare({
         OURS: lambda: _restored(guard, contents),
+        LEAST: lambda: _least(kept, tree.root, contents),
         "guardd daemon running": lambda: _restored_beside_daemon(guard, contents),
         "git checkout -- .": lambda: _put_back(contents, lambda: git.run("checkout", "-q", "--", ".")),
         "restic restore": lambda: _put_back(contents, restic.restore),
@@ -48,6 +54,13 @@ def _put_back(contents: dict[Path, bytes], run: Callable[[], float]) -> float:
         if path.read_bytes() != content:
             raise RuntimeError(f"{path} is not back")
     return taken
+
+
+def _least(kept: Path, root: Path, contents: dict[Path, bytes]) -> float:
+    state = kept.with_name("least-now")
+    shutil.rmtree(state, ignore_errors=True)
+    shutil.copytree(kept, state)
+    return _put_back(contents, lambda: least.run("restore", root, state, stdin="".join(f"{path}\n" for path in contents)))
 
 
 def _restored(guard: Guard, contents: dict[Path, bytes]) -> float:
@@ -87,7 +100,12 @@ def commands(bench: Bench) -> Series:
     found: dict[str, list[float]] = {}
     with guard.running() as daemon:
         guard.wait_quiet()
-        found["guardd status"] = [guard.ctl("status") for _ in range(4 * bench.pairs + 1)]
+        state = bench.base / "least"
+        least.run("store", tree.root, state)
+        found["guardd status"], found[LEAST] = [], []
+        for _ in range(4 * bench.pairs + 1):
+            found["guardd status"].append(guard.ctl("status"))
+            found[LEAST].append(least.run("command", state))
         hollow_files(tree.root)
         wait_for(lambda: daemon.times("incident settled"), "the incident settled")
         guard.wait_quiet()

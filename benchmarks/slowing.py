@@ -10,12 +10,15 @@ from pathlib import Path
 from benchmarks.bench import OURS, Bench, is_here
 from benchmarks.goals import Series
 from benchmarks.guard import Guard
-from benchmarks.peers import Git
+from benchmarks.peers import Git, Inotifywait
 from benchmarks.processes import clean_environment, settle_disk, timed
 from benchmarks.restoring import FILES
 from benchmarks.trees import copy, sources
 
 WITHOUT = "without guardd"
+WATCHED = "inotifywait alone"
+"""What any watcher costs others: nothing of what happened is even looked at."""
+
 _BLOCKS, _IN_A_BLOCK = 8, 4
 _QUIET_S = 0.6
 
@@ -81,11 +84,12 @@ def make_tests(folder: Path, modules: int) -> None:
 
 
 def _in_blocks(guard: Guard, run: Callable[[int], float], *, captures: bool = False) -> Series:
-    """Blocks with the daemon and without in turn; one of a block with it and one without are a pair. Who begins alternates."""
-    found: dict[str, list[float]] = {OURS: [], WITHOUT: []}
+    """Blocks with the daemon, without, with a bare watcher, in turn; runs of the same place are a pair. Who begins alternates."""
+    scenes = {OURS: lambda: _resting(guard), WITHOUT: nullcontext, WATCHED: Inotifywait(guard.root).running}
+    found: dict[str, list[float]] = {name: [] for name in scenes if name in (OURS, WITHOUT) or is_here(name)}
     for block in range(_BLOCKS):
-        for name in (OURS, WITHOUT) if block % 2 else (WITHOUT, OURS):
-            with _resting(guard) if name == OURS else nullcontext():
+        for name in found if block % 2 else reversed(list(found)):
+            with scenes[name]():
                 for number in range(2):  # the first after a change of scene warm up
                     run(number)
                 for number in range(_IN_A_BLOCK):

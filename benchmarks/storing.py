@@ -1,13 +1,16 @@
 """Storing a tree: the baseline, looking again with nothing changed, and what small edits add."""
 
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import least
 from benchmarks.bench import OURS, Bench, is_here
 from benchmarks.goals import Series
 from benchmarks.guard import Guard, rescan, wait_past
+from benchmarks.least import LEAST
 from benchmarks.peers import Borg, Copy, Git, Inotifywait, Restic, Watchman
 from benchmarks.trees import Tree, copy, sources
 
@@ -23,7 +26,7 @@ def baseline(bench: Bench) -> Series:
     git, restic, borg, cp = Git(base, root), Restic(base, root), Borg(base, root), Copy(base, root)
     found: dict[str, list[float]] = dict(bench.compare({
         OURS: guard.baseline, "git add + commit": git.commit, "restic backup": restic.first_backup,
-        "borg create": borg.first_backup, "cp -a": cp.run,
+        "borg create": borg.first_backup, "cp -a": cp.run, LEAST: lambda: least_baseline(base / "least", root),
     }))  # fmt: skip
     found["cp -a, synced"] = cp.synced
     guard.prepare(compact=True)
@@ -49,13 +52,25 @@ def again(bench: Bench) -> Series:
     with guard.capturer() as capturer:
         rescan(capturer)
         found = dict(bench.compare({
-            OURS: lambda: rescan(capturer), "git status": lambda: git.run("status", "--porcelain"),
+            OURS: lambda: rescan(capturer), LEAST: lambda: _scanned(root), "git status": lambda: git.run("status", "--porcelain"),
             "restic backup": restic.backup, "borg create": borg.backup,
             "guardd guardctl log": lambda: guard.ctl("log", "--limit", "1", "--json"),
             "guardd start": guard.start, "inotifywait": inotifywait.establish, "watchman": watchman.establish,
         }))  # fmt: skip
     found["inotifywait memory"], found["watchman memory"] = inotifywait.memories, watchman.memories
     return found
+
+
+def least_baseline(state: Path, root: Path) -> float:
+    """Seconds of the least that stores a tree."""
+    shutil.rmtree(state, ignore_errors=True)
+    return least.run("store", root, state)
+
+
+def _scanned(root: Path) -> float:
+    begun = time.perf_counter()
+    least.scan(str(root))
+    return time.perf_counter() - begun
 
 
 def edits(bench: Bench) -> Series:

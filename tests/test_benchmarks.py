@@ -40,6 +40,18 @@ def test_the_exit_code_is_1_as_soon_as_one_goal_is_missed_and_the_summary_names_
     assert table([missed]).count("**missed**") == 1
 
 
+def test_a_goal_that_the_least_would_miss_is_out_of_reach() -> None:
+    series = {"guardd": [4.0, 4.0], "git": [4.0, 4.0], "least": [3.0, 3.0]}
+    beside = figure(Row("g", "w", "guardd", "git", 0.5, least="least"), "stdlib", series)
+    alone = figure(Row("g", "w", "guardd", goal=3.5, least="least"), "stdlib", series)
+    assert beside is not None
+    assert alone is not None
+    assert (beside.least, beside.is_out_of_reach) == (0.75, True)
+    assert (alone.least, alone.is_out_of_reach) == (3.0, False)
+    assert table([beside, alone]).count("out of reach") == 1
+    assert summary([beside, alone]).endswith("Of these, 1 would be missed by the least that can be done, too.")
+
+
 def test_the_rank_of_a_percentile_is_one_of_the_values() -> None:
     values = list(range(1, 201))
     assert (p95(values), p99(values)) == (190, 198)

@@ -1,6 +1,5 @@
 """Appending to the log: what was seen at a path, the head it is held against, and the rows of new versions."""
 
-import os
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -8,7 +7,7 @@ from blake3 import blake3
 from guardd.model import ABSENT, FileState, Origin, RepoPath, StatKey
 from guardd.store.blobs import Blobs
 from guardd.store.codec import Encoded
-from guardd.store.database import Database, Row
+from guardd.store.database import PATH_TEXT, Database, Row
 
 _LAST_PATH_ID = "SELECT max(id) FROM paths"
 _ADD_PATH = """
@@ -84,7 +83,7 @@ class Appending:
         seq, self._seq = self._seq, self._seq + 1
         time_ns = self._now_ns if one.time_ns is None else min(one.time_ns, self._now_ns)
         self._floor_ns = time_ns = max(time_ns, self._floor_ns)
-        state, path = one.state, os.fsencode(one.path)
+        state, path = one.state, one.path.encode(*PATH_TEXT)
         stat = one.key.pack() if one.key else None
         path_id = head.path_id
         if path_id is None:

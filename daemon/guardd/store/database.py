@@ -1,6 +1,7 @@
 """The SQLite connection: its settings, its transactions, and SQLite's errors as guard's."""
 
 import os
+import sys
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ MENDED = ".mended"
 
 INDEX_BYTES = 32 * 1024
 """Of a region of the index that SQLite keeps for a WAL (-shm)."""
+
+PATH_TEXT = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+"""How paths are decoded and encoded. os.fsdecode does so by the same, in twice the time: that counts for all paths of a tree."""
 
 _BUSY_S = 30.0
 

@@ -1,7 +1,6 @@
 """The log: the append-only sequence of versions, the heads, and what was in force at a place in it."""
 
 import os
-import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum, StrEnum
@@ -13,7 +12,7 @@ from guardd.store.appending import NO_HEAD, Appending, Head, Observation
 from guardd.store.blobs import Blobs
 from guardd.store.clocks import note
 from guardd.store.codec import Codec
-from guardd.store.database import Database, Row, many
+from guardd.store.database import PATH_TEXT, Database, Row, many
 
 _VERSION = """
     SELECT v.seq, p.path, v.kind, b.hash, b.size, v.mode, b.codec, v.mtime_ns, v.time_ns, v.origin
@@ -99,9 +98,6 @@ _NEWEST = _VERSION + "ORDER BY v.seq DESC LIMIT 1"
 _CLOCKS = "SELECT first_seq, boot_id, offset_ns FROM clocks ORDER BY first_seq DESC"
 _LAST_TIME = "SELECT time_ns FROM versions WHERE seq >= ? ORDER BY seq DESC LIMIT 1"
 _AT_OR_AFTER = "SELECT seq, time_ns FROM versions WHERE seq >= ? ORDER BY seq LIMIT 1"
-
-_TEXT = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
-"""What os.fsdecode decodes by; that takes twice as long, which counts for all the paths of a tree."""
 
 _KINDS = {kind.value: kind for kind in Kind}
 _ORIGINS = {origin.value: origin for origin in Origin}
@@ -216,7 +212,7 @@ class Log:
         else:
             below = os.fsencode(folder)
             rows = self._db.each(_KEYS_BELOW, (repo_id, below + b"/", below + b"0"))
-        return {path.decode(*_TEXT): stat + b"\0" if racy and stat else stat for path, stat, racy in rows}
+        return {path.decode(*PATH_TEXT): stat + b"\0" if racy and stat else stat for path, stat, racy in rows}
 
     def last_seq(self) -> int:
         """The place of the newest version in the log; 0 while it is empty."""
@@ -226,9 +222,9 @@ class Log:
         """The heads of these paths; NO_HEAD of those that guard does not know."""
         found: dict[RepoPath, Head] = dict.fromkeys(paths, NO_HEAD)
         if found:
-            asked = many([path.encode(*_TEXT) for path in found])
+            asked = many([path.encode(*PATH_TEXT) for path in found])
             for path, *head in self._db.rows(_HEADS, (asked, repo_id)):
-                found[path.decode(*_TEXT)] = _head(*head)
+                found[path.decode(*PATH_TEXT)] = _head(*head)
         return found
 
     def _by_now(self, repo_id: int, heads: Mapping[RepoPath, Head]) -> dict[RepoPath, Head]:
@@ -324,11 +320,11 @@ class Log:
 
     def paths(self, repo_id: int) -> list[RepoPath]:
         """Every path of the repo that has versions, present or not."""
-        return [path.decode(*_TEXT) for (path,) in self._db.each(_ALL_PATHS, (repo_id,))]
+        return [path.decode(*PATH_TEXT) for (path,) in self._db.each(_ALL_PATHS, (repo_id,))]
 
     def forgotten(self, repo_id: int) -> list[RepoPath]:
         """Paths of which no version is left, or never was one: purged, or never readable."""
-        return [path.decode(*_TEXT) for (path,) in self._db.each(_FORGOTTEN, (repo_id,))]
+        return [path.decode(*PATH_TEXT) for (path,) in self._db.each(_FORGOTTEN, (repo_id,))]
 
     def passages(self, repo_id: int, place: int, *, changed_only: bool = True) -> list[Passage]:
         """What became of each path since a place in the log: of the changed ones, or of all."""
@@ -343,7 +339,7 @@ class Log:
 
     def _passage(self, row: Row, place: int) -> Passage:
         path_id, first_seq, known_before, head_seq = row[:4]
-        path = os.fsdecode(row[4])
+        path = row[4].decode(*PATH_TEXT)
         if head_seq is None:
             raise StoreError(f"the newest version of {path!r} is missing in the store; run 'guardctl fsck --repair'")
         head = _version(row[3:13])
@@ -409,4 +405,4 @@ def _head(
 def _version(row: Row) -> Version:
     seq, path, kind, blob, size, mode, codec, mtime_ns, time_ns, origin = row
     state = _state(kind, blob, size, mode, codec)
-    return Version(seq, path.decode(*_TEXT), state, mtime_ns, time_ns, _ORIGINS.get(origin) or Origin(origin))
+    return Version(seq, path.decode(*PATH_TEXT), state, mtime_ns, time_ns, _ORIGINS.get(origin) or Origin(origin))

@@ -1,8 +1,7 @@
 """Whole trees out of the log: the contents of every file of a repo, at a place in the log or now."""
 
-import os
-
 from guardd.model import Kind, RepoPath
+from guardd.store.database import PATH_TEXT
 from guardd.store.store import Store
 
 _HEADS = """
@@ -29,4 +28,4 @@ def blobs_at(store: Store, repo_id: int, place: int | None = None) -> dict[RepoP
     What guard first saw after that place and knows to have been there before counts as it was first seen.
     """
     asked = (_HEADS, (repo_id, Kind.FILE)) if place is None else (_AT_PLACE, (repo_id, Kind.FILE, place))
-    return {os.fsdecode(path): hash_ for path, hash_ in store.db.each(*asked)}
+    return {path.decode(*PATH_TEXT): hash_ for path, hash_ in store.db.each(*asked)}
