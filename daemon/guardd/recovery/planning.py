@@ -1,12 +1,13 @@
 """The plans that records of the store lead to: of an incident, of an earlier restore, of a revision of git."""
 
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from guardd.errors import NothingMatched
 from guardd.model import ABSENT, FileState, Kind, RepoPath, Suspect
 from guardd.recovery.plan import Item, Plan, Wanted, plan_states, with_merged
 from guardd.selection import Selection
+from guardd.store.appending import Head
 from guardd.store.codec import Encoded, digest, encode
 from guardd.store.repos import Repo
 from guardd.store.restores import Restore
@@ -42,15 +43,16 @@ def plan_git(
 
     wanted: list[Wanted] = []
     contents: list[Encoded] = []
+    heads: dict[RepoPath, Head] = {}
     for path, mode, content in git_files(repo.path, rev, lambda path: chosen(path) and selection.wants(path)):
         hash_ = digest(content)
         kind = Kind.LINK if stat.S_ISLNK(mode) else Kind.FILE
-        head = store.log.head(repo.id, path).state
-        wanted.append(Wanted(path, FileState(kind, hash_, len(content), _mode_from_git(kind, mode, head))))
+        head = heads[path] = store.log.head(repo.id, path)
+        wanted.append(Wanted(path, FileState(kind, hash_, len(content), _mode_from_git(kind, mode, head.state))))
         contents.append(encode(hash_, content))
     if not wanted:
         raise NothingMatched(f"git:{rev} has no such file; see 'git ls-tree -r {rev}'")
-    return plan_states(wanted, lambda path: _head_of(store, repo.id, path)), contents
+    return plan_states(wanted, lambda path: (heads[path].seq, heads[path].state)), contents
 
 
 def _mode_from_git(kind: Kind, mode: int, head: FileState) -> int:
@@ -63,22 +65,19 @@ def _mode_from_git(kind: Kind, mode: int, head: FileState) -> int:
 
 def plan_incident(store: Store, repo_id: int, members: Sequence[Suspect]) -> Plan:
     """Each member of an incident back to its last healthy version; what the incident made goes."""
-    wanted = _wanted(store, [(member.path, member.before_seq, member.after_seq) for member in members])
-    return plan_states(wanted, _heads_of(store, repo_id, wanted))
+    return _plan_back(store, repo_id, [(member.path, member.before_seq, member.after_seq) for member in members])
 
 
 def plan_undo(store: Store, restore: Restore) -> Plan:
     """Every path of a restore back to its safety version, the one right before the restore."""
     items = store.restores.items(restore.id)
-    wanted = _wanted(store, [(item.path, item.safety_seq, item.target_seq) for item in items])
-    return plan_states(wanted, _heads_of(store, restore.repo_id, wanted))
+    return _plan_back(store, restore.repo_id, [(item.path, item.safety_seq, item.target_seq) for item in items])
 
 
 def plan_resume(store: Store, restore: Restore) -> Plan:
     """What an interrupted restore had still to do."""
     items = store.restores.items(restore.id)
-    wanted = _wanted(store, [(item.path, item.target_seq, item.safety_seq) for item in items])
-    return plan_states(wanted, _heads_of(store, restore.repo_id, wanted))
+    return _plan_back(store, restore.repo_id, [(item.path, item.target_seq, item.safety_seq) for item in items])
 
 
 def state_at(store: Store, seq: int) -> FileState | None:
@@ -87,18 +86,11 @@ def state_at(store: Store, seq: int) -> FileState | None:
     return version.state if version else None if seq else ABSENT
 
 
-def _wanted(store: Store, changes: Sequence[tuple[RepoPath, int, int]]) -> list[Wanted]:
-    """Of each path what the two places in the log recorded: 0 stands for nothing there, None for removed by retention."""
-    states: dict[int, FileState] = store.log.states(seq for _, target, damaged in changes for seq in (target, damaged))
+def _plan_back(store: Store, repo_id: int, changes: Sequence[tuple[RepoPath, int, int]]) -> Plan:
+    """Each path from what the second place in the log recorded of it back to what the first did, as `state_at` has them."""
+    heads = store.log.heads(repo_id, (path for path, _, _ in changes))
+    states: dict[int, FileState] = {head.seq: head.state for head in heads.values()}  # most are as the change left them
     states[0] = ABSENT
-    return [Wanted(path, states.get(target), states.get(damaged)) for path, target, damaged in changes]
-
-
-def _heads_of(store: Store, repo_id: int, wanted: Iterable[Wanted]) -> Callable[[RepoPath], tuple[int, FileState]]:
-    heads = store.log.heads(repo_id, (one.path for one in wanted))
-    return lambda path: (heads[path].seq, heads[path].state)
-
-
-def _head_of(store: Store, repo_id: int, path: RepoPath) -> tuple[int, FileState]:
-    head = store.log.head(repo_id, path)
-    return head.seq, head.state
+    states |= store.log.states({seq for _, *places in changes for seq in places} - states.keys())
+    wanted = [Wanted(path, states.get(target), states.get(damaged)) for path, target, damaged in changes]
+    return plan_states(wanted, lambda path: (heads[path].seq, heads[path].state))
