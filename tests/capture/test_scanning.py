@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from guardd.capture.capturer import Capturer
 from guardd.capture.reading import key_of
 from guardd.capture.scanning import scan
 from guardd.errors import Interrupted
-from guardd.model import pack_key
+from guardd.model import Origin, pack_key
 from guardd.selection import Selection, SelectionRules
+from guardd.store.store import Store
 
 FILES, FOLDERS = 1000, 30
 
@@ -95,3 +97,21 @@ def _until_later(folder: Path) -> None:
     while first.stat().st_ctime_ns == begun:
         first.touch()
     first.unlink()
+
+
+@pytest.mark.parametrize("key", [b"", b"\xff\0", bytes(39)])
+def test_a_damaged_key_costs_a_look_and_no_more(tmp_path: Path, key: bytes) -> None:
+    root = tmp_path / "repo"
+    (root / "gone").mkdir(parents=True)
+    for path in ("a.py", "gone/b.py"):
+        (root / path).touch()
+    with Store(str(tmp_path / "state"), create=True) as store:
+        capturer = Capturer(store, store.repos.add(str(root), SelectionRules()))
+        capturer.scan(Origin.SCAN)
+        store.db.run("UPDATE paths SET stat = ?, racy = 0", (key,))
+        (root / "a.py").write_bytes(b"a = 1\n")
+        (root / "gone/b.py").unlink()
+        found, looked = capturer.scan(Origin.SCAN)
+        capturer.close()
+        assert not found.unmounted
+        assert sorted(looked.written) == ["a.py", "gone/b.py"]

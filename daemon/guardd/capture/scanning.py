@@ -209,7 +209,7 @@ class _Walk:
         after the files were there never held them. Times that are still to come are those of a clock that was wrong. Of an empty
         directory that is mounted out of the same file system no one knows whether it is the one that was mounted before.
         """
-        keys = [StatKey.unpack(key) for path in paths if (key := self._known[path]) is not None]
+        keys = [key for path in paths if (key := StatKey.unpack(self._known[path] or _UNKNOWN))]
         now_ns = time.time_ns()
         there = [time_ns for time_ns in (self._seen_ns - _CLOCK_STEP_NS, *(key.ctime_ns for key in keys)) if time_ns <= now_ns]
         empty = self._empty[folder]
