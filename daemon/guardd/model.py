@@ -76,9 +76,9 @@ class StatKey(NamedTuple):
         return pack_key(*self)
 
     @classmethod
-    def unpack(cls, packed: bytes) -> Self:
-        """The key that `pack` made these bytes of; what follows them is passed over."""
-        return cls._make(_STAT_KEY.unpack_from(packed))
+    def unpack(cls, packed: bytes) -> Self | None:
+        """The key that `pack` made these bytes of; what follows them is passed over. None: it made none of them, look again."""
+        return cls._make(_STAT_KEY.unpack_from(packed)) if len(packed) >= _STAT_KEY.size else None
 
 
 class Version(NamedTuple):

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from guardd.capture.capturer import Capturer
 from guardd.capture.reading import key_of
 from guardd.capture.scanning import scan
 from guardd.errors import Interrupted
-from guardd.model import pack_key
+from guardd.model import Origin, pack_key
 from guardd.selection import Selection, SelectionRules
+from guardd.store.store import Store
 
 FILES, FOLDERS = 1000, 30
 
@@ -82,6 +84,31 @@ def test_old_files_that_were_seen_since_an_empty_directory_changed_were_never_in
     assert bool(found.missing) is not is_unmounted
 
 
+def test_what_a_moved_directory_brought_or_took_is_dated_by_the_move(tmp_path: Path) -> None:
+    root, aside = tmp_path / "repo", tmp_path / "aside"
+    for path in ("stays.py", "kept/a.py", "kept/sub/b.py", "moved/deep/c.py", "replaced/sub/d.py", "replaced/sub/e.py"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    (aside / "sub").mkdir(parents=True)
+    (aside / "sub" / "d.py").touch()
+    (aside / "sub" / "f.py").touch()
+    known: dict[str, bytes | None] = {str(path.relative_to(root)): _packed(path) for path in root.rglob("*.py")}
+    (root / "kept/sub/new.py").touch()
+    (root / "kept/a.py").write_bytes(b"a = 1\n")
+    _until_later(tmp_path)
+    between_ns = (tmp_path / "tick").stat().st_ctime_ns
+    _until_later(tmp_path)
+    (root / "moved").rename(root / "elsewhere")
+    (root / "replaced").rename(tmp_path / "gone")
+    aside.rename(root / "replaced")
+    found = scan(str(root), Selection(str(root), SelectionRules()), known)
+    after = {one.path: one.changed_ns > between_ns for one in found.differing + found.missing}
+    assert after == {
+        "kept/a.py": False, "kept/sub/new.py": False, "elsewhere/deep/c.py": True, "moved/deep/c.py": True,
+        "replaced/sub/d.py": True, "replaced/sub/e.py": True, "replaced/sub/f.py": True,
+    }  # fmt: skip
+
+
 def _packed(path: Path) -> bytes:
     key = key_of(path.stat())
     return pack_key(key.dev, key.ino, key.size, key.mtime_ns, key.ctime_ns)
@@ -94,4 +121,21 @@ def _until_later(folder: Path) -> None:
     begun = first.stat().st_ctime_ns
     while first.stat().st_ctime_ns == begun:
         first.touch()
-    first.unlink()
+
+
+@pytest.mark.parametrize("key", [b"", b"\xff\0", bytes(39)])
+def test_a_damaged_key_costs_a_look_and_no_more(tmp_path: Path, key: bytes) -> None:
+    root = tmp_path / "repo"
+    (root / "gone").mkdir(parents=True)
+    for path in ("a.py", "gone/b.py"):
+        (root / path).touch()
+    with Store(str(tmp_path / "state"), create=True) as store:
+        capturer = Capturer(store, store.repos.add(str(root), SelectionRules()))
+        capturer.scan(Origin.SCAN)
+        store.db.run("UPDATE paths SET stat = ?, racy = 0", (key,))
+        (root / "a.py").write_bytes(b"a = 1\n")
+        (root / "gone/b.py").unlink()
+        found, looked = capturer.scan(Origin.SCAN)
+        capturer.close()
+        assert not found.unmounted
+        assert sorted(looked.written) == ["a.py", "gone/b.py"]

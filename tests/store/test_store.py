@@ -165,6 +165,11 @@ def test_what_was_there_before_guard_is_never_taken_for_born(kept: Kept) -> None
     assert (passages["new.py"].knowledge, passages["new.py"].then) == (Knowledge.KNOWN, None)
 
 
+def test_gc_of_a_store_in_which_nothing_was_recorded_frees_nothing(kept: Kept) -> None:
+    freed = collect(kept.store, policy(), kept.now)
+    assert (freed.versions, freed.blobs) == (0, 0)
+
+
 def test_what_retention_removed_is_forgotten_not_absent(kept: Kept) -> None:
     first = kept.write("a.py", b"one\n")
     kept.pass_time(400 * 86_400)

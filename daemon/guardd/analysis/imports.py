@@ -1,5 +1,6 @@
 """Imports, statically: which of them name a module, or a name in it, that is not there. Not sure means: it is there."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import NamedTuple
@@ -9,6 +10,10 @@ from guardd.analysis.module_files import ModuleFiles, above, folders_of, joined
 from guardd.analysis.sources import Facts, Import
 from guardd.analysis.stdlib import STDLIB
 from guardd.model import RepoPath
+
+_MOST_STARS = 20_000
+"""So many modules are asked for names of one that has them by stars (0.3 s); from then on it may have any. 400 modules that
+each take all of all others would keep detection busy for hours."""
 
 _ALWAYS_THERE = ("__main__", "__mp_main__")
 _OF_ALL_MODULES = {
@@ -84,6 +89,7 @@ class Modules:
         self._roots_of: dict[RepoPath, tuple[tuple[RepoPath, ...], tuple[RepoPath, ...]]] = {}
         self._found: dict[tuple[RepoPath, int, str], _Found] = {}
         self._bound: dict[tuple[RepoPath, str], bool] = {}
+        self._stars_followed: Counter[RepoPath] = Counter()
 
     def add(self, path: RepoPath) -> None:
         """A file is there now, or has a new content."""
@@ -115,7 +121,7 @@ class Modules:
 
     def missing(self, importer: RepoPath, one: Import) -> list[Missing]:
         """What an import statement of the file `importer` asks for and does not get; nothing for one that may fail."""
-        if one.guarded or not (one.module or one.level):
+        if one.guarded:
             return []
         shown = "." * one.level + one.module
         found = self._find(importer, one.level, one.module)
@@ -169,6 +175,8 @@ class Modules:
 
     def _find_absolute(self, importer: RepoPath, parts: list[str]) -> _Found:
         """Where an absolute import may lead: Python takes the first root that has its first part."""
+        if not parts:  # no statement can say so, what is damaged in the store can
+            return _ANYWHERE
         top = parts[0]
         if top in _ALWAYS_THERE or top in self._laid_out.renamed:
             return _ANYWHERE
@@ -315,12 +323,15 @@ class Modules:
         asked: set[RepoPath] = set()
         pending = [module]
         while pending:
+            if self._stars_followed[module] > _MOST_STARS:
+                return True
             one = pending.pop()
             if one not in asked:
                 asked.add(one)
                 starred = self._starred(one, name)
                 if starred is None:
                     return True
+                self._stars_followed[module] += len(starred)
                 pending += starred
         return False
 
@@ -363,7 +374,7 @@ class Modules:
 
     def _imports_injector(self, importer: RepoPath, one: Import) -> bool:
         """Whether a module takes from another one what may bind names in it, derived from its own (zope's `_use_c_impl`)."""
-        places = self._find(importer, one.level, one.module).places if one.module or one.level else ()
+        places = self._find(importer, one.level, one.module).places
         facts = [self._facts_at(path) for place in places for path in self._files.of(place)]
         return any(known is not None and known.injects for known in facts)
 

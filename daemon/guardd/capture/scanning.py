@@ -28,11 +28,15 @@ _UNKNOWN = b""
 
 
 class Differing(NamedTuple):
-    """A path that must be read: its size in bytes as the scan saw it, and when it changed, as far as its inode says."""
+    """A path that must be read: its size in bytes as the scan saw it, and when it changed, as far as inodes say.
+
+    `came`: it is no file that was known there, but a new one, or another in its place.
+    """
 
     path: RepoPath
     size: int
     changed_ns: int
+    came: bool = False
 
 
 @dataclass(slots=True)
@@ -82,6 +86,8 @@ class _Walk:
         self._seen_ns = seen_ns
         self._empty: dict[RepoPath, os.stat_result] = {}
         self._emptied: dict[RepoPath, list[RepoPath]] = {}  # empty directories -> the files that are missing below
+        self._held: set[RepoPath] = set()  # directories with a file below that is still the one it was: none of them came anew
+        self._came_ns: dict[RepoPath, int] = {}
         self._respects_gitignore = selection.rules.respect_gitignore
         self._ignoring: list[str] = []
 
@@ -96,6 +102,7 @@ class _Walk:
                 for path in some:
                     self._judge_missing(path)
             self._judge_emptied()
+            self._result.differing = [self._dated(one) for one in self._result.differing]
         if self._respects_gitignore:
             self._note_ignoring(".git/info/exclude")
             self._result.ignoring = blake3("\0".join(sorted(self._ignoring)).encode(errors="surrogateescape")).hexdigest(8)
@@ -132,8 +139,11 @@ class _Walk:
             if not entries:
                 self._empty[folder] = os.fstat(fd)
             below: list[RepoPath] = []
+            known, self._others = len(self._known), 0
             for some in self._going_on(entries):
-                below += self._compare(folder, fd, some)
+                below += self._compare(folder, some)
+            if known - len(self._known) > self._others:
+                self._hold(folder)
             return below
         finally:
             os.close(fd)
@@ -144,7 +154,12 @@ class _Walk:
             self._unseen.add(folder)
         return []
 
-    def _compare(self, folder: RepoPath, fd: int, entries: Sequence["os.DirEntry[str]"]) -> list[RepoPath]:
+    def _hold(self, folder: RepoPath) -> None:
+        while folder not in self._held:
+            self._held.add(folder)
+            folder = _above(folder)
+
+    def _compare(self, folder: RepoPath, entries: Sequence["os.DirEntry[str]"]) -> list[RepoPath]:
         """Compare the files among some entries of a directory; the directories among them that are to be scanned too."""
         prefix = folder + "/" if folder else ""
         wants_name, wants_dir, take = self._selection.wants_name, self._selection.wants_dir, self._known.pop
@@ -172,25 +187,58 @@ class _Walk:
             self._result.files += 1
             key = take(path, _UNKNOWN)
             if key != pack(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns):
-                self._result.differing.append(Differing(path, found.st_size, _met_ns(found, fd, is_new=key == _UNKNOWN)))
+                was = StatKey.unpack(key or _UNKNOWN)
+                came = was is None or was.ino != found.st_ino
+                self._others += came and key != _UNKNOWN
+                self._result.differing.append(Differing(path, found.st_size, found.st_ctime_ns, came))
         return below
 
     def _judge_missing(self, path: RepoPath) -> None:
         """Tell a deleted file from one that is only out of sight, or out of the selection."""
         if not self._selection.wants(path):
             return
-        above = path.rpartition("/")[0]
+        above = _above(path)
         if self._is_hidden(above):
             return
         while above and not os.path.isdir(os.path.join(self._root, above)):
-            above = above.rpartition("/")[0]
+            above = _above(above)
         if above in self._empty:
             self._emptied.setdefault(above, []).append(path)
         else:
             self._miss(path, above)
 
     def _miss(self, path: RepoPath, above: RepoPath) -> None:
-        self._result.missing.append(Differing(path, 0, _changed_ns(os.path.join(self._root, above))))
+        """`above`: the nearest directory above it that is there."""
+        self._result.missing.append(Differing(path, 0, max(self._changed_ns(above), self._moved_ns(above))))
+
+    def _dated(self, one: Differing) -> Differing:
+        """The same, not earlier than the directories that brought it: it may have been in them for years."""
+        if not one.came:
+            return one
+        return one._replace(changed_ns=max(one.changed_ns, self._moved_ns(_above(one.path))))
+
+    def _moved_ns(self, folder: RepoPath) -> int:
+        """When a directory, or one above it, came to be where it is (ns), at the latest; 0 where it has been there all along.
+
+        A rename changes the ctime of what is renamed, but of nothing below.
+        """
+        moved_ns = 0
+        while folder not in self._held:
+            if folder not in self._came_ns:
+                self._came_ns[folder] = self._changed_ns(folder)
+            moved_ns = max(moved_ns, self._came_ns[folder])
+            if not folder:
+                break
+            folder = _above(folder)
+        return moved_ns
+
+    def _changed_ns(self, folder: RepoPath) -> int:
+        """When something was last made, moved or removed in a directory, or it was moved (ns), at the latest; 0 if it is gone."""
+        try:
+            found = os.lstat(os.path.join(self._root, folder))
+        except OSError:
+            return 0
+        return max(found.st_mtime_ns, found.st_ctime_ns)
 
     def _judge_emptied(self) -> None:
         """Tell a directory out of which all files were taken from one that is mounted over it, or was below its mount."""
@@ -209,7 +257,7 @@ class _Walk:
         after the files were there never held them. Times that are still to come are those of a clock that was wrong. Of an empty
         directory that is mounted out of the same file system no one knows whether it is the one that was mounted before.
         """
-        keys = [StatKey.unpack(key) for path in paths if (key := self._known[path]) is not None]
+        keys = [key for path in paths if (key := StatKey.unpack(self._known[path] or _UNKNOWN))]
         now_ns = time.time_ns()
         there = [time_ns for time_ns in (self._seen_ns - _CLOCK_STEP_NS, *(key.ctime_ns for key in keys)) if time_ns <= now_ns]
         empty = self._empty[folder]
@@ -237,22 +285,10 @@ class _Walk:
         while folder not in self._unseen:
             if not folder:
                 return False
-            folder = folder.rpartition("/")[0]
+            folder = _above(folder)
         return True
 
 
-def _met_ns(found: os.stat_result, folder: int, *, is_new: bool) -> int:
-    """When a file changed, at the latest (ns): a directory that was moved in brings files with old times."""
-    if not is_new:
-        return found.st_ctime_ns
-    above = os.fstat(folder)
-    return max(found.st_ctime_ns, above.st_mtime_ns, above.st_ctime_ns)
-
-
-def _changed_ns(directory: str) -> int:
-    """When something was last made, moved or removed in a directory (ns), at the latest; 0 if it is gone."""
-    try:
-        found = os.lstat(directory)
-    except OSError:
-        return 0
-    return max(found.st_mtime_ns, found.st_ctime_ns)
+def _above(path: RepoPath) -> RepoPath:
+    """The directory that a path lies in; `""` is the root."""
+    return path.rpartition("/")[0]

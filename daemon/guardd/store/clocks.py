@@ -123,7 +123,8 @@ def ages(db: Database, now: Moment) -> Ages:
     """The ages of what is in the log, and of what was adopted."""
     clocks = db.rows(_ALL)
     found = []
-    for (first_seq, boot_id, offset), (end, *_) in zip(clocks, [*clocks[1:], (1 << 62,)], strict=True):
+    ends = [*(first_seq for first_seq, *_ in clocks[1:]), 1 << 62]  # one without a clock, in a store that nothing was recorded in
+    for (first_seq, boot_id, offset), end in zip(clocks, ends, strict=False):
         last_ns = db.value(_LAST_TIME, (first_seq, end))
         if last_ns is not None:
             found.append(Stretch(first_seq, boot_id, offset, db.value(_FIRST_TIME, (first_seq, end)), last_ns))
