@@ -16,7 +16,7 @@ from guardd.analysis.sources import Parsers
 
 SITE = Path(sysconfig.get_path("purelib"))
 PYPROJECT = '[build-system]\nrequires = ["setuptools"]\n[project]\nname = "{name}"\n'
-SOME = ("concurrent", "email", "http", "json", "logging", "urllib", "xml")
+SOME = ("concurrent", "email", "json", "xml")
 
 
 @pytest.fixture(scope="module")
