@@ -138,9 +138,11 @@ def test_an_unexplained_bulk_change_waits_for_approval_even_undamaged(watched: t
     assert "approved already" in world.ctl("incidents", "approve", str(incident["id"]), check=2).stderr
 
 
-def test_line_ends_flipped_throughout_are_a_warning_not_damage(watched: tuple[World, Daemon]) -> None:
-    world, daemon = watched
-    for path in sorted(world.root.rglob("*.py"))[:110]:
+def test_line_ends_flipped_throughout_are_a_warning_not_damage(world: World) -> None:
+    copy_packages(world.root, ("asyncio", "importlib"))
+    world.configure("[detection]\napprove_above = 30\n" + SETTLE)
+    daemon = world.start_configured()
+    for path in sorted(world.root.rglob("*.py"))[:35]:
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     incident = world.wait_settled(daemon)[0]
     assert (incident["severity"], incident["damaged"]) == ("warning", 0)
