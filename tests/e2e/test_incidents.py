@@ -122,9 +122,11 @@ def test_what_heals_in_time_is_forgotten(world: World) -> None:
     assert {member["path"] for member in incidents[0]["members"] if member["damaged"]} == damaged
 
 
-def test_an_unexplained_bulk_change_waits_for_approval_even_undamaged(watched: tuple[World, Daemon]) -> None:
-    world, daemon = watched
-    for path in sorted(world.root.rglob("*.py"))[:101]:
+def test_an_unexplained_bulk_change_waits_for_approval_even_undamaged(world: World) -> None:
+    paths = [world.write(f"p{number % 5}/m{number}.py", f"def f(x):\n    return x + {number}\n") for number in range(101)]
+    world.configure(SETTLE)
+    daemon = world.start_configured()
+    for path in paths:
         path.write_bytes(path.read_bytes() + b"\nSTAMPED = True\n")
     incident = world.wait_settled(daemon)[0]
     assert (incident["state"], incident["severity"], incident["damaged"], incident["files"]) == ("open", "warning", 0, 101)
