@@ -62,6 +62,18 @@ def test_a_transaction_that_never_ended_is_no_damage(template: Template, tmp_pat
     assert not said_of(state)
 
 
+@pytest.mark.promise("no false alarm", "a log whose last commit found no room on the disk but for its beginning")
+def test_a_part_of_a_commit_is_none(template: Template, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    template.copy(state)
+    log = state / "guard.db-wal"
+    content = log.read_bytes()
+    ends = range(32 + _FRAME, len(content) + 1, _FRAME)
+    commit = next(end - _FRAME for end in reversed(ends) if any(content[end - _FRAME + 4 : end - _FRAME + 8]))
+    log.write_bytes(content[: commit + 24 + 1000])
+    assert not said_of(state)
+
+
 class LongSync(apsw.VFS):
     """A file system on which the log is not synced before `may_end`."""
 

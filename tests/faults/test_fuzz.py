@@ -218,6 +218,7 @@ def test_git_is_read_whatever_its_files_hold(
     }
     files = {root / ".git/index": (root / ".git/index").read_bytes(), pack: pack.read_bytes()}
     files |= {root / ".git" / name: text for name, text in texts.items()}
+    before = len(os.listdir("/proc/self/fd"))
     for _ in range(120):
         path, whole = rng.choice([*files.items(), (root / ".git/index", files[root / ".git/index"])])
         path.unlink(missing_ok=True)  # git never writes into one that is read
@@ -227,6 +228,7 @@ def test_git_is_read_whatever_its_files_hold(
         path.unlink()
         if path.name not in ("commondir", "alternates"):
             path.write_bytes(whole)
+    assert len(os.listdir("/proc/self/fd")) < before + 10, "what is no longer asked keeps nothing open"
     record_property("faults", 120)
 
 
