@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST_ARGS ?= -n 3
+PYTEST_ARGS ?= -n 4 --dist worksteal
 export PYTHONDONTWRITEBYTECODE :=  # where it is set, each of pytest's processes compiles all tests anew, for 4 s of CPU
 
 .DEFAULT_GOAL := help

@@ -40,17 +40,18 @@ def copy_stdlib(destination: Path) -> int:
     return len(files)
 
 
-PACKAGES = ("asyncio", "email", "http", "importlib", "json", "logging", "unittest", "urllib")
+PACKAGES = ("asyncio", "email", "http", "importlib", "json", "unittest")
 
 
 def copy_packages(destination: Path, packages: Sequence[str] = PACKAGES) -> int:
-    """Copy some packages of the standard library, with their structure; how many files."""
+    """Copy some packages of the standard library without their tests, with their structure; how many files."""
     top = Path(sysconfig.get_path("stdlib"))
-    files = [path for path in _stdlib_files() if path.relative_to(top).parts[0] in packages]
+    relative = [path.relative_to(top) for path in _stdlib_files()]
+    files = [path for path in relative if path.parts[0] in packages and "test" not in path.parts]
     for path in files:
-        target = destination / path.relative_to(top)
+        target = destination / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
+        target.write_bytes((top / path).read_bytes())
     return len(files)
 
 

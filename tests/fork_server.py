@@ -158,24 +158,54 @@ def start(command: list[str], env: dict[str, str]) -> Forked:
 
 
 def _serve(address: str) -> tuple[dict[str, Any], list[int]]:
-    """Fork a keeper for each request, which forks the program; returns, in the program's process, what was asked for."""
+    """Fork a program for each request; returns, in the program's process, what was asked for."""
     import select
 
     import_all()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are no one's to wait for
+    ended, wakes = os.pipe()
+    for end in (ended, wakes):
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(address)
     listener.listen(64)
     os.write(1, b"ready\n")
+    running: dict[int, socket.socket] = {}
     while True:
-        ready, _, _ = select.select([listener, 0], [], [])
+        ready, _, _ = select.select([listener, ended, 0], [], [])
         if 0 in ready:
             os._exit(0)
-        connection, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            return _keep(connection)
-        connection.close()
+        if ended in ready:
+            os.read(ended, 4096)
+            _tell_ends(running)
+        if listener in ready:
+            connection, _ = listener.accept()
+            request, streams = _receive(connection)
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for one in (listener, connection, *running.values()):
+                    one.close()
+                for end in (ended, wakes):
+                    os.close(end)
+                return json.loads(request), streams
+            running[pid] = connection
+            for stream in streams:
+                os.close(stream)
+            with contextlib.suppress(OSError):  # who asked may be gone
+                connection.sendall(f"{pid}\n".encode())
+
+
+def _tell_ends(running: dict[int, socket.socket]) -> None:
+    """Say of each program that has ended with which code."""
+    while running:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        with running.pop(pid) as connection, contextlib.suppress(OSError):
+            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
 def import_all() -> None:
@@ -195,28 +225,14 @@ def import_all() -> None:
     gc.freeze()
 
 
-def _keep(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
+    """A request, and the standard streams that came with it."""
     head, streams, _, _ = socket.recv_fds(connection, 4, 3)
     left = int.from_bytes(head, "big")
     request = b""
-    while len(request) < left:
-        request += connection.recv(left - len(request))
-    go, going = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(going)
-        connection.close()
-        os.read(go, 1)
-        os.close(go)
-        return json.loads(request), streams
-    connection.sendall(f"{pid}\n".encode())
-    for one in (*streams, go, going):
-        os.close(one)
-    _, status = os.waitpid(pid, 0)
-    with contextlib.suppress(OSError):
-        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
-    os._exit(0)
+    while len(request) < left and (part := connection.recv(left - len(request))):
+        request += part
+    return request, streams
 
 
 def _become(request: dict[str, Any], streams: list[int]) -> None:

@@ -35,7 +35,7 @@ def test_a_second_daemon_is_refused_with_the_pid_of_the_first(world: World) -> N
 
 
 def test_a_daemon_killed_in_its_baseline_goes_on_where_it_was(world: World) -> None:
-    for number in range(3000):
+    for number in range(1500):
         world.write(f"p{number % 40}/m{number}.py", f"x = {number}\n" * 200)
     daemon = world.start(ready=False)
     wait_until(lambda: (world.state / "guard.db").exists() and daemon.events("baseline"), what="some of the baseline")
@@ -43,7 +43,7 @@ def test_a_daemon_killed_in_its_baseline_goes_on_where_it_was(world: World) -> N
     assert world.status()["state"] == "stopped"
     world.start()
     status = world.status()
-    assert (status["state"], status["files"], status["versions"]) == ("protected", 3000, 3000)
+    assert (status["state"], status["files"], status["versions"]) == ("protected", 1500, 1500)
     assert {entry["origin"] for entry in world.json("log")} == {"baseline"}
     assert world.heads() == snapshot(world.root)
 
@@ -313,6 +313,7 @@ def test_under_the_journal_lines_carry_their_priority(world: World) -> None:
     assert any(line.startswith("<4>") and "passed over" in line for line in seen)
 
 
+@pytest.mark.faults  # every day there is one such burst in tests/faults/test_daemon_killed.py
 @pytest.mark.promise("no acknowledged version is lost", "kill -9 of the daemon in a burst, again and again")
 def test_killed_again_and_again_in_a_burst_it_loses_no_acknowledged_version(world: World) -> None:
     chance = random.Random(5)

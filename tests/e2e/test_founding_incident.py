@@ -9,8 +9,8 @@ from benchmarks.make_tree import copy_packages, copy_stdlib, make_tree
 from tests.world import World, snapshot, some_of
 
 PACKAGES = (
-    "asyncio", "collections", "concurrent", "ctypes", "email", "encodings", "http", "importlib", "json", "logging",
-    "multiprocessing", "re", "unittest", "urllib", "xml",
+    "asyncio", "collections", "concurrent", "ctypes", "curses", "dbm", "email", "encodings", "html", "http", "importlib", "json",
+    "logging", "multiprocessing", "re", "sqlite3", "tomllib", "unittest", "urllib", "wsgiref", "xml", "xmlrpc", "zoneinfo",
 )  # fmt: skip
 
 

@@ -334,6 +334,7 @@ def writing(root: Path, restore: Begun, old: bytes) -> bool:
     return restore.poll() is not None or any(root.rglob(".guardd-*")) or (root / "p0/m0.py").read_bytes() == old
 
 
+@pytest.mark.faults  # every day it is killed at some of its commits and renames (tests/faults/test_killed.py)
 def test_killed_at_any_instant_each_file_is_old_or_new_and_resume_completes(world: World) -> None:
     old, new = b"old = 1\n" * 200, b"new = 2\n" * 200
     for number in range(250):

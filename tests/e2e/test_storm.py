@@ -13,7 +13,7 @@ import pytest
 from tests.world import Daemon, World, snapshot, wait_until
 
 SECONDS = 15.0
-EVERYDAY_SECONDS = 7.0
+EVERYDAY_SECONDS = 4.0
 
 
 class Storm:

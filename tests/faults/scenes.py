@@ -276,7 +276,7 @@ class Stage:
     def _check_store(self, kept: Versions, *, is_sound: bool) -> None:
         with Store(str(self.world.state)) as store:
             damages = list(check(store)) if is_sound else []
-            assert not damages
+            assert not damages, damages
         found = self.readable()
         lost = {place: state for place, state in kept.items() if found.get(place) != state}
         assert not lost

@@ -1,8 +1,11 @@
 """A damaged frame of the write-ahead log ends it for SQLite: the commits behind it are gone, but not without a word."""
 
+import os
 import random
+import threading
 from pathlib import Path
 
+import apsw
 import pytest
 
 from guardd.store.soundness import check
@@ -57,6 +60,70 @@ def test_a_transaction_that_never_ended_is_no_damage(template: Template, tmp_pat
     (state / "guard.db").write_bytes((template.state / "guard.db").read_bytes())
     log.write_bytes(template_log.read_bytes()[: -cut * _FRAME])
     assert not said_of(state)
+
+
+@pytest.mark.promise("no false alarm", "a log whose last commit found no room on the disk but for its beginning")
+def test_a_part_of_a_commit_is_none(template: Template, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    template.copy(state)
+    log = state / "guard.db-wal"
+    content = log.read_bytes()
+    ends = range(32 + _FRAME, len(content) + 1, _FRAME)
+    commit = next(end - _FRAME for end in reversed(ends) if any(content[end - _FRAME + 4 : end - _FRAME + 8]))
+    log.write_bytes(content[: commit + 24 + 1000])
+    assert not said_of(state)
+
+
+class LongSync(apsw.VFS):
+    """A file system on which the log is not synced before `may_end`."""
+
+    def __init__(self) -> None:
+        self.has_begun, self.may_end = threading.Event(), threading.Event()
+        super().__init__("long-sync", "unix")
+
+    def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+        return LongSyncFile(self, name, flags)
+
+
+class LongSyncFile(apsw.VFSFile):
+    def __init__(self, vfs: LongSync, name: apsw.URIFilename | str | None, flags: list[int]) -> None:
+        self._vfs, self._is_log = vfs, bool(flags[0] & apsw.SQLITE_OPEN_WAL)
+        super().__init__("unix", name, flags)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        if self._is_log and self.xFileSize() > PAGE:  # before that its header alone
+            self._vfs.has_begun.set()
+            assert self._vfs.may_end.wait(30)
+        super().xSync(flags)
+
+
+@pytest.mark.promise("no false alarm", "a commit of another process that is being synced while the log is looked at")
+def test_a_commit_that_is_under_way_is_not_taken_for_one_that_is_lost(
+    template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+    template.copy(state)
+    assert not said_of(state)
+    disk = LongSync()
+    other = apsw.Connection(str(state / "guard.db"), vfs="long-sync")
+    other.execute("PRAGMA synchronous = FULL")
+    writer = threading.Thread(target=other.execute, args=("CREATE TABLE more (x)",))
+    writer.start()
+    assert disk.has_begun.wait(30)
+    read = os.pread
+
+    def looked(*values: int) -> bytes:
+        disk.may_end.set()
+        return read(*values)
+
+    monkeypatch.setattr(os, "pread", looked)
+    try:
+        assert not said_of(state)
+        assert disk.may_end.is_set(), "the frames of the commit were seen"
+    finally:
+        disk.may_end.set()
+        writer.join()
+        other.close()
 
 
 @pytest.mark.promise(NAMED, "a bit of the write-ahead log that a killed daemon left")

@@ -18,18 +18,16 @@ import pytest
 
 from guardd.analysis.layout import read_layout
 from guardd.config import load
-from guardd.detection.benign.git import GitEvidence
 from guardd.errors import ConfigError, GuardError, UsageError
 from guardd.hooks.claude_code import parse_call, read_settings
 from guardd.selection import Selection, SelectionRules
 from guardd.store.codec import Codec, Frame, FrameReader, decode, digest, encode, pack
 from guardd.timespec import AtSnapshot, BeforeIncident, Elapsed, Instant, parse, parse_duration
-from tests.faults import seeds
+from tests.faults import asking, seeds
 from tests.world import World
 
 NOW = 1_700_000_000_000_000_000
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
-NEVER = 1 << 62
 
 
 class Hang(BaseException):
@@ -195,17 +193,6 @@ def _git(cwd: Path, *arguments: str) -> None:
     subprocess.run(command, cwd=cwd, capture_output=True, check=True)
 
 
-def _asked(root: Path) -> None:
-    """Ask all that detection asks of git."""
-    evidence = GitEvidence(str(root))
-    for path in ("a/module_1.py", "gone.py", "\udcff.py"):
-        evidence.holds(path, lambda: b"x = 1\n", 0, 6, written_ns=NEVER)
-        evidence.removed(path, lambda: b"x = 1\n", 0)
-        evidence.is_conflicted(path)
-        evidence.is_busy(path)
-    evidence.look()
-
-
 @pytest.mark.promise("bad input gets one clear line", "mutated files of git's: index 2, 3 and 4, pack index, config, alternates")
 @pytest.mark.parametrize("version", ["2", "3", "4"])
 @pytest.mark.parametrize("seed", seeds(everyday=1, full=15))
@@ -231,15 +218,17 @@ def test_git_is_read_whatever_its_files_hold(
     }
     files = {root / ".git/index": (root / ".git/index").read_bytes(), pack: pack.read_bytes()}
     files |= {root / ".git" / name: text for name, text in texts.items()}
+    before = len(os.listdir("/proc/self/fd"))
     for _ in range(120):
         path, whole = rng.choice([*files.items(), (root / ".git/index", files[root / ".git/index"])])
         path.unlink(missing_ok=True)  # git never writes into one that is read
         path.write_bytes(mutated(whole, rng))
         with within(10):
-            _asked(root)
+            asking.ask_git(str(root))
         path.unlink()
         if path.name not in ("commondir", "alternates"):
             path.write_bytes(whole)
+    assert len(os.listdir("/proc/self/fd")) < before + 10, "what is no longer asked keeps nothing open"
     record_property("faults", 120)
 
 
@@ -274,18 +263,8 @@ def test_files_of_git_made_to_hang_do_not(tmp_path: Path, case: str) -> None:
         path.write_bytes(content)
     (tmp_path / ".git/other/info").mkdir(parents=True)
     (tmp_path / ".git/other/info/alternates").write_bytes(b"../objects\n" + b"".join(b"../%d\n" % n for n in range(50)))
-    done = subprocess.run([sys.executable, "-c", _ASK, str(tmp_path)], check=False, capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, asking.__file__, tmp_path], check=False, capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, done.stderr[-1500:]
-
-
-_ASK = f"""
-import resource, sys
-resource.setrlimit(resource.RLIMIT_AS, ({1 << 30}, {1 << 30}))
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from pathlib import Path
-from tests.faults.test_fuzz import _asked
-_asked(Path(sys.argv[1]))
-"""
 
 
 # -- contents and layouts ---------------------------------------------------------------------------------------------

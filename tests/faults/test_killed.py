@@ -1,13 +1,15 @@
 """kill -9 at every commit and at every change of a name: what was acknowledged is there, and what was torn is completed."""
 
 import random
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults import seeds
+from tests.faults import MEMORY, seeds
 from tests.faults.scenes import SCENES, Scene, Stage, noted
 from tests.faults.stopper import Stop, Stopper
 
@@ -23,12 +25,19 @@ def _runs() -> Iterator[Any]:
             yield pytest.param(scene, *seed.values, 10, marks=seed.marks, id=f"{scene.name}-{seed.values[0]}-10")
 
 
+@pytest.fixture(scope="module")
+def stage_of(stopper: Stopper) -> Iterator[Callable[[Scene], Stage]]:
+    """Each scene's stage, prepared once for all of its tests: they begin with putting it back."""
+    with tempfile.TemporaryDirectory(prefix="guard-killed-", dir=MEMORY) as folder:
+        yield cache(lambda scene: Stage(scene, Path(folder, scene.name), stopper))
+
+
 @pytest.mark.promise("no acknowledged version is lost", "kill -9 at a commit, a rename or a sync")
 @pytest.mark.parametrize(("scene", "seed", "kills"), [*_runs()])
 def test_killed_at_any_point_loses_nothing_and_is_completed(
-    scene: Scene, seed: int, kills: int, stopper: Stopper, tmp_path: Path, record_property: Any
+    scene: Scene, seed: int, kills: int, stage_of: Callable[[Scene], Stage], record_property: Any
 ) -> None:
-    stage = Stage(scene, tmp_path, stopper)
+    stage = stage_of(scene)
     chance = random.Random(seed)
     killed = 0
     for _ in range(kills):

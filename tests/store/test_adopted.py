@@ -1,6 +1,9 @@
 """Adopted versions: kept beside the log, which never meets them; gone when retention, purge or repair say so."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,19 +36,17 @@ class Kept:
     """A store with one repo that has seen x.py once, in its baseline."""
 
     def __init__(self, folder: Path) -> None:
-        self.store = Store(str(folder), create=True)
-        self.repo: Repo = self.store.repos.add("/repo", SelectionRules())
-        self.write("x.py", b"damaged\n", Origin.BASELINE, known_before=True)
-        self.store.repos.mark_scanned(self.repo, NOW.wall_ns, complete=True)
+        shutil.copytree(_template().name, folder, dirs_exist_ok=True)
+        self.store = Store(str(folder))
         found = self.store.repos.find("/repo")
         assert found
-        self.repo = found
+        self.repo: Repo = found
 
-    def write(self, path: str, content: bytes, origin: Origin = Origin.WATCH, *, known_before: bool = False) -> None:
+    def write(self, path: str, content: bytes, origin: Origin = Origin.WATCH) -> None:
         head = self.store.log.head(self.repo.id, path)
         state = FileState(Kind.FILE, digest(content), len(content), 0o644)
         seen = Observation(path, head.seq, state, None, content=encode(state.blob, content))
-        self.store.log.record(self.repo.id, [seen], origin, NOW, known_before=known_before)
+        self.store.log.record(self.repo.id, [seen], origin, NOW)
 
     def adopt(self, path: str, content: bytes, time_ns: int) -> int:
         state = FileState(Kind.FILE, digest(content), len(content), 0o644)
@@ -55,6 +56,20 @@ class Kept:
     def read(self, seq: int) -> bytes | None:
         version = numbered(self.store, self.repo, seq)
         return self.store.blobs.read(version.state.blob) if version else None
+
+
+@cache
+def _template() -> "tempfile.TemporaryDirectory[str]":
+    """Made once: to make a store takes eight times as long as to copy one, and on a disk twenty times."""
+    folder = tempfile.TemporaryDirectory(prefix="guard-kept-")
+    with Store(folder.name, create=True) as store:
+        repo = store.repos.add("/repo", SelectionRules())
+        content = b"damaged\n"
+        state = FileState(Kind.FILE, digest(content), len(content), 0o644)
+        seen = Observation("x.py", 0, state, None, content=encode(state.blob, content))
+        store.log.record(repo.id, [seen], Origin.BASELINE, NOW, known_before=True)
+        store.repos.mark_scanned(repo, NOW.wall_ns, complete=True)
+    return folder
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from guardd.store.lock import acquire_daemon_lock
 
 @pytest.fixture
 def stored(world: World) -> World:
-    assert copy_packages(world.root) > 140
+    assert copy_packages(world.root) > 100
     world.start().stop()
     for path in sorted(world.root.rglob("*.py"))[:100]:
         path.write_bytes(path.read_bytes() + b"\nedited = True\n")

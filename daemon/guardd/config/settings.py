@@ -39,7 +39,7 @@ def _patterns(value: tuple[str, ...]) -> tuple[str, ...]:
     for pattern in value:
         try:
             GitIgnoreSpec.from_lines([pattern])
-        except ValueError as error:
+        except (ValueError, re.error) as error:
             raise ValueError(f"{pattern!r} is no gitignore pattern") from error
     return value
 

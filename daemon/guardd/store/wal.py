@@ -8,6 +8,7 @@ the index of its log (`-shm`) may be opened here: to close any descriptor of a f
 import os
 import struct
 
+from guardd.errors import StoreBusy, StoreError
 from guardd.store.database import Database
 
 _LOG_HEADER, _FRAME_HEADER = 32, 24
@@ -26,10 +27,23 @@ def commits_behind_the_end(db: Database) -> int:
     end = _end(db)
     for _ in range(_TRIES):
         found = _commits_behind(db.path + "-wal", end)
+        if found and not _has_been_alone(db):
+            return 0
         before, end = end, _end(db)
         if end == before >= 0:  # no one has written on meanwhile
             return found
     return 0
+
+
+def _has_been_alone(db: Database) -> bool:
+    """Wait out a commit that is under way: its frames are there, but the log does not end behind them until they are synced."""
+    try:
+        with db.transaction():
+            return True
+    except StoreBusy:
+        return False
+    except StoreError:  # read-only: then no one writes
+        return True
 
 
 def _end(db: Database) -> int:
@@ -47,7 +61,10 @@ def _commits_behind(path: str, end: int) -> int:
             if page_size not in _PAGE_SIZES:
                 return 0
             frame_size = _FRAME_HEADER + page_size
-            places = range(_LOG_HEADER + max(end, 0) * frame_size, os.fstat(log.fileno()).st_size, frame_size)
+            whole = (
+                os.fstat(log.fileno()).st_size - frame_size + 1
+            )  # a commit that found no room may have left a part of its last
+            places = range(_LOG_HEADER + max(end, 0) * frame_size, whole, frame_size)
             frames = (os.pread(log.fileno(), _FRAME_HEADER, place) for place in places)
             return sum(frame[8:16] == header[16:24] and any(frame[4:8]) for frame in frames)
     except (FileNotFoundError, struct.error):  # all of it is in the database

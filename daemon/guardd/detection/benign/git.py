@@ -9,6 +9,7 @@ import hashlib
 import os
 import struct
 import time
+import weakref
 from bisect import bisect_left
 from collections.abc import Callable
 from contextlib import suppress
@@ -326,6 +327,7 @@ class _PackIndex:
 
     def __init__(self, path: str, id_size: int) -> None:
         self._fd = open_regular(path)
+        self.close = weakref.finalize(self, os.close, self._fd)  # by itself, too, with the evidence of a repo
         self.born_ns = os.fstat(self._fd).st_mtime_ns
         if os.pread(self._fd, 8, 0) != b"\xfftOc\0\0\0\2":
             self.close()
@@ -337,9 +339,6 @@ class _PackIndex:
         high = self._total(object_id[0])
         at = bisect_left(range(high), object_id, low, high, key=self._id)
         return at < high and self._id(at) == object_id
-
-    def close(self) -> None:
-        os.close(self._fd)
 
     def _total(self, first_byte: int) -> int:
         return int.from_bytes(os.pread(self._fd, 4, 8 + 4 * first_byte))
