@@ -111,6 +111,28 @@ def test_a_content_under_a_wrong_hash_gets_its_own_back(kept: Kept, is_adopted: 
     assert kept.read(seq) == b"backup\n"
 
 
+@pytest.mark.promise("no acknowledged version is lost", "the row of a content that cannot be taken over into a new database")
+def test_a_version_outlives_the_row_of_its_content(kept: Kept) -> None:
+    kept.write("x.py", b"x = 1\n")
+    version = kept.store.log.version(kept.store.log.last_seq())
+    kept.store.db.run("UPDATE blobs SET data = 1, size = size + 8192 WHERE hash = ?", (digest(b"x = 1\n"),))
+    kept.store.close()
+    rebuild(kept.store.state_dir)
+    kept.store = Store(kept.store.state_dir)
+    mended(kept)
+    assert version is not None
+    found = kept.store.log.version(version.seq)
+    assert found is not None
+    assert found.state.blob == version.state.blob
+    kept.store.log.record(
+        kept.repo.id,
+        [Observation("x.py", version.seq, version.state, None, content=encode(version.state.blob, b"x = 1\n"))],
+        Origin.SCAN,
+        NOW,
+    )
+    assert kept.read(version.seq) == b"x = 1\n", "the content that is there again also says how long it is"
+
+
 ONCE = b"once\n" * 50
 MORE = ONCE + b"more\n"
 

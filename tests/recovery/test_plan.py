@@ -108,7 +108,12 @@ FORGOTTEN = "retention has removed what it was then; choose a later time"
         (passage(None, BAD), True, Action.LEAVE, "born since, kept (--keep-new)"),
         (passage(None, BAD, None), True, Action.LEAVE, ""),
         (passage(GOOD, BAD, knowledge=Knowledge.FIRST_SEEN), False, Action.WRITE, "guard first saw it after that time"),
-        (passage(HUGE, BAD), False, Action.SKIP, "its content then was over max_file_size, only its hash was kept"),
+        (
+            passage(HUGE, BAD),
+            False,
+            Action.SKIP,
+            "of its content then only the hash is kept: it was over max_file_size, or lost by damage",
+        ),
         (passage(GOOD, HUGE), False, Action.SKIP, "its content now is over max_file_size and not stored; move it away first"),
         (passage(None, HUGE), False, Action.SKIP, "its content is over max_file_size and not stored; remove it by hand"),
     ],

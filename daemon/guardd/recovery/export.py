@@ -22,7 +22,11 @@ def export(
     damaged = doubtful(store, there)
     whole = [version for version in there if version.seq not in damaged]
     steps = [Step(version.path, version.state, None) for version in whole if version.state.stored]
-    unkept = [(version.path, "only its hash was kept (over max_file_size)") for version in whole if not version.state.stored]
+    unkept = [
+        (version.path, "only its hash is kept: it was over max_file_size, or lost by damage")
+        for version in whole
+        if not version.state.stored
+    ]
     lost += [(version.path, DOUBTFUL) for version in there if version.seq in damaged]
     with Root(directory) as root:
         applied = apply(steps, root, store.blobs.read_many, tag="export", on_progress=lambda done: on_progress(done, len(steps)))

@@ -148,7 +148,9 @@ def _settled(item: Item) -> Item:
             return item._replace(action=Action.SKIP, reason="its content is over max_file_size and not stored; remove it by hand")
         return item._replace(action=Action.REMOVE)
     if not item.target.stored:
-        return item._replace(action=Action.SKIP, reason="its content then was over max_file_size, only its hash was kept")
+        return item._replace(
+            action=Action.SKIP, reason="of its content then only the hash is kept: it was over max_file_size, or lost by damage"
+        )
     if not item.current.stored:
         return item._replace(
             action=Action.SKIP, reason="its content now is over max_file_size and not stored; move it away first"

@@ -39,8 +39,8 @@ _ADD_FRAME = "INSERT INTO frames (size, level, data) VALUES (?, ?, ?)"
 _LAST_ID = "SELECT max(id) FROM blobs"
 _KEEP = """
     INSERT INTO blobs (id, hash, size, codec, depth, base_id, frame_id, place, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET codec = excluded.codec, depth = excluded.depth, base_id = excluded.base_id,
-        frame_id = excluded.frame_id, place = excluded.place, data = excluded.data
+    ON CONFLICT (id) DO UPDATE SET size = excluded.size, codec = excluded.codec, depth = excluded.depth,
+        base_id = excluded.base_id, frame_id = excluded.frame_id, place = excluded.place, data = excluded.data
 """
 _AT_ONCE = 512
 _AT_ONCE_BYTES = 16 * 1024 * 1024
@@ -293,7 +293,9 @@ class Blobs:
             if one.codec == Codec.FRAME:
                 content = self._part(one)
             elif one.data is None or one.codec == Codec.UNKEPT:
-                raise MissingBlob("only the hash of this content is kept (the file is over max_file_size)")
+                raise MissingBlob(
+                    "only the hash of this content is kept: the file was over max_file_size, or the content was lost by damage"
+                )
             else:
                 content = decode(Codec(one.codec), one.data, one.size, content)
         return content

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from guardd.errors import StoreDamaged, StoreError
 from guardd.store import schema
+from guardd.store.codec import Codec
 from guardd.store.database import MENDED, Database, Row
 from guardd.store.lock import daemon_lock
 from guardd.store.wreck import LARGEST_KEY, readable_rows
@@ -18,6 +19,10 @@ _TYPES = {"INTEGER": int, "TEXT": str, "BLOB": bytes}
 _PAST_ITS_DEFINITIONS = "PRAGMA writable_schema = ON"
 """Else a definition that cannot be parsed makes SQLite refuse all of the database; so only what it defines is missing."""
 
+_HASHES = "SELECT id, hash, size FROM blobs WHERE id >= ? ORDER BY 1"
+_KEEP_HASH = f"INSERT OR IGNORE INTO blobs (id, hash, size, codec) VALUES (?, ?, ?, {int(Codec.UNKEPT)})"  # noqa: S608
+_LOOK_AGAIN = "UPDATE paths SET stat = NULL WHERE head_seq IN (SELECT seq FROM versions WHERE blob_id = ?)"
+_HASH_BYTES = 32
 _SEQUENCES = "SELECT name, seq FROM sqlite_sequence"
 _RAISE_SEQUENCE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
 _INTO_ONE_FILE = "PRAGMA wal_checkpoint(TRUNCATE)"
@@ -101,6 +106,8 @@ def _copy(path: str, new: Database) -> int:
             with new.transaction():
                 rows += _copy_table(old, new, table)
         with new.transaction():
+            _keep_hashes(old, new)
+        with new.transaction():
             for name, seq in _sequences(old):  # a place in the log is never used twice
                 new.run(_RAISE_SEQUENCE, (seq, name))
     except StoreDamaged:  # not even its first page can be read
@@ -122,6 +129,14 @@ def _copy_table(old: Database, new: Database, table: str) -> int:
             insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({', '.join('?' * len(there))})"  # noqa: S608
             rows += new.run(insert, [value for _, value in there])
     return rows
+
+
+def _keep_hashes(old: Database, new: Database) -> None:
+    """Of contents whose row cannot be taken over, or lies on several pages of which one is lost: versions go by the hash."""
+    for id_, hash_, size in readable_rows(old, _HASHES):
+        is_one = isinstance(hash_, bytes) and len(hash_) == _HASH_BYTES and isinstance(size, int)
+        if is_one and new.run(_KEEP_HASH, (id_, hash_, size)):
+            new.run(_LOOK_AGAIN, (id_,))
 
 
 def _sequences(old: Database) -> list[Row]:
