@@ -61,10 +61,8 @@ def _commits_behind(path: str, end: int) -> int:
             if page_size not in _PAGE_SIZES:
                 return 0
             frame_size = _FRAME_HEADER + page_size
-            whole = (
-                os.fstat(log.fileno()).st_size - frame_size + 1
-            )  # a commit that found no room may have left a part of its last
-            places = range(_LOG_HEADER + max(end, 0) * frame_size, whole, frame_size)
+            last = os.fstat(log.fileno()).st_size - frame_size  # a commit that found no room may have left a part of one
+            places = range(_LOG_HEADER + max(end, 0) * frame_size, last + 1, frame_size)
             frames = (os.pread(log.fileno(), _FRAME_HEADER, place) for place in places)
             return sum(frame[8:16] == header[16:24] and any(frame[4:8]) for frame in frames)
     except (FileNotFoundError, struct.error):  # all of it is in the database
