@@ -1,8 +1,8 @@
 """Time expressions: `10m`, `14:30`, `yesterday`, `@1700000000`, `incident:7` -> a moment. Pure; nothing is guessed."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
-from typing import NamedTuple
 
 from guardd.errors import UsageError
 
@@ -22,25 +22,29 @@ _LONGEST_NS = 200 * 366 * 86_400 * _SECOND_NS
 _LONGEST_TEXT = 64
 
 
-class Elapsed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Elapsed:
     """A duration back from now, in ns: resolved by a clock that no one can set."""
 
     ns: int
 
 
-class Instant(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Instant:
     """An absolute time, ns since the epoch, UTC."""
 
     ns: int
 
 
-class BeforeIncident(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BeforeIncident:
     """The moment before an incident began."""
 
     incident: int
 
 
-class AtSnapshot(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AtSnapshot:
     """The place in the log that a snapshot labelled: what was there when it was taken."""
 
     snapshot: int

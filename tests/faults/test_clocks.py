@@ -157,7 +157,6 @@ def assert_nothing_went_early(made: Lived, horizon: int) -> None:
 
 _A_YEAR_AHEAD = f"""
 import sys
-from dataclasses import replace
 from guardd import clock
 from guardd.cli.main import run
 real = clock.now

@@ -109,14 +109,19 @@ def test_one_line_edits_cost_some_hundred_bytes_and_every_version_reads_back(kep
     assert kept.store.db.value("SELECT max(depth) FROM blobs") <= MAX_DEPTH
 
 
-def test_a_head_that_moved_meanwhile_makes_an_observation_stale_and_appends_nothing(kept: Kept) -> None:
-    kept.write("a.py", b"one\n")
-    before = kept.store.log.head(kept.repo.id, "a.py").seq
+@pytest.mark.parametrize("is_given", [True, False])
+@pytest.mark.parametrize("is_born", [True, False])
+def test_a_head_that_moved_meanwhile_makes_an_observation_stale_and_appends_nothing(
+    kept: Kept, is_given: bool, is_born: bool
+) -> None:
+    if not is_born:
+        kept.write("a.py", b"one\n")
+    heads = kept.store.log.heads(kept.repo.id, ["a.py"])
     kept.write("a.py", b"two\n")
     late = Observation(
-        "a.py", before, FileState(Kind.FILE, digest(b"one\n"), 4, 0o644), content=encode(digest(b"one\n"), b"one\n")
+        "a.py", heads["a.py"].seq, FileState(Kind.FILE, digest(b"one\n"), 4, 0o644), content=encode(digest(b"one\n"), b"one\n")
     )
-    recorded = kept.store.log.record(kept.repo.id, [late], Origin.SCAN, kept.now)
+    recorded = kept.store.log.record(kept.repo.id, [late], Origin.SCAN, kept.now, heads=heads if is_given else None)
     assert recorded.stale == ["a.py"]
     assert recorded.written == []
     assert kept.at("a.py", kept.store.log.last_seq()) == b"two\n"

@@ -111,6 +111,7 @@ def settle(
             f"Write {files(len(plan.of(Action.WRITE)))} and remove {files(len(plan.of(Action.REMOVE)))}?",
             yes=choices.yes,
         )
+    from guardd.cli.verifying import verify  # now: what is about to be written may be guardd's own sources
     from guardd.recovery.restore import carry_out
 
     with bar(context, "restoring") as progress:
@@ -124,7 +125,7 @@ def settle(
             blobs=blobs,
             on_progress=lambda done: progress(done, total),
         )
-    verified = _verify(context, plan, report) if choices.check and report.restore_id is not None else None
+    verified = verify(context, plan, report) if choices.check and report.restore_id is not None else None
     _report(context, report, verified, then_ns, dry_run=False)
     if not plan.items:
         return Exit.NOTHING
@@ -132,26 +133,6 @@ def settle(
         on_success(report.restore_id)
     troubled = report.failed or report.skipped or (verified and not verified.passed)
     return Exit.PARTIAL if troubled else Exit.DONE
-
-
-def _verify(context: Context, plan: Plan, report: Report) -> "Verified":
-    from guardd.beneath import Root
-    from guardd.checking.check import Conditions
-    from guardd.recovery.resolving import count_imports
-    from guardd.recovery.verify import verify
-
-    repo = context.repo
-    settings = context.settings
-    about = next((one for one in settings.repo if one.path == repo.path), None)
-    written = {*report.restored, *report.removed}
-    replaced = {item.path: item.current for item in plan.work if item.path in written}
-    imports = count_imports(context.store, repo, Conditions.of(repo.path, settings.detection, about), replaced)
-    with Root(repo.path) as root:
-        verified = verify(
-            context.store, root, report.written, settings.detection.markers, about.verify if about else (),
-            repo.rules.max_file_size, settings.response.verify_timeout / 1e9,
-        )  # fmt: skip
-    return verified._replace(imports=imports)
 
 
 def _foreseen(plan: Plan) -> Report:

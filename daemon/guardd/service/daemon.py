@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from guardd.service.monitoring import Monitoring
 
 _BEAT_S = 10.0
-_LOOK_S, _LOOK_AT_REST_S = 1.0, 2.0
+_LOOK_S, _LOOK_LATER_S = 1.0, 2.0
 _REST_AFTER_S = 5.0
 _CROWD = 4
 _GATHER_S = 0.05
@@ -248,7 +248,7 @@ class Daemon:
         with Store(self._state_dir, durable=False, patience_s=_PATIENCE_S) as store:
             self._follow_monitoring()
             while not self._stop.is_set():
-                self._news.wait(min(_LOOK_S if self._detecting is None else _LOOK_AT_REST_S, beat_every_s))
+                self._news.wait(min(_LOOK_S if self._detecting is None else _LOOK_LATER_S, beat_every_s))
                 self._news.clear()
                 if self._stop.is_set():
                     break

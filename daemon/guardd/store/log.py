@@ -163,7 +163,7 @@ class Log:
         """Append a version for each observation that differs from its head, in one durable transaction; each path once.
 
         `known_before`: paths that guard meets for the first time were there before (a baseline). `heads` are those that the
-        caller was given, so that only what moved since is read again. Raises StaleBlob.
+        caller was given, of every path, so that only what moved since is read again. Raises StaleBlob.
         """
         recorded = Recorded([], [])
         seen = list(seen)
