@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from guardd.service.monitoring import Monitoring
 
 _BEAT_S = 10.0
-_LOOK_S, _LOOK_LATER_S = 1.0, 2.0
+_LOOK_S, _LOOK_LATER_S = 1.0, 3.0
 _REST_AFTER_S = 5.0
 _CROWD = 4
 _GATHER_S = 0.05

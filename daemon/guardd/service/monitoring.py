@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guardd.service.metrics import Scrape
 
 _SILENT_S = 45.0
-"""The main thread looks every 2 s and beats every ten; after so long a silence it hangs."""
+"""The main thread looks every 3 s and beats every ten or so; after so long a silence it hangs."""
 
 _NO_SUCH = Answer(HTTPStatus.NOT_FOUND, b"here are /metrics, /readyz and /healthz\n")
 

@@ -73,7 +73,7 @@ class Spokesman:
         try:
             store.repos.say(repo_id, live, alerts)
         except StoreError as error:  # status sees the beat go stale; the alert is queued at a later look
-            if "live" not in self._troubles:  # it is tried every 2 s, and the log may be on the same full disk
+            if "live" not in self._troubles:  # it is tried every 3 s, and the log may be on the same full disk
                 log.warning("state not written", error=str(error))
             self._troubles["live"] = Reason("state-not-written", str(error), "it is written again as soon as the store lets it")
         else:
