@@ -10,7 +10,7 @@ _LARGE = 1024 * 1024
 """Each delta needs some 500 KiB for a moment: fetched from the system every time, a burst met four times as many page faults,
 which took a fifth of its CPU time. With 4 MiB a frame's window is not either, for 10 MB more at the peak."""
 
-_SPARE = 16 * 1024 * 1024
+_SPARE = 4 * 1024 * 1024
 """So much that is free at an arena's end is kept, until there is nothing to do."""
 
 
