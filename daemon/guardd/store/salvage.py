@@ -20,7 +20,7 @@ _PAST_ITS_DEFINITIONS = "PRAGMA writable_schema = ON"
 """Else a definition that cannot be parsed makes SQLite refuse all of the database; so only what it defines is missing."""
 
 _HASHES = "SELECT id, hash, size FROM blobs WHERE id >= ? ORDER BY 1"
-_KEEP_HASH = f"INSERT OR IGNORE INTO blobs (id, hash, size, codec) VALUES (?, ?, ?, {int(Codec.UNKEPT)})"  # noqa: S608
+_KEEP_HASH = "INSERT OR IGNORE INTO blobs (id, hash, size, codec) VALUES (?, ?, ?, ?)"
 _LOOK_AGAIN = "UPDATE paths SET stat = NULL WHERE head_seq IN (SELECT seq FROM versions WHERE blob_id = ?)"
 _HASH_BYTES = 32
 _SEQUENCES = "SELECT name, seq FROM sqlite_sequence"
@@ -135,7 +135,7 @@ def _keep_hashes(old: Database, new: Database) -> None:
     """Of contents whose row cannot be taken over, or lies on several pages of which one is lost: versions go by the hash."""
     for id_, hash_, size in readable_rows(old, _HASHES):
         is_one = isinstance(hash_, bytes) and len(hash_) == _HASH_BYTES and isinstance(size, int)
-        if is_one and new.run(_KEEP_HASH, (id_, hash_, size)):
+        if is_one and new.run(_KEEP_HASH, (id_, hash_, size, Codec.UNKEPT)):
             new.run(_LOOK_AGAIN, (id_,))
 
 
