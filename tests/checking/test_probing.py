@@ -1,6 +1,7 @@
 """Real imports: whatever a module does, it is told in one finding, in its time, and nothing of it is left behind."""
 
 import ast
+import json
 import os
 import shutil
 import signal
@@ -122,6 +123,28 @@ def test_a_module_that_never_comes_back_is_told_with_file_and_line(tree: Path) -
         assert HANGS[name][2] in problem.message
     assert found["founding"].stack[0] == "m/founding.py:14 in <module>"
     assert found["founding"].stack[1].endswith(" in validate")
+
+
+def test_stacks_that_come_haltingly_are_waited_for_and_taken_twice(tmp_path: Path) -> None:
+    child = tmp_path / "child.py"
+    child.write_text(
+        "import os, signal, sys, time\n"
+        "records, trace, number = int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[5])\n"
+        "def write(*_):\n"
+        "    for part in (b'Thread 0x01 (most recent', b' call first):\\n', b'  File \"a.py\", li', b'ne 1 in f\\n'):\n"
+        "        os.write(trace, part)\n        time.sleep(0.05)\n"
+        "signal.signal(number, write)\nos.write(records, b'ready')\nwhile True:\n    signal.pause()\n"
+    )
+    task = {"command": [sys.executable, str(child)], "module": "m", "root": str(tmp_path), "roots": []}
+    limits = {"timeout_s": 0.2, "memory_bytes": MEMORY}
+    keeper = [sys.executable, "-I", "-S", str(Path(probing.__file__).with_name("probe_keeper.py"))]
+    with subprocess.Popen(keeper, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(task | limits).encode() + b"\n")
+        process.stdin.flush()  # and left open: its end would end the keeper
+        told = json.loads(process.stdout.read())
+    assert told["trace"] == 2 * 'Thread 0x01 (most recent call first):\n  File "a.py", line 1 in f\n'
 
 
 def test_a_module_that_fails_is_told_with_what_and_where(tree: Path) -> None:

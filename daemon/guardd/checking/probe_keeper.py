@@ -24,7 +24,9 @@ _MEMORY_TO_TELL = 64 * 2**20
 """Over the limit, for what has run into it and must say so."""
 _LOOKS = 8
 """How often in its time the stacks are taken."""
-_LAST_LOOK_S, _QUIET_S = 1.0, 0.02
+_LAST_LOOKS, _LAST_LOOK_S, _QUIET_S = 2, 1.0, 0.02
+"""Two looks: of one that stopped itself, the timer goes off as it is woken, and writes between the lines of the first."""
+_CALL = b'  File "'
 _COMING_UP_S = 20.0
 """For the interpreter itself, before its time begins to count."""
 _ENDING_S = 2.0
@@ -137,13 +139,8 @@ def _watch(child: "subprocess.Popen[bytes]", pipes: dict[str, Pipe], wake: int, 
         if not has_begun and pipes["records"].content:
             has_begun = True
             deadline = time.monotonic() + timeout_s
-    _look(child)
-    seen, deadline = len(pipes["trace"].content), now + _LAST_LOOK_S
-    while child.poll() is None and time.monotonic() < deadline:
-        before = len(pipes["trace"].content)
-        _read(pipes, wake, _QUIET_S)
-        if seen < before == len(pipes["trace"].content):
-            break
+    for _ in range(_LAST_LOOKS):
+        _look(child, pipes, wake, now + _LAST_LOOK_S)
     return False
 
 
@@ -158,11 +155,23 @@ def _read(pipes: dict[str, Pipe], wake: int, timeout_s: float) -> None:
             sys.exit()  # whoever asked is gone; main ends the child on the way out
 
 
-def _look(child: "subprocess.Popen[bytes]") -> None:
-    """Ask for the stacks; the timer in the child may have been taken from us. One that stopped itself answers where it stands."""
+def _look(child: "subprocess.Popen[bytes]", pipes: dict[str, Pipe], wake: int, deadline: float) -> None:
+    """Ask for the stacks, and read them; the timer in the child may have been taken from us.
+
+    One that stopped itself answers where it stands. They are all there when whole lines of them were followed by nothing.
+    """
     for number in (_look_signal(), signal.SIGCONT):
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, number)
+    trace = pipes["trace"]
+    trace.content, earlier = b"", trace.content
+    seen = b""
+    while child.poll() is None and time.monotonic() < deadline:
+        _read(pipes, wake, _QUIET_S)
+        if trace.content == seen and _CALL in seen and seen.endswith(b"\n"):
+            break
+        seen = trace.content
+    trace.content = earlier + trace.content
 
 
 def _busy_seconds(child: "subprocess.Popen[bytes]") -> float | None:
