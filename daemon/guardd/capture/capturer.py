@@ -38,6 +38,9 @@ _PART_BYTES = 8 * 1024 * 1024
 
 _THREADS = min(4, os.cpu_count() or 1)
 
+_MORE_LOOKS = 3
+"""At what another process records at the same time; it has news as often as the file changes, which is once as a rule."""
+
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 _Job = tuple[bytes, bytes, tuple[bytes, bytes]]
@@ -118,13 +121,30 @@ class Capturer:
         """Read these paths, verified, and record what differs from their heads; a batch is a transaction.
 
         While a batch is recorded, the next one is being encoded and the one after it read. `on_written` hears of the new
-        versions of each batch as soon as they are durable.
+        versions of each batch as soon as they are durable. What another process records meanwhile is looked at once more.
         """
-        done = 0
         todo = list(paths)
         recording = _Recording(origin, times or {}, known_before, is_burst=len(todo) >= _BURST)
+        self._look_once(todo, recording, on_progress, on_written, total)
+        for _ in range(_MORE_LOOKS):
+            stale = recording.stale.copy()
+            recording.stale.clear()
+            if stale:
+                self._look_once(stale, recording, None, on_written)
+        recording.looked.again += recording.stale
+        return recording.looked
+
+    def _look_once(
+        self,
+        paths: Sequence[RepoPath],
+        recording: "_Recording",
+        on_progress: Callable[[int, int], None] | None,
+        on_written: Callable[[Sequence[RepoPath]], None] | None,
+        total: int = 0,
+    ) -> None:
+        done = 0
         with Root(self._repo.path) as root:
-            read = _one_ahead(self._start_reading(root, batch) for batch in _batches(todo))
+            read = _one_ahead(self._start_reading(root, batch) for batch in _batches(paths))
             encoded = _one_ahead(self._start_encoding(root, batch, recording) for batch in read)
             for batch in encoded:
                 written = self._record(batch, recording)
@@ -135,7 +155,6 @@ class Capturer:
                 done += len(batch.heads)
                 if on_progress is not None:
                     on_progress(done, total)
-        return recording.looked
 
     def close(self) -> None:
         """End the reading threads, and let go of what is kept at hand."""
@@ -221,7 +240,7 @@ class Capturer:
             recorded = self._append(batch, contents, recording)
         recording.under_way.difference_update(one.state.blob for one in batch.new)
         recording.looked.written += recorded.written
-        recording.looked.again += recorded.stale
+        recording.stale.extend(recorded.stale)
         return recorded.written
 
     def _append(self, batch: "_Batch", contents: Mapping[bytes, Encoded], recording: "_Recording") -> Recorded:
@@ -270,13 +289,18 @@ class Capturer:
 
 @dataclass(frozen=True, slots=True)
 class _Recording:
-    """How what is found is to be recorded, and what became of it; `under_way` are the blobs of batches not recorded yet."""
+    """How what is found is to be recorded, and what became of it.
+
+    `under_way` are the blobs of batches not recorded yet, `stale` the paths of which another process recorded something else
+    between our look at the head and at the file.
+    """
 
     origin: Origin
     times: Mapping[RepoPath, int]
     known_before: bool
     is_burst: bool
     looked: Looked = field(default_factory=Looked)
+    stale: list[RepoPath] = field(default_factory=list)
     under_way: set[bytes] = field(default_factory=set)
 
 

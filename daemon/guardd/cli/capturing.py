@@ -63,3 +63,7 @@ def _capture(context: Context, paths: list[RepoPath] | None, *, must_be_there: b
         warn(context, f"{printable(path) or '.'}: {error}; what is below it is not up to date")
     for path, trouble in looked.troubled.items():
         warn(context, f"{printable(path)}: {trouble.value}; its newest version may be older than the disk")
+    if looked.again:
+        first, more = printable(looked.again[0]), len(looked.again) - 1
+        files = f"{first} and {more:,} more" if more else first
+        warn(context, f"{files}: in hand of another process, as a restore; the newest version may not be what is on disk")
