@@ -17,7 +17,7 @@ CALLS = {
 _LAST_NAMES = {call.rpartition(".")[2] for call in CALLS}
 MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "yaml", "pty", "telnetlib", "ftplib", "xmlrpc", "code", "imp"}
 MEANT = {
-    "analysis/source_worker.py": {"compile"},  # of sources, in a process without the repo's modules; what comes of it is not run
+    "analysis/source_facts.py": {"compile"},  # of sources, in a process without the repo's modules; what comes of it is not run
     "checking/probe_child.py": {"__import__"},  # what `critical_modules` and `check --import` name
     "cli/main.py": {"importlib.import_module"},  # of a command out of a fixed list
     "alerting/targets/__init__.py": {"importlib.import_module"},

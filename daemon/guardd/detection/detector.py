@@ -1,10 +1,11 @@
 """The detector of one repo: tails the log, keeps what nothing explains, opens incidents and lets them grow."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from guardd import clock
 from guardd.analysis.sources import Parsers
 from guardd.detection.benign.git_at_work import GitAtWork
 from guardd.detection.benign.runs import Inside, RunEvidence
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 
 _SECOND_NS = 1_000_000_000
 _BATCH = 100
-_SLICE = 20
-"""Files parsed between two looks at whether an incident is to be opened: some 0.1 s on two cores."""
+_CLEAR = 20
+"""Damaged files that leave no doubt."""
 
 _LONGEST_WAIT_NS = 60 * _SECOND_NS
 """After so long a quiet, everything is decided and has settled."""
 
 _THINK_AGAIN_NS = 2_000_000_000
 
-_BURST_GOES_ON_NS = 700_000_000
+_BURST_GOES_ON_NS = 500_000_000
 """The longest that findings which other changes may explain wait for the end of a burst: an incident opens within a second."""
 
 
@@ -81,7 +82,7 @@ class Detector:
         self._pauses: list[tuple[int, int, str]] = []
         self._runs = RunEvidence(store, repo.id)
         self._runs_incidents: frozenset[int] = frozenset()
-        self._now_ns = 0
+        self._now_ns = self._looked_to = 0
         self._git = GitAtWork(lambda: self._judge.git.is_busy("_"))
         self.cursor = 0
         if remember:
@@ -103,7 +104,7 @@ class Detector:
     @property
     def is_clear(self) -> bool:
         """Whether an incident that goes on has evidence enough: no parser is needed to convict more of the same."""
-        return any(one.incident.damaged > _SLICE and not one.incident.settled for one in self._open.all)
+        return any(one.incident.damaged > _CLEAR and not one.incident.settled for one in self._open.all)
 
     @property
     def incidents(self) -> list[tuple[Incident, list[Suspect]]]:
@@ -120,16 +121,16 @@ class Detector:
 
     # -- one round ----------------------------------------------------------------------------------------------
 
-    def round(self, now_ns: int) -> bool:
-        """Judge the next versions in the log; False when there was none. `now_ns` is the wall clock's."""
-        self._now_ns = now_ns
+    def round(self, tell: Callable[[], None]) -> bool:
+        """Judge the next versions in the log; False when there was none. `tell` is called each time that something was saved."""
+        now_ns = self._now_ns = clock.now().wall_ns
         if all(one.incident.settled for one in self._open.all) and self._git.asks_to_wait():  # not while an incident grows
             return False
         waiting = self._waiting()
         self._sync(now_ns)
         versions = _burst_of(waiting)
         for batch in _without_repeats(versions):
-            self._take(batch)
+            self._take(batch, tell)
         if versions:
             self.cursor = versions[-1].seq
         self.decide(versions[-1].time_ns if versions else now_ns)
@@ -138,6 +139,7 @@ class Detector:
             self.settle(now_ns)
         if versions or self._touched or self._open.has_news:
             self._save()
+            tell()
         return bool(versions)
 
     def _waiting(self) -> Sequence[Version]:
@@ -150,7 +152,7 @@ class Detector:
         """Judge the next versions as of their own time; that time, or None at the end of the log."""
         versions = _burst_of(self._waiting())
         for batch in _without_repeats(versions):
-            self._take(batch)
+            self._take(batch, lambda: None)
         if not versions:
             return None
         self.cursor = versions[-1].seq
@@ -207,32 +209,37 @@ class Detector:
 
     # -- judging ------------------------------------------------------------------------------------------------
 
-    def _take(self, versions: Sequence[Version]) -> None:
-        cases = [case for version in versions if (case := self._case(version)) is not None]
-        self._in_hand = {case.version.path for case in cases}
-        self._judge.look(cases)
-        if len(cases) > 2:
+    def _take(self, versions: Sequence[Version], tell: Callable[[], None]) -> None:
+        left = [case for version in versions if (case := self._case(version)) is not None]
+        self._in_hand = {case.version.path for case in left}
+        if len(left) > 2:
             self._open.witness.look()
+        while left:
+            few = _BATCH if self.is_clear else self.limits.damaged + 1  # each of them takes a parser's time
+            now, left = left[:few], left[few:]
+            self._look_at(now, tell)
+            if left:
+                self._decide_now(now, tell)
+
+    def _look_at(self, cases: Sequence[Case], tell: Callable[[], None]) -> None:
+        self._judge.look(cases)
         convicted = [case for case in cases if case.convicted]
         others = [case for case in cases if not case.convicted]
         if len(convicted) >= self.limits.damaged:  # the first files tell: the rest of the evidence can wait
             for case in convicted:
                 self._conclude(case)
-            self.decide(versions[-1].time_ns)
-            self._save()
-            convicted = [] if self.is_clear else convicted[:_SLICE]
-        self._take_closely(convicted + others)
+            self._decide_now(cases, tell)
+            convicted = [] if self.is_clear else convicted
+        self._judge.look_closely(convicted + others)
+        for case in convicted + others:
+            self._conclude(case)
 
-    def _take_closely(self, cases: Sequence[Case]) -> None:
-        """Judge with the parsers' help, and see between two slices whether an incident is to be opened."""
-        for at in range(0, len(cases), _SLICE):
-            part = cases[at : at + _SLICE]
-            self._judge.look_closely(part)
-            for case in part:
-                self._conclude(case)
-            if at + _SLICE < len(cases):
-                self.decide(part[-1].version.time_ns)
-                self._save()
+    def _decide_now(self, cases: Sequence[Case], tell: Callable[[], None]) -> None:
+        """See within a round, of which more is to be judged, whether an incident is to be opened."""
+        self.decide(cases[-1].version.time_ns)
+        if self._touched or self._open.has_news:
+            self._save()
+            tell()
 
     def _case(self, version: Version) -> Case | None:
         """The change that a version makes, if it is one to be judged."""
@@ -324,11 +331,10 @@ class Detector:
 
     def _may_be_explained_yet(self, case: Case) -> bool:
         """Whether all damage in it is of a kind that changes of other files explain: a module to come, code cut to be pasted."""
-        rules = {finding.rule for finding in case.findings if finding.damage}
-        return (
-            bool(rules)
-            and not case.dangling
-            and rules <= ({"import", "code-loss"} if case.lost and not case.is_commented_out else {"import"})
+        if case.dangling:
+            return False
+        return case.rules == {"import"} or (
+            bool(case.lost) and not case.is_commented_out and bool(case.rules) and case.rules <= {"import", "code-loss"}
         )
 
     def _forget_doubts(self, path: RepoPath) -> None:
@@ -355,7 +361,11 @@ class Detector:
         """Look again at what may have waited for git, or for other changes of the same burst."""
         quiet = now_ns >= max((one.version.time_ns for one in self._pending.values()), default=0) + RIPE_NS
         patience = RIPE_NS if quiet else _BURST_GOES_ON_NS
-        ripe = [case for case in self._pending.values() if now_ns >= case.version.time_ns + patience][:_BATCH]
+        ripe = [case for case in self._pending.values() if now_ns >= case.version.time_ns + patience or self._is_due(case)][
+            :_BATCH
+        ]
+        if ripe:
+            self._look_ahead()
         cases = [case for case in ripe if not self._judge.waits_for_git(case.version.path, case.version.time_ns, now_ns)]
         for case in cases:
             del self._pending[case.version.path]
@@ -368,6 +378,19 @@ class Detector:
                 self._touched.add(path)
             if suspect.damaged and self._may_be_explained_yet(case):
                 self._unsure[path] = replace(case, change=None)  # its content would take memory
+
+    def _is_due(self, case: Case) -> bool:
+        """Whether its time is over by the wall clock, where detection is behind: for what it imports, one can look ahead."""
+        version = case.version
+        if not self._remember or case.rules != {"import"} or clock.now().wall_ns < version.time_ns + _BURST_GOES_ON_NS:
+            return False
+        return self._store.log.head(self.repo.id, version.path).seq == version.seq
+
+    def _look_ahead(self) -> None:
+        """Take note of the modules that came since: what they explain need not wait until they are judged."""
+        for seq, path in self._store.log.present_after(self.repo.id, max(self._looked_to, self.cursor)):
+            self._judge.modules.add(path)
+            self._looked_to = max(self._looked_to, seq)
 
     def _think_again(self, now_ns: int) -> None:
         """Later changes may have brought what imports of suspects and members lacked, or the code that was cut from them.

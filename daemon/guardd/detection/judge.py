@@ -63,7 +63,12 @@ class Case:
     @property
     def convicted(self) -> bool:
         """Whether a rule has found damage."""
-        return any(finding.damage for finding in self.findings)
+        return bool(self.rules)
+
+    @property
+    def rules(self) -> set[str]:
+        """The rules that have found damage."""
+        return {finding.rule for finding in self.findings if finding.damage}
 
 
 class Judge:

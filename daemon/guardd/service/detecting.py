@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Container
+from functools import partial
 
 from guardd import clock
 from guardd.analysis.sources import Parsers
@@ -144,8 +145,7 @@ class Detecting:
 
     def _round(self, store: Store, detector: Detector, said: dict[int, Incident]) -> bool:
         self._life.works()
-        is_more = detector.round(clock.now().wall_ns)
-        self._tell(store, detector, said)
+        is_more = detector.round(partial(self._tell, store, detector, said))
         if is_more and detector.is_clear:
             self._let_capture_go_first()
         return is_more
