@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from guardd import clock
 from guardd.analysis.sources import Parsers
 from guardd.detection.benign.git_at_work import GitAtWork
 from guardd.detection.benign.runs import Inside, RunEvidence
@@ -40,7 +39,8 @@ _BURST_GOES_ON_NS = 500_000_000
 class Detector:
     """Detection for one repo, used by one thread.
 
-    Without `remember` the store's incidents are neither read nor written: for a replay of the past.
+    `wall_ns` is the wall clock. Without `remember` the store's incidents are neither read nor written: for a replay of the
+    past, which has no clock.
     """
 
     def __init__(
@@ -53,8 +53,10 @@ class Detector:
         parsers: Parsers,
         *,
         remember: bool = True,
+        wall_ns: Callable[[], int] = lambda: 0,
     ) -> None:
         self.repo = repo
+        self._wall_ns = wall_ns
         self.limits = limits
         self._store = store
         self._remember = remember
@@ -82,7 +84,7 @@ class Detector:
         self._pauses: list[tuple[int, int, str]] = []
         self._runs = RunEvidence(store, repo.id)
         self._runs_incidents: frozenset[int] = frozenset()
-        self._now_ns = self._looked_to = 0
+        self._now_ns = 0
         self._git = GitAtWork(lambda: self._judge.git.is_busy("_"))
         self.cursor = 0
         if remember:
@@ -123,7 +125,7 @@ class Detector:
 
     def round(self, tell: Callable[[], None]) -> bool:
         """Judge the next versions in the log; False when there was none. `tell` is called each time that something was saved."""
-        now_ns = self._now_ns = clock.now().wall_ns
+        now_ns = self._now_ns = self._wall_ns()
         if all(one.incident.settled for one in self._open.all) and self._git.asks_to_wait():  # not while an incident grows
             return False
         waiting = self._waiting()
@@ -361,11 +363,7 @@ class Detector:
         """Look again at what may have waited for git, or for other changes of the same burst."""
         quiet = now_ns >= max((one.version.time_ns for one in self._pending.values()), default=0) + RIPE_NS
         patience = RIPE_NS if quiet else _BURST_GOES_ON_NS
-        ripe = [case for case in self._pending.values() if now_ns >= case.version.time_ns + patience or self._is_due(case)][
-            :_BATCH
-        ]
-        if ripe:
-            self._look_ahead()
+        ripe = [one for one in self._pending.values() if now_ns >= one.version.time_ns + patience or self._is_due(one)][:_BATCH]
         cases = [case for case in ripe if not self._judge.waits_for_git(case.version.path, case.version.time_ns, now_ns)]
         for case in cases:
             del self._pending[case.version.path]
@@ -380,17 +378,11 @@ class Detector:
                 self._unsure[path] = replace(case, change=None)  # its content would take memory
 
     def _is_due(self, case: Case) -> bool:
-        """Whether its time is over by the wall clock, where detection is behind: for what it imports, one can look ahead."""
+        """Whether its time is over by the wall clock, where detection is behind: imports are held against the disk of now."""
         version = case.version
-        if not self._remember or case.rules != {"import"} or clock.now().wall_ns < version.time_ns + _BURST_GOES_ON_NS:
+        if case.rules != {"import"} or self._wall_ns() < version.time_ns + _BURST_GOES_ON_NS:
             return False
         return self._store.log.head(self.repo.id, version.path).seq == version.seq
-
-    def _look_ahead(self) -> None:
-        """Take note of the modules that came since: what they explain need not wait until they are judged."""
-        for seq, path in self._store.log.present_after(self.repo.id, max(self._looked_to, self.cursor)):
-            self._judge.modules.add(path)
-            self._looked_to = max(self._looked_to, seq)
 
     def _think_again(self, now_ns: int) -> None:
         """Later changes may have brought what imports of suspects and members lacked, or the code that was cut from them.

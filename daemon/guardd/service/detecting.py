@@ -253,4 +253,7 @@ def _detectors(store: Store, parsers: Parsers, duties: Duties, there: Container[
     detection = duties.settings.detection
     limits = limits_of(detection, duties.settings.response)
     repos = [repo for path, _ in duties.repos if path not in there and (repo := store.repos.find(path)) is not None]
-    return [Detector(store, repo, detection, limits, duties.about(repo.path), parsers) for repo in repos]
+    return [
+        Detector(store, repo, detection, limits, duties.about(repo.path), parsers, wall_ns=lambda: clock.now().wall_ns)
+        for repo in repos
+    ]

@@ -34,10 +34,6 @@ _WALK = """
 _OF_REPO = _WALK + "WHERE p.repo_id = ? AND v.seq > ? AND v.seq <= ? ORDER BY v.seq DESC"
 _HAS_NEWER = "SELECT 1 FROM paths WHERE repo_id = ? AND head_seq > ? LIMIT 1"
 _NEXT_OF_REPO = _WALK + "WHERE v.seq > ? AND p.repo_id = ? ORDER BY v.seq LIMIT ?"
-_PRESENT_AFTER = """
-    SELECT p.head_seq, p.path FROM paths p JOIN versions v ON v.seq = p.head_seq
-    WHERE p.repo_id = ? AND p.head_seq > ? AND v.kind != 'absent' ORDER BY p.head_seq
-"""
 _BEFORE = """
     SELECT max(w.seq) FROM versions w WHERE w.path_id = (SELECT path_id FROM versions WHERE seq = ?) AND w.seq < ?
 """
@@ -282,10 +278,6 @@ class Log:
         if self._db.row(_HAS_NEWER, (repo_id, after)) is None:  # else what others write would be walked past each time
             return []
         return [_version(row) for row in self._db.rows(_NEXT_OF_REPO, (after, repo_id, limit))]
-
-    def present_after(self, repo_id: int, after: int) -> list[tuple[int, RepoPath]]:
-        """(seq, path) of each present head of a repo after a place in the log, oldest first."""
-        return [(seq, path.decode(*PATH_TEXT)) for seq, path in self._db.rows(_PRESENT_AFTER, (repo_id, after))]
 
     def before(self, seq: int) -> Version | None:
         """The version of the same path right before this one."""

@@ -1,0 +1,142 @@
+"""The detector on a real log: what it asks of the parsers before it says something, and what it waits for."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from guardd import clock
+from guardd.analysis.sources import Parsers
+from guardd.capture.capturer import Capturer
+from guardd.config import Settings
+from guardd.detection.detector import Detector
+from guardd.detection.settings import limits_of
+from guardd.model import Incident, Origin
+from guardd.selection import SelectionRules
+from guardd.store.repos import Repo
+from guardd.store.store import Store
+
+FILES = 110
+"""More than detection reads of the log at once."""
+
+SETTINGS = Settings()
+LIMITS = limits_of(SETTINGS.detection, SETTINGS.response)
+
+
+def a_second_later() -> int:
+    """The wall clock of a detector that is behind."""
+    return clock.now().wall_ns + 1_000_000_000
+
+
+class Told:
+    """A repo of many files, its detector, and what that told: after how many sources, which incidents."""
+
+    def __init__(self, root: Path, store: Store) -> None:
+        self.root, self._store = root, store
+        self.asked = 0
+        self.incidents: list[tuple[int, Incident]] = []
+        for number in range(FILES):
+            self.write(f"m{number}.py", f"import os\n\n\ndef f{number}():\n    return os.sep\n")
+        self.repo: Repo = store.repos.add(str(root), SelectionRules())
+        self.capture()
+        with store.db.transaction():
+            store.incidents.move_cursor(self.repo.id, store.log.last_seq())
+        self.wall_ns = a_second_later
+        self._parsers = Parsers(go_on=self._count)
+        self._detector = Detector(
+            store,
+            self.repo,
+            SETTINGS.detection,
+            LIMITS,
+            None,
+            self._parsers,
+            wall_ns=lambda: self.wall_ns(),  # noqa: PLW0108  tests put others in its place
+        )
+
+    def _count(self) -> None:
+        self.asked += 1
+
+    def close(self) -> None:
+        self._parsers.close()
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).write_text(text)
+
+    def replace(self, old: str, new: str) -> None:
+        """A script that changes every file."""
+        for number in range(FILES):
+            path = self.root / f"m{number}.py"
+            path.write_text(path.read_text().replace(old, new, 1))
+
+    def capture(self, *names: str) -> None:
+        """Record these, or all that changed."""
+        capturer = Capturer(self._store, self.repo)
+        if names:
+            capturer.look(names, Origin.WATCH)
+        else:
+            capturer.scan(Origin.WATCH)
+        capturer.close()
+        self.repo = self._store.repos.find(str(self.root)) or self.repo
+
+    def newest_ns(self) -> int:
+        """When the last change was recorded."""
+        newest = self._store.log.newest()
+        assert newest is not None
+        return newest.time_ns
+
+    def detect(self) -> None:
+        """Judge all that is in the log."""
+
+        def tell() -> None:
+            self.incidents += [(self.asked, incident) for incident, _ in self._detector.incidents]
+
+        while self._detector.round(tell):
+            pass
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[Told]:
+    root = tmp_path / "repo"
+    root.mkdir()
+    with Store(str(tmp_path / "state"), create=True) as store, closing(Told(root, store)) as one:
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sources"),
+    [
+        ("import os", "# REMOVED_SYNTAX_ERROR: import os", 0),
+        ("import os", "import (os", 2 * (LIMITS.damaged + 1)),
+        ("import os", "import os_unified", 2 * (LIMITS.damaged + 1)),
+    ],
+    ids=["lines", "syntax", "imports"],
+)
+def test_an_incident_is_told_of_before_the_rest_is_parsed(told: Told, old: str, new: str, sources: int) -> None:
+    told.replace(old, new)
+    told.capture()
+    told.detect()
+    asked, first = told.incidents[0]
+    assert asked <= sources
+    assert first.damaged > 0
+    assert told.incidents[-1][1].damaged == FILES
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_where_detection_is_behind_a_module_that_came_since_explains_its_imports(told: Told, comes: bool) -> None:
+    told.replace("import os", "import os_unified as os")
+    told.capture()
+    if comes:
+        told.write("os_unified.py", "sep = '/'\n")
+        told.capture()
+    told.detect()
+    assert bool(told.incidents) is not comes
+
+
+def test_what_other_changes_may_explain_waits_for_them(told: Told) -> None:
+    told.replace("import os", "import os_unified as os")
+    told.capture()
+    then_ns = told.newest_ns()
+    told.wall_ns = lambda: then_ns
+    told.detect()
+    assert told.incidents == []
