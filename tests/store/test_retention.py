@@ -69,6 +69,11 @@ def test_pinned_versions_stay(found: list[int], pins: set[int]) -> None:
     assert {version for version in versions if version.seq in pins} <= set(kept(versions, pinned=frozenset(pins)))
 
 
+def test_what_is_pinned_keeps_nothing_else() -> None:
+    versions = history(800 * DAY_NS, 700 * DAY_NS, 600 * DAY_NS, 0)
+    assert [one.seq for one in kept(versions, pinned=frozenset({2}))] == [2, 3, 4]
+
+
 def test_a_version_two_years_old_that_was_in_force_until_yesterday_stays() -> None:
     assert len(kept(history(730 * DAY_NS, DAY_NS))) == 2
 
@@ -146,6 +151,18 @@ def test_over_quota_adopted_versions_count_from_when_they_were_adopted() -> None
     assert list(over_quota(versions, 300, age, adopted=adopted)) == [1, 91, 2]
     assert list(over_quota(versions, 101, age, adopted=adopted)) == [1, 91]
     assert list(over_quota(versions, 100, age, adopted=adopted)) == [1]
+
+
+def test_how_long_ago_something_was_is_asked_by_its_place_in_the_log() -> None:
+    days_ago = {1: 500, 2: 490, 3: 480, 4: 470}
+
+    def by_place(seq: int, time_ns: int) -> int:
+        return days_ago[seq] * DAY_NS
+
+    adopted = [Taken(1, NOW, 100, False), Taken(4, NOW - HOUR_NS, 100, False)]
+    versions = [Aged(2, 1, NOW - HOUR_NS, 100), Aged(3, 1, NOW, 100)]
+    assert list(expired_adopted(adopted, POLICY, by_place)) == [1, 4]
+    assert list(over_quota(versions, 300, by_place, adopted=adopted)) == [1, 2, 4]
 
 
 def test_the_last_day_that_is_spared_is_a_day() -> None:

@@ -57,7 +57,7 @@ def expired(versions: Iterable[Aged], policy: Policy, age: Age, pinned: Containe
             if since_end < policy.keep_all_ns or version.seq in pinned:
                 continue
             end = successor.time_ns
-            begin = min(version.time_ns, end, end - (since - since_end))
+            begin = min(version.time_ns, end - (since - since_end))
             if not _holds_kept_instant(begin, end, policy, end + since_end):
                 yield version.seq
 
