@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # all else is imported where it is used: `command` is what a 
     import apsw
 
 LEAST = "python3 least"
-"""The name of the series."""
+LEAST_PREVIEW = "python3 least preview"
+"""The names of the series."""
 
 _FRAME_BYTES = 3 * 1024 * 1024
 _THREADS = min(4, os.cpu_count() or 1)
@@ -147,6 +148,22 @@ def command(state: str) -> float:
     return time.perf_counter() - begun
 
 
+def preview(root: str, state: str, files: str) -> float:
+    """Start, with click, look at every source, ask the store of so many files what is there of each, write a line for each."""
+    begun = time.perf_counter()
+    import click  # noqa: F401
+
+    scan(root)
+    db = _database(state)
+    rows = db.execute(
+        "SELECT path, hash, size FROM paths p JOIN versions v ON v.path_id = p.id JOIN blobs b ON b.id = v.blob_id LIMIT ?",
+        (int(files),),
+    ).fetchall()
+    with open(os.devnull, "w") as file:
+        file.write("".join(f"    ~ {os.fsdecode(path)}  ({size:,} B)\n" for path, _, size in rows))
+    return time.perf_counter() - begun
+
+
 def _database(state: str) -> "apsw.Connection":
     import apsw
 
@@ -224,5 +241,5 @@ def _contents(db: "apsw.Connection", places: dict[str, list[int]]) -> "Iterator[
 def main() -> None:
     """Do what the words say, say how long it took inside, and end without tidying up."""
     what, *rest = sys.argv[1:]
-    print({"store": store, "restore": restore, "command": command}[what](*rest), flush=True)
+    print({"store": store, "restore": restore, "command": command, "preview": preview}[what](*rest), flush=True)
     os._exit(0)

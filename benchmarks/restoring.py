@@ -11,7 +11,7 @@ from benchmarks.bench import OURS, Bench, is_here
 from benchmarks.damage import FOUNDING_FILES, hollow
 from benchmarks.goals import Series
 from benchmarks.guard import Guard, wait_for
-from benchmarks.least import LEAST
+from benchmarks.least import LEAST, LEAST_PREVIEW
 from benchmarks.peers import Git, Restic
 from benchmarks.trees import copy, sources
 
@@ -110,7 +110,10 @@ def commands(bench: Bench) -> Series:
         wait_for(lambda: daemon.times("incident settled"), "the incident settled")
         guard.wait_quiet()
         dry_run = ("restore", "--incident", "last", "--dry-run")
-        found["guardd dry-run"] = [guard.ctl(*dry_run) for _ in range(2 * bench.pairs + 1)]
+        found["guardd dry-run"], found[LEAST_PREVIEW] = [], []
+        for _ in range(2 * bench.pairs + 1):
+            found["guardd dry-run"].append(guard.ctl(*dry_run))
+            found[LEAST_PREVIEW].append(least.run("preview", tree.root, state, FOUNDING_FILES))
     return found
 
 
