@@ -87,7 +87,7 @@ class _Walk:
         self._empty: dict[RepoPath, os.stat_result] = {}
         self._emptied: dict[RepoPath, list[RepoPath]] = {}  # empty directories -> the files that are missing below
         self._held: set[RepoPath] = set()  # directories with a file below that is still the one it was: none of them came anew
-        self._came_ns: dict[RepoPath, int] = {}
+        self._came_ns: dict[RepoPath, int] = {}  # of directories that may have come anew: when, those above them included
         self._respects_gitignore = selection.rules.respect_gitignore
         self._ignoring: list[str] = []
 
@@ -222,14 +222,15 @@ class _Walk:
 
         A rename changes the ctime of what is renamed, but of nothing below.
         """
-        moved_ns = 0
-        while folder not in self._held:
-            if folder not in self._came_ns:
-                self._came_ns[folder] = self._changed_ns(folder)
-            moved_ns = max(moved_ns, self._came_ns[folder])
+        chain = []
+        while folder not in self._held and folder not in self._came_ns:
+            chain.append(folder)
             if not folder:
                 break
             folder = _above(folder)
+        moved_ns = self._came_ns.get(folder, 0)
+        for one in reversed(chain):
+            moved_ns = self._came_ns[one] = max(moved_ns, self._changed_ns(one))
         return moved_ns
 
     def _changed_ns(self, folder: RepoPath) -> int:
