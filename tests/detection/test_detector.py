@@ -10,6 +10,7 @@ from guardd import clock
 from guardd.analysis.sources import Parsers
 from guardd.capture.capturer import Capturer
 from guardd.config import Settings
+from guardd.detection import detector as module
 from guardd.detection.detector import Detector
 from guardd.detection.settings import limits_of
 from guardd.model import Incident, Origin
@@ -36,6 +37,7 @@ class Told:
         self.root, self._store = root, store
         self.asked = 0
         self.incidents: list[tuple[int, Incident]] = []
+        self.could_wait: list[bool] = []
         for number in range(FILES):
             self.write(f"m{number}.py", f"import os\n\n\ndef f{number}():\n    return os.sep\n")
         self.repo: Repo = store.repos.add(str(root), SelectionRules())
@@ -56,6 +58,7 @@ class Told:
 
     def _count(self) -> None:
         self.asked += 1
+        self.could_wait.append(self._detector.can_wait)
 
     def close(self) -> None:
         self._parsers.close()
@@ -140,3 +143,14 @@ def test_what_other_changes_may_explain_waits_for_them(told: Told) -> None:
     told.wall_ns = lambda: then_ns
     told.detect()
     assert told.incidents == []
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_burst_that_does_no_harm_can_wait_for_its_capture(told: Told, damaged: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HARMLESS", FILES // 2)
+    told.replace("os.sep", "os.sep + ''")
+    if damaged:
+        (told.root / "m50.py").write_text("import (\n")  # in the middle, as names are sorted
+    told.capture()
+    told.detect()
+    assert any(told.could_wait) is not bool(damaged)

@@ -27,6 +27,9 @@ _BATCH = 100
 _CLEAR = 20
 """Damaged files that leave no doubt."""
 
+_HARMLESS = 200
+"""Files in a row without damage, by which a burst shows that it is work."""
+
 _LONGEST_WAIT_NS = 60 * _SECOND_NS
 """After so long a quiet, everything is decided and has settled."""
 
@@ -84,7 +87,7 @@ class Detector:
         self._pauses: list[tuple[int, int, str]] = []
         self._runs = RunEvidence(store, repo.id)
         self._runs_incidents: frozenset[int] = frozenset()
-        self._now_ns = 0
+        self._now_ns = self._harmless = 0
         self._git = GitAtWork(lambda: self._judge.git.is_busy("_"))
         self.cursor = 0
         if remember:
@@ -107,6 +110,11 @@ class Detector:
     def is_clear(self) -> bool:
         """Whether an incident that goes on has evidence enough: no parser is needed to convict more of the same."""
         return any(one.incident.damaged > _CLEAR and not one.incident.settled for one in self._open.all)
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether what goes on is no news: an incident that is clear, or many files in a row in which nothing is wrong."""
+        return self.is_clear or self._harmless >= _HARMLESS
 
     @property
     def incidents(self) -> list[tuple[Incident, list[Suspect]]]:
@@ -137,6 +145,7 @@ class Detector:
             self.cursor = versions[-1].seq
         self.decide(versions[-1].time_ns if versions else now_ns)
         if not versions:
+            self._harmless = 0
             self.look()
             self.settle(now_ns)
         if versions or self._touched or self._open.has_news:
@@ -295,6 +304,7 @@ class Detector:
 
     def _conclude(self, case: Case) -> None:
         self._in_hand.discard(case.version.path)
+        self._harmless = 0 if case.convicted else self._harmless + 1
         if case.change is not None and case.change.facts_before and case.change.facts_after:
             new = Counter(case.change.facts_after.definitions) - Counter(case.change.facts_before.definitions)
             if new:

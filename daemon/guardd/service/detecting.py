@@ -37,7 +37,7 @@ _QUIET_AFTER_S = 60.0
 
 _YIELD_S = 0.02
 _PATIENCE_S = 10.0
-"""The longest that detection steps aside for capture, once it is clear that an incident goes on."""
+"""The longest that detection steps aside for capture, once what goes on is no news."""
 
 _AFTER_FAILURE_S = 5.0
 
@@ -146,7 +146,7 @@ class Detecting:
     def _round(self, store: Store, detector: Detector, said: dict[int, Incident]) -> bool:
         self._life.works()
         is_more = detector.round(partial(self._tell, store, detector, said))
-        if is_more and detector.is_clear:
+        if is_more and detector.can_wait:
             self._let_capture_go_first()
         return is_more
 
