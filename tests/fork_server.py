@@ -47,6 +47,7 @@ class Forked:
                 if not select.select([self._connection], [], [], timeout)[0]:
                     raise subprocess.TimeoutExpired("a forked program", timeout)
             self.returncode = int(self._answers.readline() or -signal.SIGKILL)
+            self._answers.close()  # it holds the connection's descriptor, too
             self._connection.close()
         return self.returncode
 

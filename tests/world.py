@@ -67,7 +67,8 @@ class Daemon:
 
     def _read(self) -> None:
         assert self.process.stdout
-        self.lines.extend(iter(self.process.stdout.readline, ""))
+        with self.process.stdout as output:
+            self.lines.extend(iter(output.readline, ""))
 
     def events(self, name: str) -> list[dict[str, Any]]:
         found = []
