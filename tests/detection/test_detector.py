@@ -13,7 +13,7 @@ from guardd.config import Settings
 from guardd.detection import detector as module
 from guardd.detection.detector import Detector
 from guardd.detection.settings import limits_of
-from guardd.model import Incident, Origin
+from guardd.model import Incident, IncidentState, Origin
 from guardd.selection import SelectionRules
 from guardd.store.repos import Repo
 from guardd.store.store import Store
@@ -38,6 +38,7 @@ class Told:
         self.asked = 0
         self.incidents: list[tuple[int, Incident]] = []
         self.could_wait: list[bool] = []
+        self.rounds: list[int] = []
         for number in range(FILES):
             self.write(f"m{number}.py", f"import os\n\n\ndef f{number}():\n    return os.sep\n")
         self.repo: Repo = store.repos.add(str(root), SelectionRules())
@@ -66,19 +67,20 @@ class Told:
     def write(self, name: str, text: str) -> None:
         (self.root / name).write_text(text)
 
-    def replace(self, old: str, new: str) -> None:
-        """A script that changes every file."""
-        for number in range(FILES):
+    def replace(self, old: str, new: str, files: int = FILES) -> None:
+        """A script that changes every file, or so many."""
+        for number in range(files):
             path = self.root / f"m{number}.py"
             path.write_text(path.read_text().replace(old, new, 1))
 
-    def capture(self, *names: str) -> None:
-        """Record these, or all that changed."""
+    def capture(self, at_ns: int | None = None) -> None:
+        """Record all that changed; as if it had happened then."""
         capturer = Capturer(self._store, self.repo)
-        if names:
-            capturer.look(names, Origin.WATCH)
-        else:
+        if at_ns is None:
             capturer.scan(Origin.WATCH)
+        else:
+            paths = sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*.py"))
+            capturer.look(paths, Origin.WATCH, times=dict.fromkeys(paths, at_ns))
         capturer.close()
         self.repo = self._store.repos.find(str(self.root)) or self.repo
 
@@ -90,12 +92,21 @@ class Told:
 
     def detect(self) -> None:
         """Judge all that is in the log."""
-
-        def tell() -> None:
-            self.incidents += [(self.asked, incident) for incident, _ in self._detector.incidents]
-
-        while self._detector.round(tell):
+        while self.detect_some():
             pass
+
+    def detect_some(self) -> bool:
+        """Judge some of what is in the log."""
+        return self._detector.round(self._tell)
+
+    def _tell(self) -> None:
+        self.rounds.append(len(self._detector.incidents))
+        self.incidents += [(self.asked, incident) for incident, _ in self._detector.incidents]
+
+    def dismiss(self) -> None:
+        """Close the incidents, as a command does."""
+        for incident in self._store.incidents.open(self.repo.id):
+            self._store.incidents.close(incident.id, IncidentState.DISMISSED, clock.now().wall_ns, "")
 
 
 @pytest.fixture
@@ -134,6 +145,48 @@ def test_where_detection_is_behind_a_module_that_came_since_explains_its_imports
         told.capture()
     told.detect()
     assert bool(told.incidents) is not comes
+
+
+def test_names_that_a_module_is_still_to_bring_have_their_turn_in_the_log(told: Told) -> None:
+    told.write("lib.py", "old = 1\n")
+    told.capture()
+    told.replace("import os\n", "import os\nfrom lib import new\n")
+    told.capture()
+    told.write("lib.py", "old = new = 1\n")
+    told.detect_some()
+    told.capture()
+    told.detect()
+    assert told.incidents == []
+
+
+def test_what_is_mended_by_what_follows_at_once_is_no_incident(told: Told) -> None:
+    now_ns = clock.now().wall_ns
+    told.replace("import os", "import (os", 20)
+    told.capture(now_ns)
+    told.replace("import (os", "import os  # mended", 20)
+    told.capture(now_ns)
+    told.detect()
+    assert told.incidents == []
+
+
+def test_an_import_that_is_mended_by_now_is_not_due(told: Told) -> None:
+    now_ns = clock.now().wall_ns
+    told.replace("import os", "import os_unified as os")
+    told.capture(now_ns)
+    told.replace("import os_unified as os", "import os  # mended")
+    told.capture(now_ns)
+    told.detect()
+    assert told.incidents == []
+
+
+def test_what_becomes_of_an_incident_elsewhere_is_told(told: Told) -> None:
+    told.replace("import os", "import (os")
+    told.capture()
+    told.detect()
+    told.dismiss()
+    before = len(told.rounds)
+    told.detect()
+    assert told.rounds[before:] == [0], "told once, and by then there is none"
 
 
 def test_what_other_changes_may_explain_waits_for_them(told: Told) -> None:

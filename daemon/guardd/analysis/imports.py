@@ -15,6 +15,9 @@ _MOST_STARS = 20_000
 """So many modules are asked for names of one that has them by stars (0.3 s); from then on it may have any. 400 modules that
 each take all of all others would keep detection busy for hours."""
 
+NO_MODULE = "there is no module"
+"""How `Missing.what` begins where a module is missing, and not a name in one."""
+
 _ALWAYS_THERE = ("__main__", "__mp_main__")
 _OF_ALL_MODULES = {
     *dir(ModuleType("")),
@@ -126,7 +129,7 @@ class Modules:
         shown = "." * one.level + one.module
         found = self._find(importer, one.level, one.module)
         if found.is_broken:
-            return [Missing(one.line, f"there is no module {shown!r}", found.sure)]
+            return [Missing(one.line, f"{NO_MODULE} {shown!r}", found.sure)]
         if not found.places:
             return []
         problems: list[Missing] = []

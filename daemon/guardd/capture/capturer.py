@@ -39,7 +39,7 @@ _PART_BYTES = 8 * 1024 * 1024
 _THREADS = min(4, os.cpu_count() or 1)
 
 _MORE_LOOKS = 3
-"""At what another process records at the same time; it has news as often as the file changes, which is once as a rule."""
+"""At a file that another process records while we read it, again and again."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -121,16 +121,15 @@ class Capturer:
         """Read these paths, verified, and record what differs from their heads; a batch is a transaction.
 
         While a batch is recorded, the next one is being encoded and the one after it read. `on_written` hears of the new
-        versions of each batch as soon as they are durable. What another process records meanwhile is looked at once more.
+        versions of each batch as soon as they are durable. What another process records meanwhile is looked at again.
         """
         todo = list(paths)
         recording = _Recording(origin, times or {}, known_before, is_burst=len(todo) >= _BURST)
         self._look_once(todo, recording, on_progress, on_written, total)
-        for _ in range(_MORE_LOOKS):
-            stale = recording.stale.copy()
-            recording.stale.clear()
-            if stale:
-                self._look_once(stale, recording, None, on_written)
+        looks = 0 if origin is Origin.BASELINE else _MORE_LOOKS  # what came after a baseline is none
+        while recording.stale and looks:
+            looks -= 1
+            self._look_once(recording.take_stale(), recording, None, on_written)
         recording.looked.again += recording.stale
         return recording.looked
 
@@ -302,6 +301,15 @@ class _Recording:
     looked: Looked = field(default_factory=Looked)
     stale: list[RepoPath] = field(default_factory=list)
     under_way: set[bytes] = field(default_factory=set)
+
+    def take_stale(self) -> list[RepoPath]:
+        """The stale paths, to be looked at again: nothing of what was said of them holds."""
+        found = self.stale.copy()
+        self.stale.clear()
+        gone = set(found)
+        self.looked.unkept = [path for path in self.looked.unkept if path not in gone]
+        self.looked.odd = {path: what for path, what in self.looked.odd.items() if path not in gone}
+        return found
 
 
 @dataclass(slots=True)

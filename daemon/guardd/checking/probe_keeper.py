@@ -165,13 +165,14 @@ def _look(child: "subprocess.Popen[bytes]", pipes: dict[str, Pipe], wake: int, d
             os.kill(child.pid, number)
     trace = pipes["trace"]
     trace.content, earlier = b"", trace.content
-    seen = b""
-    while child.poll() is None and time.monotonic() < deadline:
-        _read(pipes, wake, _QUIET_S)
-        if trace.content == seen and _CALL in seen and seen.endswith(b"\n"):
+    seen, quiet_from = b"", time.monotonic()
+    while child.poll() is None and (now := time.monotonic()) < deadline:
+        if trace.content != seen:
+            seen, quiet_from = trace.content, now
+        elif _CALL in seen and seen.endswith(b"\n") and now > quiet_from + _QUIET_S:
             break
-        seen = trace.content
-    trace.content = earlier + trace.content
+        _read(pipes, wake, _QUIET_S)
+    trace.content = (earlier + trace.content)[-_MOST_KEPT["trace"] :]
 
 
 def _busy_seconds(child: "subprocess.Popen[bytes]") -> float | None:

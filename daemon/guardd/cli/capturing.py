@@ -66,4 +66,4 @@ def _capture(context: Context, paths: list[RepoPath] | None, *, must_be_there: b
     if looked.again:
         first, more = printable(looked.again[0]), len(looked.again) - 1
         files = f"{first} and {more:,} more" if more else first
-        warn(context, f"{files}: in hand of another process, as a restore; the newest version may not be what is on disk")
+        warn(context, f"{files}: changed or restored by another process meanwhile; its newest version may not be what is on disk")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SECOND_NS = 1_000_000_000
 _BATCH = 100
 _CLEAR = 20
-"""Damaged files that leave no doubt."""
+"""Damaged files that leave no doubt; and the most that are judged at once until then, some 0.1 s on two cores."""
 
 _HARMLESS = 200
 """Files in a row without damage, by which a burst shows that it is work."""
@@ -36,7 +36,11 @@ _LONGEST_WAIT_NS = 60 * _SECOND_NS
 _THINK_AGAIN_NS = 2_000_000_000
 
 _BURST_GOES_ON_NS = 500_000_000
-"""The longest that findings which other changes may explain wait for the end of a burst: an incident opens within a second."""
+"""The longest that findings which other changes may explain wait for the end of a burst: an incident opens within a second.
+What explains them after that closes it; until then it is a warning."""
+
+_DUE_NS = 100_000_000
+"""Between two looks at what has waited by the wall clock."""
 
 
 class Detector:
@@ -81,13 +85,14 @@ class Detector:
         self._departures = Departures(self._judge, limits, lambda: store.repos.files(repo.id), self._contents)
         self._gained: dict[RepoPath, tuple[int, Counter[str]]] = {}
         self._in_hand: set[RepoPath] = set()
+        self._to_come: set[RepoPath] = set()
         self._unsure: dict[RepoPath, Case] = {}
         self._open.unsure = self._unsure
         self._thought_at = self._thought_ns = 0
         self._pauses: list[tuple[int, int, str]] = []
         self._runs = RunEvidence(store, repo.id)
         self._runs_incidents: frozenset[int] = frozenset()
-        self._now_ns = self._harmless = 0
+        self._now_ns = self._due_ns = self._harmless = 0
         self._git = GitAtWork(lambda: self._judge.git.is_busy("_"))
         self.cursor = 0
         if remember:
@@ -132,15 +137,17 @@ class Detector:
     # -- one round ----------------------------------------------------------------------------------------------
 
     def round(self, tell: Callable[[], None]) -> bool:
-        """Judge the next versions in the log; False when there was none. `tell` is called each time that something was saved."""
+        """Judge the next versions in the log; False when there was none.
+
+        `tell` is called whenever there may be news of incidents: each time that something was saved, and at the end.
+        """
         now_ns = self._now_ns = self._wall_ns()
         if all(one.incident.settled for one in self._open.all) and self._git.asks_to_wait():  # not while an incident grows
             return False
         waiting = self._waiting()
         self._sync(now_ns)
         versions = _burst_of(waiting)
-        for batch in _without_repeats(versions):
-            self._take(batch, tell)
+        self._take(versions, tell)
         if versions:
             self.cursor = versions[-1].seq
         self.decide(versions[-1].time_ns if versions else now_ns)
@@ -150,7 +157,7 @@ class Detector:
             self.settle(now_ns)
         if versions or self._touched or self._open.has_news:
             self._save()
-            tell()
+        tell()
         return bool(versions)
 
     def _waiting(self) -> Sequence[Version]:
@@ -162,8 +169,7 @@ class Detector:
     def replay_round(self) -> int | None:
         """Judge the next versions as of their own time; that time, or None at the end of the log."""
         versions = _burst_of(self._waiting())
-        for batch in _without_repeats(versions):
-            self._take(batch, lambda: None)
+        self._take(versions, lambda: None)
         if not versions:
             return None
         self.cursor = versions[-1].seq
@@ -186,7 +192,7 @@ class Detector:
         self._expire(now_ns)
         self._judge_gone(now_ns)
         self._judge_ripe(now_ns)
-        undecided = self._pending.keys() | self._in_hand
+        undecided = self._pending.keys() | self._in_hand | self._to_come
         candidates = [one for path, one in self._suspects.items() if path not in undecided and path not in self._departures]
         for canary in (False, True):  # the canary's files are never part of what happens to people's, nor the other way round
             self._decide_on([one for one in candidates if is_canary(one.path) is canary], now_ns, canary=canary)
@@ -221,33 +227,51 @@ class Detector:
     # -- judging ------------------------------------------------------------------------------------------------
 
     def _take(self, versions: Sequence[Version], tell: Callable[[], None]) -> None:
-        left = [case for version in versions if (case := self._case(version)) is not None]
-        self._in_hand = {case.version.path for case in left}
-        if len(left) > 2:
+        batches = _without_repeats(versions)
+        for at, batch in enumerate(batches, 1):
+            cases = [case for version in batch if (case := self._case(version)) is not None]
+            self._in_hand = {case.version.path for case in cases}
+            self._to_come = {one.path for later in batches[at:] for one in later}
+            self._judge_some(cases, tell)
+
+    def _judge_some(self, cases: Sequence[Case], tell: Callable[[], None]) -> None:
+        """Judge changes of different paths a few at a time, and see in between whether an incident is to be opened."""
+        if len(cases) > 2:
             self._open.witness.look()
+        left, told = list(cases), list[Case]()
         while left:
-            few = _BATCH if self.is_clear else self.limits.damaged + 1  # each of them takes a parser's time
+            few = self._few()
             now, left = left[:few], left[few:]
-            self._look_at(now, tell)
+            self._judge.look(now)
+            convicted = [case for case in now if case.convicted]
+            if len(convicted) >= self.limits.damaged:  # the lines tell: what parsers add to it can wait
+                for case in convicted:
+                    self._conclude(case)
+                told += convicted
+                now = [case for case in now if not case.convicted]
+                self._decide_now(convicted, tell)
+            self._look_closely(now)
             if left:
                 self._decide_now(now, tell)
+        self._look_closely([] if self.is_clear else told)
 
-    def _look_at(self, cases: Sequence[Case], tell: Callable[[], None]) -> None:
-        self._judge.look(cases)
-        convicted = [case for case in cases if case.convicted]
-        others = [case for case in cases if not case.convicted]
-        if len(convicted) >= self.limits.damaged:  # the first files tell: the rest of the evidence can wait
-            for case in convicted:
-                self._conclude(case)
-            self._decide_now(cases, tell)
-            convicted = [] if self.is_clear else convicted
-        self._judge.look_closely(convicted + others)
-        for case in convicted + others:
+    def _few(self) -> int:
+        """How many files are parsed between two looks at whether an incident is to be opened."""
+        if self.is_clear:
+            return _BATCH
+        grows = any(not one.incident.settled for one in self._open.all)
+        return _CLEAR if grows else min(_CLEAR, self.limits.damaged + 1)
+
+    def _look_closely(self, cases: Sequence[Case]) -> None:
+        if cases:
+            self._judge.look_closely(cases)
+        for case in cases:
             self._conclude(case)
 
     def _decide_now(self, cases: Sequence[Case], tell: Callable[[], None]) -> None:
         """See within a round, of which more is to be judged, whether an incident is to be opened."""
-        self.decide(cases[-1].version.time_ns)
+        if cases:
+            self.decide(cases[-1].version.time_ns)
         if self._touched or self._open.has_news:
             self._save()
             tell()
@@ -373,7 +397,7 @@ class Detector:
         """Look again at what may have waited for git, or for other changes of the same burst."""
         quiet = now_ns >= max((one.version.time_ns for one in self._pending.values()), default=0) + RIPE_NS
         patience = RIPE_NS if quiet else _BURST_GOES_ON_NS
-        ripe = [one for one in self._pending.values() if now_ns >= one.version.time_ns + patience or self._is_due(one)][:_BATCH]
+        ripe = [one for one in self._pending.values() if now_ns >= one.version.time_ns + patience][:_BATCH] or self._due()
         cases = [case for case in ripe if not self._judge.waits_for_git(case.version.path, case.version.time_ns, now_ns)]
         for case in cases:
             del self._pending[case.version.path]
@@ -387,12 +411,25 @@ class Detector:
             if suspect.damaged and self._may_be_explained_yet(case):
                 self._unsure[path] = replace(case, change=None)  # its content would take memory
 
-    def _is_due(self, case: Case) -> bool:
-        """Whether its time is over by the wall clock, where detection is behind: imports are held against the disk of now."""
-        version = case.version
-        if case.rules != {"import"} or self._wall_ns() < version.time_ns + _BURST_GOES_ON_NS:
-            return False
-        return self._store.log.head(self.repo.id, version.path).seq == version.seq
+    def _due(self) -> list[Case]:
+        """Of what waits, where detection is behind, what has waited long enough by the wall clock.
+
+        Only imports of modules that are nowhere on disk by now, by files that have not changed since: whatever else may explain
+        a finding is in the log, and has its turn.
+        """
+        wall_ns = self._wall_ns()
+        if wall_ns < self._due_ns:
+            return []
+        self._due_ns = wall_ns + _DUE_NS
+        due = {
+            path: one
+            for path, one in self._pending.items()
+            if wall_ns >= one.version.time_ns + _BURST_GOES_ON_NS and one.lacks_modules and not one.superseded
+        }
+        heads = self._store.log.heads(self.repo.id, list(due)[:_BATCH])
+        for path, head in heads.items():
+            due[path].superseded = head.seq != due[path].version.seq
+        return [due[path] for path in heads if not due[path].superseded]
 
     def _think_again(self, now_ns: int) -> None:
         """Later changes may have brought what imports of suspects and members lacked, or the code that was cut from them.
@@ -548,13 +585,11 @@ def _burst_of(versions: Sequence[Version]) -> Sequence[Version]:
     return versions[:end]
 
 
-def _without_repeats(versions: Sequence[Version]) -> Iterator[list[Version]]:
+def _without_repeats(versions: Sequence[Version]) -> list[list[Version]]:
     """The versions in runs in which no path comes twice: each is judged on top of the one before it."""
-    batch: dict[RepoPath, Version] = {}
+    batches: list[dict[RepoPath, Version]] = [{}]
     for version in versions:
-        if version.path in batch:
-            yield list(batch.values())
-            batch = {}
-        batch[version.path] = version
-    if batch:
-        yield list(batch.values())
+        if version.path in batches[-1]:
+            batches.append({})
+        batches[-1][version.path] = version
+    return [list(batch.values()) for batch in batches]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from guardd.analysis.environment import CompiledModules, InstalledNames
-from guardd.analysis.imports import Modules
+from guardd.analysis.imports import NO_MODULE, Modules
 from guardd.analysis.layout import LayoutOf
 from guardd.analysis.markers import marker_pattern
 from guardd.analysis.sources import Facts, Import
@@ -35,7 +35,7 @@ class Case:
     `git_busy`: git was at work when it was asked, so it must be asked again. `git_at_once`: git got the content in the very
     instant in which it was written; that explains what no rule convicts. `conflicted`: a merge's conflict markers came;
     `left_by_git`: and its index says that it left them to be resolved. `lost`: the definitions that went; `dangling`: the code
-    uses names that nothing in it binds any more.
+    uses names that nothing in it binds any more. `superseded`: the log has a newer version of the path.
     """
 
     version: Version
@@ -49,6 +49,7 @@ class Case:
     left_by_git: bool = False
     lost: set[str] = field(default_factory=set)
     dangling: bool = False
+    superseded: bool = False
 
     @property
     def is_commented_out(self) -> bool:
@@ -64,6 +65,12 @@ class Case:
     def convicted(self) -> bool:
         """Whether a rule has found damage."""
         return bool(self.rules)
+
+    @property
+    def lacks_modules(self) -> bool:
+        """Whether all damage in it is that modules are not there."""
+        damage = [finding for finding in self.findings if finding.damage]
+        return bool(damage) and all(one.rule == "import" and one.message.startswith(NO_MODULE) for one in damage)
 
     @property
     def rules(self) -> set[str]:
