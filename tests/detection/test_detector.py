@@ -21,6 +21,7 @@ from guardd.store.store import Store
 FILES = 110
 """More than detection reads of the log at once."""
 
+WHOLE, MARKED = "import os\n", "# REMOVED_SYNTAX_ERROR: import os\n"
 SETTINGS = Settings()
 LIMITS = limits_of(SETTINGS.detection, SETTINGS.response)
 
@@ -103,10 +104,20 @@ class Told:
         self.rounds.append(len(self._detector.incidents))
         self.incidents += [(self.asked, incident) for incident, _ in self._detector.incidents]
 
-    def dismiss(self) -> None:
+    def answer(self, state: IncidentState) -> None:
         """Close the incidents, as a command does."""
         for incident in self._store.incidents.open(self.repo.id):
-            self._store.incidents.close(incident.id, IncidentState.DISMISSED, clock.now().wall_ns, "")
+            self._store.incidents.close(incident.id, state, clock.now().wall_ns, "")
+
+    def is_put_right(self, path: str) -> bool:
+        """Whether a member of the newest incident is whole again."""
+        last = self._store.incidents.last(self.repo.id)
+        assert last is not None
+        return next(one.returned for one in self._store.incidents.members(last.id) if one.path == path)
+
+    def known_damage(self) -> set[bytes]:
+        """The contents that nothing excuses."""
+        return self._store.incidents.known_damage(self.repo.id)
 
 
 @pytest.fixture
@@ -179,11 +190,39 @@ def test_an_import_that_is_mended_by_now_is_not_due(told: Told) -> None:
     assert told.incidents == []
 
 
+@pytest.mark.parametrize(("filled", "is_member"), [("# REMOVED_SYNTAX_ERROR: \n", True), ("import os\n", False)])
+def test_an_empty_file_that_is_filled_is_damaged_if_its_lines_say_so(told: Told, filled: str, is_member: bool) -> None:
+    told.write("empty.py", "")
+    told.capture()
+    told.detect()
+    told.replace(WHOLE, MARKED)
+    told.write("empty.py", filled)
+    told.capture()
+    told.detect()
+    assert told.incidents[-1][1].damaged == FILES + is_member
+    if is_member:
+        told.write("empty.py", "")
+        told.capture()
+        told.detect()
+        assert told.is_put_right("empty.py")
+
+
+def test_what_was_approved_is_damage_no_more_wherever_else_it_was_seen(told: Told) -> None:
+    for old, new in ((WHOLE, MARKED), (MARKED, WHOLE), (WHOLE, MARKED)):
+        told.replace(old, new)
+        told.capture()
+        told.detect()
+    assert {incident.id for _, incident in told.incidents} == {1, 2}
+    assert len(told.known_damage()) == FILES
+    told.answer(IncidentState.APPROVED)
+    assert told.known_damage() == set()
+
+
 def test_what_becomes_of_an_incident_elsewhere_is_told(told: Told) -> None:
     told.replace("import os", "import (os")
     told.capture()
     told.detect()
-    told.dismiss()
+    told.answer(IncidentState.DISMISSED)
     before = len(told.rounds)
     told.detect()
     assert told.rounds[before:] == [0], "told once, and by then there is none"

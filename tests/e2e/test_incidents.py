@@ -10,6 +10,7 @@ from benchmarks.make_tree import copy_packages, copy_stdlib
 from tests.e2e.test_daemon import git
 from tests.world import Daemon, World, snapshot, some_of, wait_until
 
+from guardd.response.responder import Policy, respond
 from guardd.store.store import Store
 
 SETTLE = '[response]\nsettle = "0.5s"\n'
@@ -488,6 +489,14 @@ def test_only_protected_files_are_restored_by_themselves_if_so_told_and_honest_e
     incident = world.incidents()[0]
     assert incident["state"] == "open"
     wait_until(lambda: "verify: false: exit 1" in world.incidents()[0]["note"])
+    with Store(str(world.state)) as store:
+        repo = store.repos.all()[0]
+        [one] = store.incidents.open(repo.id)
+        policy = Policy("protected", 3, ("/json/",), (), (), 10.0)
+        assert respond(store, repo, one, policy, time.time_ns()) is None, "what is back is not restored once more"
+    after = world.incidents()[0]
+    assert "guardctl undo 1" in after["note"]
+    assert after["rounds"] == 1
 
 
 def test_a_writer_that_goes_on_is_fought_for_a_few_rounds_only(world: World) -> None:

@@ -62,6 +62,25 @@ def test_a_scribbled_database_is_built_anew_and_guards_again(stored: World, wher
         assert stored.status()["versions"] > 120, "most of it was whole"
 
 
+def test_what_comes_back_after_its_names_were_lost_is_nothing_that_a_restore_removes(stored: World) -> None:
+    database = stored.state / "guard.db"
+    with apsw.Connection(str(database)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        pages = [page for (page,) in db.execute("SELECT pageno FROM dbstat WHERE name = 'paths'")]
+    with database.open("r+b") as file:
+        for page in pages:
+            file.seek((page - 1) * 4096)
+            file.write(b"\xff" * 4096)
+    repaired = stored.ctl("fsck", "--repair").stdout
+    assert "versions could not be saved" in repaired
+    assert len(repaired.splitlines()) < 60, "the first of them are named, all with -v"
+    stored.start().stop()
+    assert stored.heads() == snapshot(stored.root)
+    before = snapshot(stored.root)
+    stored.ctl("restore", "--since", "1h", "--yes")
+    assert snapshot(stored.root) == before
+
+
 def test_a_database_is_not_built_anew_under_a_running_daemon(stored: World) -> None:
     scribble(stored.state / "guard.db", 6, where="tables")
     with acquire_daemon_lock(str(stored.state)):

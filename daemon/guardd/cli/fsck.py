@@ -1,5 +1,7 @@
 """guardctl fsck: check every stored byte against its hash."""
 
+from collections.abc import Sequence
+
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
@@ -10,6 +12,9 @@ from guardd.store.salvage import rebuild
 from guardd.store.soundness import Damage, check, repair
 from guardd.store.store import Store
 
+_SHOWN = 20
+"""Damages, and versions of each, without -v."""
+
 
 @click.command()
 @click.option("--repair", "mend", is_flag=True, help="Take out what is damaged, keep all that is whole.")
@@ -18,24 +23,23 @@ from guardd.store.store import Store
 def command(context: Context, mend: bool) -> int:
     """Check every blob and row of the store against its hash; exit 1 if something is damaged."""
     damages = _check(context.state_dir)
-    left, salvaged = damages, None
+    left, salvaged, lost = damages, None, 0
     if damages and mend:
         if any(damage.structural for damage in damages):
             salvaged = rebuild(context.state_dir)
         with Store(context.state_dir) as store:
-            repair(store, list(check(store)))
+            lost = repair(store, list(check(store)))
         left = _check(context.state_dir)
     if context.json:
         emit(context, {"damaged": [_document(one) for one in damages], "repaired": mend and not left})
-    for one in damages:
-        say(context, one_line(one.what), fg="red")
-        for seq, path in one.versions:
-            say(context, f"  version {seq} of {printable(path)}")
+    _name(context, damages)
     if salvaged:
         say(
             context,
             f"built anew from {salvaged.rows:,} rows that could be read; the damaged store is {printable(salvaged.kept_aside)}",
         )
+    if lost:
+        say(context, f"{lost:,} versions could not be saved: their rows were damaged, or the names of their files lost", fg="red")
     if not damages:
         say(
             context,
@@ -51,6 +55,19 @@ def command(context: Context, mend: bool) -> int:
     else:
         say(context, "run 'guardctl fsck --repair'")
     return Exit.PARTIAL if left else Exit.DONE
+
+
+def _name(context: Context, damages: Sequence[Damage]) -> None:
+    """Each damage and its versions; without -v the first of them."""
+    most = None if context.verbose else _SHOWN
+    for one in damages[:most]:
+        say(context, one_line(one.what), fg="red")
+        for seq, path in one.versions[:most]:
+            say(context, f"  version {seq} of {printable(path)}")
+        if len(one.versions) > len(one.versions[:most]):
+            say(context, f"  and {len(one.versions) - _SHOWN:,} versions more: -v names them all")
+    if len(damages) > len(damages[:most]):
+        say(context, f"and {len(damages) - _SHOWN:,} damages more: -v names them all", fg="red")
 
 
 def _check(state_dir: str) -> list[Damage]:

@@ -11,6 +11,7 @@ from guardd.cli.context import Context, common_options, pass_context
 from guardd.cli.naming import choose_incident
 from guardd.cli.output import emit, files, iso, page, say, when
 from guardd.cli.ran import run_document, run_line
+from guardd.detection.actors import is_running
 from guardd.errors import Exit, UsageError
 from guardd.escaping import printable
 from guardd.model import Certainty, Incident, IncidentState, Severity, Suspect
@@ -192,7 +193,8 @@ def _state(one: Incident) -> str:
 def _who(one: Incident) -> str:
     if one.actor.certainty is Certainty.UNKNOWN or one.actor.command is None:
         return "unknown: no process was seen writing"
-    return f"{one.actor.certainty}: pid {one.actor.pid}, {printable(one.actor.command)}"
+    ended = "" if is_running(one.actor) else ", which has ended"
+    return f"{one.actor.certainty}: pid {one.actor.pid}{ended}, {printable(one.actor.command)}"
 
 
 def _root(context: Context, one: Incident) -> str:

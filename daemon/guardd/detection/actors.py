@@ -2,13 +2,16 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from guardd.model import Actor, Certainty
 
 _REMEMBERED_S = 30.0
 _BETWEEN_S = 0.1
+_SLACK_S = 1.0
+"""Between a change and the time at which it is captured."""
+
 _LONGEST_COMMAND = 500
 
 
@@ -42,9 +45,14 @@ class Witness:
             self._seen[key] = _Seen(command, written, growth, now)
         self._seen = {key: seen for key, seen in self._seen.items() if now - seen.last < _REMEMBERED_S}
 
-    def actor(self) -> Actor:
-        """The process that wrote the most while we looked; else, of those seen only once, one that was just started."""
-        by_growth = sorted(self._seen.items(), key=lambda item: (item[1].growth, item[1].written), reverse=True)
+    def actor(self, begun_s: float) -> Actor:
+        """The process that wrote the most while we looked; else, of those seen only once, one that was just started.
+
+        `begun_s`: how long ago the burst began. Who was not seen since did not do it.
+        """
+        since = time.monotonic() - begun_s - _SLACK_S
+        there = [item for item in self._seen.items() if item[1].last >= since]
+        by_growth = sorted(there, key=lambda item: (item[1].growth, item[1].written), reverse=True)
         young = (time.clock_gettime(time.CLOCK_BOOTTIME) - _REMEMBERED_S) * os.sysconf("SC_CLK_TCK")
         for (pid, started), seen in by_growth:
             if seen.growth or (seen.written and started > young):
@@ -62,8 +70,7 @@ def at_work(root: str) -> Iterator[tuple[tuple[int, int], str, int]]:
         if int(name) == os.getpid():
             continue
         try:
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                words = [os.fsdecode(word) for word in file.read(65536).split(b"\0") if word]
+            words = _words(int(name))
             if not words or any(word.endswith(("/guardd", "/guardctl", "/source_worker.py")) for word in words[:4]):
                 continue
             cwd = os.readlink(f"/proc/{name}/cwd")
@@ -75,4 +82,21 @@ def at_work(root: str) -> Iterator[tuple[tuple[int, int], str, int]]:
                 started = int(file.read().rpartition(b")")[2].split()[19])
         except (OSError, IndexError, ValueError):  # it ended, or belongs to someone else
             continue
-        yield (int(name), started), " ".join(words)[:_LONGEST_COMMAND], written
+        yield (int(name), started), _command(words), written
+
+
+def is_running(actor: Actor) -> bool:
+    """Whether the process is still there, and not another one by its number."""
+    try:
+        return actor.pid is not None and _command(_words(actor.pid)) == actor.command
+    except OSError:
+        return False
+
+
+def _words(pid: int) -> list[str]:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return [os.fsdecode(word) for word in file.read(65536).split(b"\0") if word]
+
+
+def _command(words: Sequence[str]) -> str:
+    return " ".join(words)[:_LONGEST_COMMAND]

@@ -243,6 +243,8 @@ class Detector:
             few = self._few()
             now, left = left[:few], left[few:]
             self._judge.look(now)
+            self._in_hand -= {case.version.path for case in now if case.is_innocent}
+            now = [case for case in now if not case.is_innocent]
             convicted = [case for case in now if case.convicted]
             if len(convicted) >= self.limits.damaged:  # the lines tell: what parsers add to it can wait
                 for case in convicted:
@@ -290,14 +292,17 @@ class Detector:
             self._clear(path)  # planted, or taken away again: no place that code of others went to, and no deletion
             return None
         if before is None or not before.state.present or (version.state.present and _is_empty(before)):
-            self._clear(path)  # an empty file that is filled is as good as new: there was nothing to lose
+            self._clear(
+                path
+            )  # an empty file that is filled is as good as new: there was nothing to lose, and only lines can tell
             self._departures.unborn(path)
             if version.state.present and version.origin is not Origin.RESTORE:
                 self._departures.came(version)  # new files are no damage; but they may be where others went
             elif not version.state.present:
                 self._note_arrival_gone(version)
-            return None
-        case = Case(version, before)
+            if before is None or not before.state.present or not version.state.present:
+                return None
+        case = Case(version, before, was_empty=_is_empty(before))
         suspect = self._suspects.get(path)
         is_back = suspect is not None and suspect.before_seq and self._is_content_of(suspect.before_seq, version)
         if is_back or inside is Inside.KEPT or self._is_announced(version.time_ns) or self._judge.evidence(case):

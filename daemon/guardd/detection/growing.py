@@ -179,7 +179,8 @@ class OpenIncidents:
             note = "every damaged file was put right" if is_damaged else "later changes explain it"
             return incident._replace(state=IncidentState.RESTORED, closed_ns=now_ns, settled=True, note=note)
         if incident.actor.pid is None:
-            incident = incident._replace(actor=self.witness.actor() if self._remember else Actor())
+            begun_s = max(0, now_ns - min(member.time_ns for member in one.members.values())) / 1_000_000_000
+            incident = incident._replace(actor=self.witness.actor(begun_s) if self._remember else Actor())
         return incident
 
     # -- the store ----------------------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ class Case:
     `git_busy`: git was at work when it was asked, so it must be asked again. `git_at_once`: git got the content in the very
     instant in which it was written; that explains what no rule convicts. `conflicted`: a merge's conflict markers came;
     `left_by_git`: and its index says that it left them to be resolved. `lost`: the definitions that went; `dangling`: the code
-    uses names that nothing in it binds any more. `superseded`: the log has a newer version of the path.
+    uses names that nothing in it binds any more. `superseded`: the log has a newer version of the path. `was_empty`: there was
+    nothing to lose.
     """
 
     version: Version
@@ -50,6 +51,7 @@ class Case:
     lost: set[str] = field(default_factory=set)
     dangling: bool = False
     superseded: bool = False
+    was_empty: bool = False
 
     @property
     def is_commented_out(self) -> bool:
@@ -65,6 +67,11 @@ class Case:
     def convicted(self) -> bool:
         """Whether a rule has found damage."""
         return bool(self.rules)
+
+    @property
+    def is_innocent(self) -> bool:
+        """Whether an empty file was filled, and no line of it tells of damage: a script's marker in it would."""
+        return self.was_empty and not self.convicted
 
     @property
     def lacks_modules(self) -> bool:

@@ -55,6 +55,10 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
         return None
     wrong = sum(1 for one in store.incidents.members(incident.id) if one.damaged and not one.returned)
     plan = _untouched_only(plan_incident(store, repo.id, chosen))
+    if not plan.work:  # it is as it was, which detection will see; or people edited it
+        if edited := len(plan.of(Action.SKIP)):
+            store.incidents.note(incident.id, f"not restored by itself: {edited} edited since the damage; restore by hand")
+        return None
     obstacle = _obstacle(repo.path, plan)
     if obstacle:
         store.incidents.note(incident.id, f"not restored by itself so far: {obstacle}")

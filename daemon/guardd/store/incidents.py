@@ -57,9 +57,13 @@ _INCIDENTS_OF_PATH = """
     WHERE p.repo_id = ? AND p.path = ? ORDER BY m.incident_id
 """
 _KNOWN_DAMAGE = """
-    SELECT DISTINCT b.hash FROM members m JOIN incidents n ON n.id = m.incident_id
-    JOIN versions v ON v.seq = m.after_seq JOIN blobs b ON b.id = v.blob_id
-    WHERE n.repo_id = ? AND m.damaged AND n.state NOT IN ('approved', 'dismissed')
+    WITH seen AS (
+        SELECT v.blob_id, m.damaged, n.state IN ('approved', 'dismissed') AS wanted
+        FROM incidents n JOIN members m ON m.incident_id = n.id JOIN versions v ON v.seq = m.after_seq
+        WHERE n.repo_id = ? AND v.blob_id IS NOT NULL
+    )
+    SELECT DISTINCT b.hash FROM seen JOIN blobs b ON b.id = seen.blob_id
+    WHERE damaged AND NOT wanted AND blob_id NOT IN (SELECT blob_id FROM seen WHERE wanted)
 """
 _SUSPECTS = """
     SELECT p.path, s.before_seq, s.after_seq, s.time_ns, s.findings, s.edit, s.gone, 0
@@ -157,7 +161,7 @@ class Incidents:
         self._db.run_many(_PUT_SUSPECT, rows)
 
     def known_damage(self, repo_id: int) -> set[bytes]:
-        """The hashes of contents that were damage in an incident no one has approved or dismissed."""
+        """The hashes of contents that were damage in incidents, and in none that anyone has approved or dismissed."""
         return {row[0] for row in self._db.rows(_KNOWN_DAMAGE, (repo_id,))}
 
     # -- writing ------------------------------------------------------------------------------------------------

@@ -23,6 +23,9 @@ _HASHES = "SELECT id, hash, size FROM blobs WHERE id >= ? ORDER BY 1"
 _KEEP_HASH = "INSERT OR IGNORE INTO blobs (id, hash, size, codec) VALUES (?, ?, ?, ?)"
 _LOOK_AGAIN = "UPDATE paths SET stat = NULL WHERE head_seq IN (SELECT seq FROM versions WHERE blob_id = ?)"
 _HASH_BYTES = 32
+_MET_BEFORE = "UPDATE repos SET scanned = ''"
+"""What the next scan meets and the store has lost was there before: a restore to an earlier moment must not remove it."""
+
 _SEQUENCES = "SELECT name, seq FROM sqlite_sequence"
 _RAISE_SEQUENCE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
 _INTO_ONE_FILE = "PRAGMA wal_checkpoint(TRUNCATE)"
@@ -107,6 +110,7 @@ def _copy(path: str, new: Database) -> int:
                 rows += _copy_table(old, new, table)
         with new.transaction():
             _keep_hashes(old, new)
+        new.run(_MET_BEFORE)
         with new.transaction():
             for name, seq in _sequences(old):  # a place in the log is never used twice
                 new.run(_RAISE_SEQUENCE, (seq, name))

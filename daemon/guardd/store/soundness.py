@@ -247,8 +247,8 @@ def is_doubtful(store: Store, repo_id: int, path: RepoPath, blob: bytes) -> bool
     return bool(said) and not any(said)
 
 
-def repair(store: Store, damages: list[Damage]) -> None:
-    """Take out what is damaged, keep the rest. Contents that are still on disk come back with the next scan."""
+def repair(store: Store, damages: list[Damage]) -> int:
+    """Take out what is damaged, keep the rest; how many versions were lost. Contents that are on disk come back with a scan."""
     store.db.run("PRAGMA secure_delete = ON")  # what is taken out may be what a purge had to leave
     with store.db.transaction():
         for hash_ in [damage.blob for damage in damages if damage.blob is not None]:
@@ -257,13 +257,14 @@ def repair(store: Store, damages: list[Damage]) -> None:
             _keep_dependents_whole(store, hash_)
             store.db.run(_LOSE_BLOB, (Codec.UNKEPT, hash_))
             store.db.run(_LOOK_AGAIN, (hash_,))
-        for damage in list(check_rows(store)):
-            for seq, _ in damage.versions:
-                store.db.run(_DROP_ROW, (seq,))
-                store.db.run(_DROP_ADOPTED, (seq,))
+        lost = {seq for damage in list(check_rows(store)) for seq, _ in damage.versions}
+        for seq in lost:
+            store.db.run(_DROP_ROW, (seq,))
+            store.db.run(_DROP_ADOPTED, (seq,))
         for path_id, _, _, newest in store.db.rows(_WRONG_HEADS):
             store.db.run(_SET_HEAD, (newest or 0, newest or 0, path_id))
     overwrite(store)  # what is left of damaged frames is whole again, and nothing beside it that was forgotten
+    return len(lost)
 
 
 def _put_right(store: Store, hash_: bytes) -> bool:
