@@ -574,3 +574,13 @@ def test_a_dry_run_shows_the_diff_of_contents_that_only_the_restore_would_store(
     shown = world.ctl("restore", "a.py", "--from", "git:HEAD", "--dry-run", "--diff").stdout
     assert "+line_7 = 7" in shown
     assert "fsck" not in shown
+
+
+def test_a_moment_before_guard_knew_the_repo_is_answered_with_a_word_of_caution(world: World) -> None:
+    (world.root / "a.py").write_text("x = 1\n")
+    world.start().stop()
+    caution = f"guard has known {world.root} only since "
+    for words in (["restore", "--since", "99d", "--dry-run"], ["show", "a.py", "--at", "99d"], ["diff", "--since", "99d"]):
+        assert caution in world.ctl(*words, check=None).stderr, words
+    world.ctl("snapshot")
+    assert caution not in world.ctl("diff", "--since", "0s", check=None).stderr

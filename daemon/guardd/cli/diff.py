@@ -9,7 +9,7 @@ import click
 from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.moments import before_incident, moment, place
+from guardd.cli.moments import before_incident, moment, past
 from guardd.cli.naming import number_of
 from guardd.cli.output import emit, page, say, warn, when
 from guardd.cli.paths import choose
@@ -40,7 +40,7 @@ def command(context: Context, paths: tuple[str, ...], since: str | None, at: str
     if incident is not None:
         passages = _of_incident(context, number_of(context, incident), choose(context, paths, log.paths(repo.id)))
     elif spec is not None:
-        then = place(context, spec)
+        then = past(context, spec)
         passages = log.passages(repo.id, then.seq)
         chosen = set(choose(context, paths, log.paths(repo.id)))
         passages = [passage for passage in passages if passage.path in chosen]

@@ -7,7 +7,7 @@ import click
 from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.moments import moment, place
+from guardd.cli.moments import moment, past
 from guardd.cli.naming import number_of
 from guardd.cli.output import emit, files, iso, say, warn, when
 from guardd.cli.progress import bar
@@ -34,7 +34,7 @@ def command(context: Context, directory: str, at: str | None, incident: str | No
         raise UsageError("say as of when: --at 14:30, or --incident ID for the moment before it")
     spec = moment(context, at) if at is not None else BeforeIncident(number_of(context, incident or ""))
     capture(context, just_to_read=True)
-    then = place(context, spec)
+    then = past(context, spec)
     target = os.path.realpath(os.path.join(context.cwd, directory))
     if target.startswith(context.repo.path.rstrip("/") + "/"):
         raise UsageError(f"{directory} is inside of the repo; export to a directory elsewhere")

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from guardd.cli.context import Context
+from guardd.cli.output import warn, when
 from guardd.errors import UsageError
 from guardd.timespec import AtSnapshot, BeforeIncident, Elapsed, Instant, TimeSpec, parse
 
@@ -51,3 +52,12 @@ def place(context: Context, spec: TimeSpec) -> Place:
             return before_incident(context, incident)
         case AtSnapshot(snapshot):
             return at_snapshot(context, snapshot)
+
+
+def past(context: Context, spec: TimeSpec) -> Place:
+    """The place of a moment that a command goes back to; says where guard did not know the repo yet. Raises UsageError."""
+    found, repo = place(context, spec), context.repo
+    if found.time_ns < repo.baseline_ns:
+        since = when(repo.baseline_ns)
+        warn(context, f"guard has known {repo.path} only since {since}; what was different before that it cannot tell")
+    return found

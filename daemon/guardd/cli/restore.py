@@ -10,7 +10,7 @@ import click
 from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
-from guardd.cli.moments import Place, moment, place
+from guardd.cli.moments import Place, moment, past
 from guardd.cli.naming import choose_incident
 from guardd.cli.output import files, say, when
 from guardd.cli.paths import choose, chooser, relative
@@ -80,7 +80,7 @@ def command(
     contents: list[Encoded] = []
     then_ns = None
     if spec is not None:
-        then = place(context, spec)
+        then = past(context, spec)
         then_ns = then.time_ns
         plan, title = _plan_place(context, paths, then, keep_new=keep_new), f"back to {when(then.time_ns)}"
     elif number is not None:

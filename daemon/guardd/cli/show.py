@@ -7,7 +7,7 @@ import click
 from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
-from guardd.cli.moments import moment, place
+from guardd.cli.moments import moment, past
 from guardd.cli.output import iso, when
 from guardd.cli.paths import relative
 from guardd.errors import Exit, GuardError, NothingMatched, UsageError
@@ -74,7 +74,7 @@ def _numbered(context: Context, name: str, number: int) -> Version:
 def _at(context: Context, name: str, at: str | None) -> Version:
     spec = moment(context, at) if at else None
     capture(context, [name], just_to_read=True)
-    then = place(context, spec) if spec else None
+    then = past(context, spec) if spec else None
     log, repo = context.store.log, context.repo
     if then is not None:
         passage = passage_since(context.store, repo, name, then.seq, then.time_ns)
