@@ -80,6 +80,7 @@ def test_undo_and_undo_of_undo_go_back_and_forth(guarded: World) -> None:
     assert snapshot(guarded.root) == before
     assert second == first + 1
     guarded.ctl("undo", "--yes", check=3)
+    assert f"restore {first} was taken back by {second}" in guarded.ctl("undo", str(first), "--dry-run").stderr
 
 
 def test_a_dry_run_writes_nothing_and_says_what_would_happen(guarded: World) -> None:

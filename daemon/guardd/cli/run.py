@@ -46,7 +46,9 @@ class Told:
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("words", metavar="-- CMD [ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
-@click.option("--verify", multiple=True, metavar="CMD", help="Keep the changes only if this command passes, too (repeatable).")
+@click.option(
+    "--verify", multiple=True, metavar="CMD", help="Keep the changes only if this command passes, too (repeatable; no shell)."
+)
 @click.option("--allow-protected", is_flag=True, help="Protected paths may change.")
 @click.option("--max-files", type=click.IntRange(min=0), metavar="N", help="Roll back if more files changed.")
 @click.option("--ignore-exit", is_flag=True, help="Also keep the changes of a command that fails.")

@@ -8,7 +8,7 @@ import click
 from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
-from guardd.cli.output import when
+from guardd.cli.output import warn, when
 from guardd.cli.settling import Choices, check_choices, settle, settling_options
 from guardd.errors import NothingMatched
 from guardd.recovery.planning import plan_undo
@@ -49,4 +49,6 @@ def _restore(context: Context, restore_id: int | None) -> Restore:
     found = restores.get(restore_id)
     if found is None or found.repo_id != repo.id:
         raise NothingMatched(f"there is no restore {restore_id} of {repo.path}")
+    if before := restores.undone_by(found.id):
+        warn(context, f"restore {found.id} was taken back by {before.id} of {when(before.time_ns)}; this takes it back once more")
     return found

@@ -29,6 +29,7 @@ _SEEN = "UPDATE paths SET stat = ?, racy = 1 WHERE repo_id = ? AND path = ?"
 _RESTORE = "SELECT id, repo_id, time_ns, command, undoes, state FROM restores"
 _BY_ID = _RESTORE + " WHERE id = ?"
 _OF_REPO = _RESTORE + " WHERE repo_id = ? ORDER BY id DESC LIMIT ?"
+_UNDONE_BY = _RESTORE + " WHERE undoes = ? ORDER BY id DESC LIMIT 1"
 _LAST_UNDOABLE = """
     SELECT id, repo_id, time_ns, command, undoes, state FROM restores AS r
     WHERE repo_id = ? AND undoes IS NULL AND state <> 'absorbed' AND NOT EXISTS (SELECT 1 FROM restores u WHERE u.undoes = r.id)
@@ -141,6 +142,11 @@ class Restores:
     def of_repo(self, repo_id: int, most: int) -> list[Restore]:
         """The newest restores of a repo, newest first."""
         return [_restore(row) for row in self._db.rows(_OF_REPO, (repo_id, most))]
+
+    def undone_by(self, restore_id: int) -> Restore | None:
+        """The last restore that took this one back."""
+        row = self._db.row(_UNDONE_BY, (restore_id,))
+        return _restore(row) if row else None
 
     def last_undoable(self, repo_id: int) -> Restore | None:
         """The newest restore of a repo that is no undo itself, was not undone, and is not the canary's."""
