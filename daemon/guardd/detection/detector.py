@@ -292,9 +292,7 @@ class Detector:
             self._clear(path)  # planted, or taken away again: no place that code of others went to, and no deletion
             return None
         if before is None or not before.state.present or (version.state.present and _is_empty(before)):
-            self._clear(
-                path
-            )  # an empty file that is filled is as good as new: there was nothing to lose, and only lines can tell
+            self._clear(path)  # an empty file that is filled is as good as new: there was nothing to lose, only lines can tell
             self._departures.unborn(path)
             if version.state.present and version.origin is not Origin.RESTORE:
                 self._departures.came(version)  # new files are no damage; but they may be where others went
