@@ -581,7 +581,13 @@ def test_a_moment_before_guard_knew_the_repo_is_answered_with_a_word_of_caution(
     (world.root / "a.py").write_text("x = 1\n")
     world.start().stop()
     caution = f"guard has known {world.root} only since "
-    for words in (["restore", "--since", "99d", "--dry-run"], ["show", "a.py", "--at", "99d"], ["diff", "--since", "99d"]):
-        assert caution in world.ctl(*words, check=None).stderr, words
+    for words in (
+        ["show", "a.py", "--at", "99d"],
+        ["diff", "--since", "99d"],
+        ["export", str(world.root.parent / "x"), "--at", "99d"],
+    ):
+        assert caution in world.ctl(*words).stderr, words
+    assert caution in world.ctl("restore", "--since", "99d", "--dry-run").stdout
+    assert caution not in world.ctl("show", "none.py", "--at", "99d", check=None).stderr, "an error is one line"
     world.ctl("snapshot")
-    assert caution not in world.ctl("diff", "--since", "0s", check=None).stderr
+    assert caution not in world.ctl("diff", "--since", "0s").stderr

@@ -30,7 +30,7 @@ def NUMBER(value: str | int) -> int:  # noqa: N802 - stands where click's types 
 
 @dataclass
 class Context:
-    """The common options, and what they lead to, opened when first asked for."""
+    """The common options, and what they lead to, opened when first asked for; `afterthought` is said once all went well."""
 
     config: str | None = None
     repo_option: str | None = None
@@ -38,6 +38,7 @@ class Context:
     quiet: bool = False
     verbose: int = 0
     color: bool | None = None
+    afterthought: str = ""
 
     @cached_property
     def cwd(self) -> str:

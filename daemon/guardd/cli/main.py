@@ -9,7 +9,7 @@ import click
 
 from guardd import __version__
 from guardd.cli.context import Context, common_options
-from guardd.cli.output import mute
+from guardd.cli.output import mute, warn
 from guardd.errors import ConfigError, Exit, GuardError
 from guardd.escaping import one_line
 
@@ -110,6 +110,8 @@ def run(args: list[str]) -> int:  # noqa: C901 - one clause for each kind of err
     try:
         code = guardctl.main(args, prog_name="guardctl", standalone_mode=False, obj=context)
         sys.stdout.flush()
+        if context.afterthought:
+            warn(context, context.afterthought)
     except ConfigError as error:  # one line for each thing that is wrong
         return max(_complain(context, problem, error.exit_code) for problem in error.problems)
     except GuardError as error:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from guardd.cli.context import Context
-from guardd.cli.output import warn, when
+from guardd.cli.output import when
 from guardd.errors import UsageError
 from guardd.timespec import AtSnapshot, BeforeIncident, Elapsed, Instant, TimeSpec, parse
 
@@ -55,9 +55,12 @@ def place(context: Context, spec: TimeSpec) -> Place:
 
 
 def past(context: Context, spec: TimeSpec) -> Place:
-    """The place of a moment that a command goes back to; says where guard did not know the repo yet. Raises UsageError."""
+    """The place of a moment that a command goes back to. Raises UsageError.
+
+    Where guard did not know the repo yet, that is said in the end (`Context.afterthought`).
+    """
     found, repo = place(context, spec), context.repo
     if found.time_ns < repo.baseline_ns:
         since = when(repo.baseline_ns)
-        warn(context, f"guard has known {repo.path} only since {since}; what was different before that it cannot tell")
+        context.afterthought = f"guard has known {repo.path} only since {since}; what was different before that it cannot tell"
     return found

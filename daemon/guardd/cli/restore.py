@@ -83,6 +83,8 @@ def command(
         then = past(context, spec)
         then_ns = then.time_ns
         plan, title = _plan_place(context, paths, then, keep_new=keep_new), f"back to {when(then.time_ns)}"
+        if context.afterthought:  # here it is one before anyone agrees
+            title, context.afterthought = f"{title} ({printable(context.afterthought)})", ""
     elif number is not None:
         plan, title = _plan_number(context, paths, number)
     elif meant is not None:
