@@ -253,7 +253,7 @@ def check_fsck(hostile: Hostile) -> None:
         db.set_busy_timeout(20_000)
         db.execute("UPDATE blobs SET codec = 0, data = zeroblob(size), frame_id = NULL WHERE hash = ?", (digest(content),))
     known = set(paths())
-    out, _ = hostile.said("fsck", codes=(1,))
+    out, _ = hostile.said("fsck", "-v", codes=(1,))
     assert known <= set(strings(hostile.told("fsck", codes=(1,))))
     assert not [path for path in known if printable(path) not in out]
     hostile.said("export", str(hostile.world.root.parent / "exported\x1b[31m\n"), "--at", "1s", codes=(0, 1))
