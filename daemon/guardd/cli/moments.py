@@ -59,7 +59,8 @@ def past(context: Context, spec: TimeSpec) -> Place:
 
     Where guard did not know the repo yet, that is said in the end (`Context.afterthought`).
     """
-    found, repo = place(context, spec), context.repo
+    found = place(context, spec)
+    repo = context.store.repos.find(context.repo.path) or context.repo  # as the capture right before this left it
     if found.time_ns < repo.baseline_ns:
         since = when(repo.baseline_ns)
         context.afterthought = f"guard has known {repo.path} only since {since}; what was different before that it cannot tell"
