@@ -102,7 +102,7 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(args: list[str]) -> int:  # noqa: C901 - one clause for each kind of error
+def run(args: list[str]) -> int:  # noqa: C901, PLR0912 - one clause for each kind of error
     """Carry out a command line; its exit code. Errors go to stderr in one line."""
     context = Context()
     if COMPLETE_VARIABLE in os.environ:
@@ -128,6 +128,12 @@ def run(args: list[str]) -> int:  # noqa: C901 - one clause for each kind of err
         return Exit.DONE
     except OSError as error:
         return _complain(context, f"{error.filename or 'system'}: {error.strerror or error}", Exit.PARTIAL)
+    except RuntimeError as error:
+        if "new thread" not in str(error):  # which has no name of its own
+            raise
+        return _complain(
+            context, "the system has no room for another thread (ulimit -u, memory); free some, run it again", Exit.PARTIAL
+        )
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError):
         if not (odd := _oddity(context)):
             raise
