@@ -146,7 +146,8 @@ def leftovers(root: Root, folders: Iterable[RepoPath], tag: str, is_stored: Call
                 if name.startswith(_prefix(tag)):
                     path = f"{folder}/{name}" if folder else name
                     if name.endswith(_UNFINISHED) or is_stored(path):
-                        os.unlink(name, dir_fd=fd)
+                        with suppress(FileNotFoundError):  # a swap that an interrupt did not stop in time ended it
+                            os.unlink(name, dir_fd=fd)
                     else:
                         kept.append(path)
         finally:
