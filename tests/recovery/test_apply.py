@@ -3,12 +3,16 @@
 import os
 import resource
 import subprocess
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.world import snapshot
 
+import guardd.recovery.apply
 from guardd.beneath import Root
 from guardd.capture.reading import key_of
 from guardd.errors import GuardError
@@ -187,3 +191,28 @@ def test_many_files_of_many_folders_are_swapped_in_at_the_same_time_and_each_is_
     assert done.done == {step.path: key(base / step.path) for step in steps if step.path not in edited}
     expected = {step.path: b"an edit made meanwhile" if step.path in edited else BLOBS[step.target.blob] for step in steps}
     assert snapshot(base) == expected
+
+
+@pytest.mark.promise("a restore leaves each file old or new", "an interrupt while a thread that writes is starting")
+@pytest.mark.parametrize(("kind", "slow"), [("guard-write", "_write_all"), ("guard-swap", "move_to_free_name")])
+def test_after_an_interrupt_no_thread_writes_any_more(root: Root, monkeypatch: pytest.MonkeyPatch, kind: str, slow: str) -> None:
+    start, act = threading.Thread.start, getattr(guardd.recovery.apply, slow)
+
+    def start_and_be_interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith(kind):
+            raise KeyboardInterrupt  # most of the time it finds the main thread here: waiting for the new one to run
+
+    def take_long(*words: Any) -> None:
+        time.sleep(0.002)
+        act(*words)
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_be_interrupted)
+    monkeypatch.setattr(guardd.recovery.apply, slow, take_long)
+    with pytest.raises(KeyboardInterrupt):
+        put(root, *(Step(f"m{number}.py", file(b"%d" % number), None) for number in range(32)))
+    left = snapshot(Path(root.path))
+    for thread in threading.enumerate():
+        if thread.name.startswith(kind):
+            thread.join()
+    assert snapshot(Path(root.path)) == left

@@ -9,7 +9,7 @@ import os
 import stat
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from guardd.beneath import Root, clean, exchange, move_to_free_name, sync_filesy
 from guardd.capture.reading import key_of
 from guardd.errors import GuardError
 from guardd.model import FileState, Kind, RepoPath, StatKey
+from guardd.recovery.pool import Pool
 from guardd.selection import TEMPORARY
 
 _CHUNK_FILES = 2_000
@@ -146,7 +147,7 @@ def leftovers(root: Root, folders: Iterable[RepoPath], tag: str, is_stored: Call
                 if name.startswith(_prefix(tag)):
                     path = f"{folder}/{name}" if folder else name
                     if name.endswith(_UNFINISHED) or is_stored(path):
-                        with suppress(FileNotFoundError):  # a swap that an interrupt did not stop in time ended it
+                        with suppress(FileNotFoundError):  # it is the user's folder: anyone may clear it
                             os.unlink(name, dir_fd=fd)
                     else:
                         kept.append(path)
@@ -201,14 +202,10 @@ class _Run:
         ready = self._prepare_all(steps)
         sync_filesystem(self._folder(""))
         unused: list[tuple[Step, str]] = []
-        with ThreadPoolExecutor(_SWAPPERS, thread_name_prefix="guard-swap") as swappers:
-            try:
-                for outcome, out_of_reach in swappers.map(self._swap_all, _by_folder(ready)):
-                    self.applied.absorb(outcome)
-                    unused += out_of_reach
-            except BaseException:
-                swappers.shutdown(cancel_futures=True)
-                raise
+        with Pool(_SWAPPERS, "guard-swap") as swappers:
+            for outcome, out_of_reach in swappers.map(self._swap_all, _by_folder(ready)):
+                self.applied.absorb(outcome)
+                unused += out_of_reach
         self._discard(unused)
         sync_filesystem(self._folder(""))
         self.applied.failed.sort()
@@ -228,20 +225,16 @@ class _Run:
             wanting.setdefault(step.target.blob, []).append(step)
         ready: list[tuple[Step, str]] = []
         self._full = None
-        with ThreadPoolExecutor(1, thread_name_prefix="guard-write") as writer:
+        with Pool(1, "guard-write") as writer:
             written: deque[tuple[int, Future[list[tuple[Step, str]]]]] = deque()
-            try:
-                for some in _handfuls(self._read_blobs(wanting)):
-                    size = sum(len(content) for _, content in some if isinstance(content, bytes))
-                    todo = [(content, wanting[hash_]) for hash_, content in some]
-                    written.append((size, writer.submit(self._prepare_some, todo)))
-                    while sum(size for size, _ in written) > _AHEAD_BYTES:
-                        ready += written.popleft()[1].result()
-                for _, one in written:
-                    ready += one.result()
-            except BaseException:
-                writer.shutdown(cancel_futures=True)
-                raise
+            for some in _handfuls(self._read_blobs(wanting)):
+                size = sum(len(content) for _, content in some if isinstance(content, bytes))
+                todo = [(content, wanting[hash_]) for hash_, content in some]
+                written.append((size, writer.submit(self._prepare_some, todo)))
+                while sum(size for size, _ in written) > _AHEAD_BYTES:
+                    ready += written.popleft()[1].result()
+            for _, one in written:
+                ready += one.result()
         return ready
 
     def _prepare_some(self, some: Sequence[tuple[bytes | GuardError, Sequence[Step]]]) -> list[tuple[Step, str]]:
