@@ -1,15 +1,14 @@
 """The detector of one repo: tails the log, keeps what nothing explains, opens incidents and lets them grow."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guardd.analysis.sources import Parsers
 from guardd.detection.benign.git_at_work import GitAtWork
 from guardd.detection.benign.runs import Inside, RunEvidence
-from guardd.detection.bursts import Limits, joining, opening, without_moved_code
-from guardd.detection.departures import RIPE_NS, Departures
+from guardd.detection.bursts import Limits, joining, opening
+from guardd.detection.departures import Departures
+from guardd.detection.doubts import Doubts
 from guardd.detection.facts import FactsOfBlobs
 from guardd.detection.growing import OpenIncidents
 from guardd.detection.judge import Case, Judge
@@ -32,15 +31,6 @@ _HARMLESS = 200
 
 _LONGEST_WAIT_NS = 60 * _SECOND_NS
 """After so long a quiet, everything is decided and has settled."""
-
-_THINK_AGAIN_NS = 2_000_000_000
-
-_BURST_GOES_ON_NS = 500_000_000
-"""The longest that findings which other changes may explain wait for the end of a burst: an incident opens within a second.
-What explains them after that closes it; until then it is a warning."""
-
-_DUE_NS = 100_000_000
-"""Between two looks at what has waited by the wall clock."""
 
 
 class Detector:
@@ -81,18 +71,18 @@ class Detector:
         self._open = OpenIncidents(store, repo, limits, self._is_protected, remember=remember)
         self._suspects: dict[RepoPath, Suspect] = {}
         self._touched: set[RepoPath] = set()
-        self._pending: dict[RepoPath, Case] = {}
         self._departures = Departures(self._judge, limits, lambda: store.repos.files(repo.id), self._contents)
-        self._gained: dict[RepoPath, tuple[int, Counter[str]]] = {}
         self._in_hand: set[RepoPath] = set()
         self._to_come: set[RepoPath] = set()
-        self._unsure: dict[RepoPath, Case] = {}
-        self._open.unsure = self._unsure
-        self._thought_at = self._thought_ns = 0
+        self._doubts = Doubts(
+            self._judge, self._departures, store.log, repo.id,
+            acquit=self._acquit, is_watched=self._is_watched, wall_ns=wall_ns,
+        )  # fmt: skip
+        self._open.unsure = self._doubts.standing
         self._pauses: list[tuple[int, int, str]] = []
         self._runs = RunEvidence(store, repo.id)
         self._runs_incidents: frozenset[int] = frozenset()
-        self._now_ns = self._due_ns = self._harmless = 0
+        self._now_ns = self._harmless = 0
         self._git = GitAtWork(lambda: self._judge.git.is_busy("_"))
         self.cursor = 0
         if remember:
@@ -108,8 +98,13 @@ class Detector:
     @property
     def busy(self) -> bool:
         """Whether something is under way that time alone will move on."""
-        is_unsure = bool(self._pending) or self._departures.waiting or self._git.waits
-        return is_unsure or any(not one.incident.settled for one in self._open.all)
+        is_unsure = bool(self._doubts.waiting) or self._departures.waiting or self._git.waits
+        return is_unsure or self._is_settling
+
+    @property
+    def _is_settling(self) -> bool:
+        """Whether an incident goes on."""
+        return any(not one.incident.settled for one in self._open.all)
 
     @property
     def is_clear(self) -> bool:
@@ -142,7 +137,7 @@ class Detector:
         `tell` is called whenever there may be news of incidents: each time that something was saved, and at the end.
         """
         now_ns = self._now_ns = self._wall_ns()
-        if all(one.incident.settled for one in self._open.all) and self._git.asks_to_wait():  # not while an incident grows
+        if not self._is_settling and self._git.asks_to_wait():  # not while an incident grows
             return False
         waiting = self._waiting()
         self._sync(now_ns)
@@ -192,7 +187,7 @@ class Detector:
         self._expire(now_ns)
         self._judge_gone(now_ns)
         self._judge_ripe(now_ns)
-        undecided = self._pending.keys() | self._in_hand | self._to_come
+        undecided = self._doubts.waiting | self._in_hand | self._to_come
         candidates = [one for path, one in self._suspects.items() if path not in undecided and path not in self._departures]
         for canary in (False, True):  # the canary's files are never part of what happens to people's, nor the other way round
             self._decide_on([one for one in candidates if is_canary(one.path) is canary], now_ns, canary=canary)
@@ -219,9 +214,9 @@ class Detector:
 
     def settle(self, now_ns: int) -> None:
         """No change has come for a while: think again of what the last ones may explain, and let incidents settle."""
-        if self._pending or self._departures.waiting:
+        if self._doubts.waiting or self._departures.waiting:
             return
-        self._think_again(now_ns)
+        self._doubts.think_again(self.cursor, now_ns, is_settling=self._is_settling)
         self._open.settle(now_ns)
 
     # -- judging ------------------------------------------------------------------------------------------------
@@ -261,8 +256,7 @@ class Detector:
         """How many files are parsed between two looks at whether an incident is to be opened."""
         if self.is_clear:
             return _BATCH
-        grows = any(not one.incident.settled for one in self._open.all)
-        return _CLEAR if grows else min(_CLEAR, self.limits.damaged + 1)
+        return _CLEAR if self._is_settling else min(_CLEAR, self.limits.damaged + 1)
 
     def _look_closely(self, cases: Sequence[Case]) -> None:
         if cases:
@@ -332,10 +326,7 @@ class Detector:
     def _conclude(self, case: Case) -> None:
         self._in_hand.discard(case.version.path)
         self._harmless = 0 if case.convicted else self._harmless + 1
-        if case.change is not None and case.change.facts_before and case.change.facts_after:
-            new = Counter(case.change.facts_after.definitions) - Counter(case.change.facts_before.definitions)
-            if new:
-                self._gained[case.version.path] = case.version.time_ns, new
+        self._doubts.note_gained(case)
         if case.explained:
             self._clear(case.version.path)
         else:
@@ -349,7 +340,8 @@ class Detector:
         if damaged:
             self._facts.keep((case.before.state.blob, version.state.blob))
         found = Suspect(path, case.before.seq, version.seq, version.time_ns, findings, edit, gone)
-        self._forget_doubts(path)
+        self._doubts.forget(path)
+        self._departures.forget(path)
         for one in self._open.all:
             if path in one.members and (damaged or gone):
                 if gone:  # what was wrong with it stays true
@@ -365,27 +357,15 @@ class Detector:
         self._touched.add(path)
         if gone:
             self._departures.went(found, case.before)
-        elif case.may_be_halfway or self._may_be_explained_yet(case):
-            self._pending[path] = replace(case, change=None)  # its content would take memory
-
-    def _may_be_explained_yet(self, case: Case) -> bool:
-        """Whether all damage in it is of a kind that changes of other files explain: a module to come, code cut to be pasted."""
-        if case.dangling:
-            return False
-        return case.rules == {"import"} or (
-            bool(case.lost) and not case.is_commented_out and bool(case.rules) and case.rules <= {"import", "code-loss"}
-        )
-
-    def _forget_doubts(self, path: RepoPath) -> None:
-        self._pending.pop(path, None)
-        self._unsure.pop(path, None)
-        self._departures.forget(path)
+        else:
+            self._doubts.take(case)
 
     def _clear(self, path: RepoPath) -> None:
         """The path is whole again, or what was done to it is explained."""
         if self._suspects.pop(path, None) is not None:
             self._touched.add(path)
-        self._forget_doubts(path)
+        self._doubts.forget(path)
+        self._departures.forget(path)
         self._open.put_right(path)
 
     def _acquit(self, case: Case) -> None:
@@ -394,97 +374,19 @@ class Detector:
         self._open.acquit(case.version.path)
         self._clear(case.version.path)
 
-    # -- what later changes can explain -------------------------------------------------------------------------
+    # -- what time and later changes decide -------------------------------------------------------------------
 
     def _judge_ripe(self, now_ns: int) -> None:
         """Look again at what may have waited for git, or for other changes of the same burst."""
-        quiet = now_ns >= max((one.version.time_ns for one in self._pending.values()), default=0) + RIPE_NS
-        patience = RIPE_NS if quiet else _BURST_GOES_ON_NS
-        ripe = [one for one in self._pending.values() if now_ns >= one.version.time_ns + patience][:_BATCH] or self._due()
-        cases = [case for case in ripe if not self._judge.waits_for_git(case.version.path, case.version.time_ns, now_ns)]
-        for case in cases:
-            del self._pending[case.version.path]
-        self._judge.look(cases)
-        for case in self._still_damaged(cases):
+        for case in self._doubts.ripe(now_ns):
             path = case.version.path
             suspect = self._suspects[path]._replace(findings=tuple(case.findings))
             if suspect != self._suspects[path]:
                 self._suspects[path] = suspect
                 self._touched.add(path)
-            if suspect.damaged and self._may_be_explained_yet(case):
-                self._unsure[path] = replace(case, change=None)  # its content would take memory
-
-    def _due(self) -> list[Case]:
-        """Of what waits, where detection is behind, what has waited long enough by the wall clock.
-
-        Only imports of modules that are nowhere on disk by now, by files that have not changed since: whatever else may explain
-        a finding is in the log, and has its turn.
-        """
-        wall_ns = self._wall_ns()
-        if wall_ns < self._due_ns:
-            return []
-        self._due_ns = wall_ns + _DUE_NS
-        due = {
-            path: one
-            for path, one in self._pending.items()
-            if wall_ns >= one.version.time_ns + _BURST_GOES_ON_NS and one.lacks_modules and not one.superseded
-        }
-        heads = self._store.log.heads(self.repo.id, list(due)[:_BATCH])
-        for path, head in heads.items():
-            due[path].superseded = head.seq != due[path].version.seq
-        return [due[path] for path in heads if not due[path].superseded]
-
-    def _think_again(self, now_ns: int) -> None:
-        """Later changes may have brought what imports of suspects and members lacked, or the code that was cut from them.
-
-        Some come where no one watches, as packages that are installed: an incident that has not settled is worth a look now
-        and then.
-        """
-        nothing_came = self.cursor == self._thought_at
-        is_settling = any(not one.incident.settled for one in self._open.all) and now_ns > self._thought_ns + _THINK_AGAIN_NS
-        if not self._unsure or (nothing_came and not is_settling):
-            return
-        self._thought_at, self._thought_ns = self.cursor, now_ns
-        cases = [replace(case) for path, case in self._unsure.items() if self._is_watched(path)]
-        self._unsure.clear()
-        self._judge.look(cases)
-        damaged = {case.version.path: case for case in self._still_damaged(cases) if case.convicted}
-        doubtful = {path: case for path, case in damaged.items() if self._may_be_explained_yet(case)}
-        self._unsure.update((path, replace(case, change=None)) for path, case in doubtful.items())
-        for case in cases:
-            if case.version.path not in damaged:
-                self._acquit(case)
 
     def _is_watched(self, path: RepoPath) -> bool:
         return path in self._suspects or self._open.member(path) is not None
-
-    def _still_damaged(self, cases: Sequence[Case]) -> list[Case]:
-        """The cases that nothing explains by now, judged anew; those that something explains are cleared."""
-        left = []
-        for case in cases:
-            if self._judge.evidence(case) is None:
-                left.append(case)
-            else:
-                self._acquit(case)
-        self._judge.look_closely(left)
-        lost = {case.version.path: case.lost for case in left if not case.is_commented_out}
-        moved = without_moved_code(lost, self._gained_now(left)) if any(lost.values()) else set()
-        for case in left:
-            if case.explained:
-                self._acquit(case)
-            elif case.version.path in moved:
-                case.findings = [finding for finding in case.findings if finding.rule != "code-loss"]
-        return [case for case in left if not case.explained]
-
-    def _gained_now(self, cases: Iterable[Case]) -> Counter[str]:
-        """The names defined anew of late, those of new files among them; a copy of what was cut is no place it went to."""
-        copies = {case.before.state.blob for case in cases}
-        files = (one.state.blob for one in self._departures.births[-200:] if one.state.kind is Kind.FILE)
-        born = self._judge.definitions(blob for blob in files if blob not in copies)
-        gained = Counter(name for facts in born.values() for name in facts.definitions)
-        for _, names in self._gained.values():
-            gained.update(names)
-        return gained
 
     def _judge_gone(self, now_ns: int) -> None:
         """Files that are gone: taken away by git, moved, or deleted."""
@@ -514,12 +416,11 @@ class Detector:
                 if one.path in self._departures:
                     continue  # not judged yet
                 del self._suspects[one.path]
-                self._pending.pop(one.path, None)
+                self._doubts.forget(one.path)
                 self._touched.add(one.path)
         since_ns = now_ns - self.limits.window_ns
         self._departures.expire(since_ns)
-        if any(time_ns <= since_ns for time_ns, _ in self._gained.values()):
-            self._gained = {path: one for path, one in self._gained.items() if one[0] > since_ns}
+        self._doubts.expire(since_ns)
 
     def _is_announced(self, time_ns: int) -> bool:
         return any(from_ns <= time_ns < to_ns for from_ns, to_ns, _ in self._pauses)
@@ -547,9 +448,7 @@ class Detector:
         elif one.gone and before is not None:
             self._departures.went(one, before)
         elif before is not None and after is not None and not one.returned:
-            case = Case(after, before, findings=list(one.findings))
-            if self._may_be_explained_yet(case):
-                self._unsure[one.path] = case
+            self._doubts.take_up(Case(after, before, findings=list(one.findings)))
 
     def _save(self) -> None:
         """Write the round in one transaction: cursor, suspects, incidents."""
