@@ -33,6 +33,7 @@ class Soak:
         self.begun = time.monotonic()
         self.may_kill = True
         self.kills = self.checks = self.steps = 0
+        self.acknowledged: dict[int, tuple[str, bytes]] = {}
         self.rss = Series("RSS of the daemon", "MiB")
         self.fds = Series("open files of the daemon", "fds")
         self.wal = Series("WAL", "MiB")
@@ -73,7 +74,7 @@ class Soak:
 
     def kill(self) -> None:
         """Kill -9: what was acknowledged is there afterwards."""
-        before = self.store.log.last_seq()
+        before = self.note_acknowledged()
         self.daemon.kill()
         self.kills += 1
         found = self.store.log.version(before)
@@ -82,6 +83,19 @@ class Soak:
             self.store.blobs.read(found.state.blob)
         self.daemon = self.world.start(ready=False)
         self._draw_kill()
+
+    def note_acknowledged(self) -> int:
+        """Keep what the log has by now: nothing of it may ever go, for retention keeps all for three days. The newest."""
+        newest = max(self.acknowledged, default=0)
+        while found := self.store.log.next_versions(self.repo_id, newest, 1000):
+            self.acknowledged |= {one.seq: (one.path, one.state.blob) for one in found}
+            newest = found[-1].seq
+        return newest
+
+    def lost(self) -> list[int]:
+        """The versions that were acknowledged and are not in the log as they were."""
+        there = ((seq, self.store.log.version(seq)) for seq in self.acknowledged)
+        return [seq for seq, one in there if one is None or (one.path, one.state.blob) != self.acknowledged[seq]]
 
     def _draw_kill(self) -> None:
         self._until_kill = self.random.randrange(20, 400)
@@ -155,7 +169,8 @@ class Soak:
     def check(self) -> None:
         self.daemon.wait_ready()
         wait_until(lambda: self.world.heads() == python_of(self.world.root), 60, f"heads are the disk after {self.steps} steps")
-        assert not list(self.world.root.rglob(".guard-*")), "a temporary file was left in the tree"
+        assert not list(self.world.root.rglob(".guard*")), "a temporary file was left in the tree"
+        self.note_acknowledged()
         self.checks += 1
 
     def figures(self) -> list[str]:
@@ -197,6 +212,7 @@ def test_after_a_long_time_of_mixed_work_nothing_is_lost_and_nothing_grew(
     with capsys.disabled():
         sys.stdout.write("\n" + "\n".join(soak.figures()) + "\n")
     assert list(check(soak.store)) == []
+    assert soak.lost() == []
     soak.store.close()
     assert soak.daemon.stop() == 0
     assert soak.rss.rise < 24, "the daemon grows"
