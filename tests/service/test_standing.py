@@ -6,6 +6,7 @@ import pytest
 
 from guardd.model import Moment, RepoState
 from guardd.selection import SelectionRules
+from guardd.service.checkup import check_up
 from guardd.service.standing import standing
 from guardd.store.lock import acquire_daemon_lock
 from guardd.store.repos import Live
@@ -46,11 +47,27 @@ def test_a_daemon_that_falls_silent_is_desynced_whatever_it_said_last(tmp_path: 
 def test_what_an_earlier_daemon_said_is_void_when_a_new_one_begins(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with Store(str(tmp_path), create=True) as store, acquire_daemon_lock(str(tmp_path)):
-        old, kept = (store.repos.add(path, SelectionRules()) for path in ("/old", "/kept"))
+        (tmp_path / "old").mkdir()
+        old, kept = (store.repos.add(path, SelectionRules()) for path in (str(tmp_path / "old"), "/kept"))
         for repo in (old, kept):
             store.repos.say(repo.id, Live(RepoState.PROTECTED, (), 0, 0, BEAT.wall_ns, BEAT.awake_ns))
         store.repos.begin_all([kept.id], BEAT)
         states = {repo.path: (repo.state, repo.reasons) for repo in standing(store, BEAT).repos}
         assert states["/kept"] == (RepoState.STARTING, ())
-        assert states["/old"][0] is RepoState.STOPPED
-        assert "not-guarded" in states["/old"][1][0]
+        assert states[old.path][0] is RepoState.STOPPED
+        assert "not-guarded" in states[old.path][1][0]
+
+
+def test_a_repo_that_is_gone_and_that_no_one_names_any_more_is_retired(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    with Store(str(tmp_path), create=True) as store, acquire_daemon_lock(str(tmp_path)):
+        store.repos.add(str(gone), SelectionRules())
+        said = "; ".join(standing(store, BEAT).repos[0].reasons)
+        assert said.startswith("not-guarded")
+        gone.rmdir()
+        found = standing(store, BEAT).repos[0]
+        assert found.state is RepoState.STOPPED
+        assert found.reasons[0].startswith("retired")
+        assert [one.ok for one in check_up(store, BEAT) if one.name == f"repo {gone}"] == [True]

@@ -267,5 +267,7 @@ def _check_target(settings: AlertSettings, now: Standing, store: Store) -> Check
 
 def _check_repo(repo: RepoStanding) -> Check:
     said = "; ".join(repo.reasons)
+    if said.startswith("retired:"):
+        return Check(f"repo {repo.path}", True, said)
     cure = "wait for the baseline" if repo.state is RepoState.STARTING else said
     return Check(f"repo {repo.path}", repo.state is RepoState.PROTECTED, repo.state, cure)

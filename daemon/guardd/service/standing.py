@@ -1,5 +1,6 @@
 """How things stand: the daemon and each repo, as the store and the lock tell it, also while the daemon is dead."""
 
+import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -76,6 +77,8 @@ def _repo_standing(store: Store, repo: Repo, now: Moment, *, running: bool) -> R
     files, versions = store.repos.counts(repo.id)
     live = store.repos.live(repo.id)
     state, reasons = _state(store, live, now, running=running)
+    if running and live is None and not os.path.isdir(repo.path):
+        reasons = ("retired: its directory is gone, and guardd is not asked to guard it; what was stored of it is kept",)
     dirty, lag_ns = (live.dirty, live.lag_ns) if live and running else (0, 0)
     pause = store.incidents.pause_at(repo.id, now.wall_ns)
     run = store.runs.alive(repo.id) or store.runs.interrupted(repo.id)
