@@ -78,7 +78,10 @@ def _repo_standing(store: Store, repo: Repo, now: Moment, *, running: bool) -> R
     live = store.repos.live(repo.id)
     state, reasons = _state(store, live, now, running=running)
     if running and live is None and not os.path.isdir(repo.path):
-        reasons = ("retired: its directory is gone, and guardd is not asked to guard it; what was stored of it is kept",)
+        state, reasons = (
+            RepoState.STOPPED,
+            ("retired: its directory is gone, and guardd is not asked to guard it; what was stored of it is kept",),
+        )
     dirty, lag_ns = (live.dirty, live.lag_ns) if live and running else (0, 0)
     pause = store.incidents.pause_at(repo.id, now.wall_ns)
     run = store.runs.alive(repo.id) or store.runs.interrupted(repo.id)
