@@ -12,6 +12,7 @@ import pytest
 from tests.world import PROGRAMS, World, snapshot
 
 from guardd.cli.main import run
+from guardd.store.store import Store
 
 Ask = Callable[..., Any]
 
@@ -306,3 +307,38 @@ def test_folders_of_backups_that_cannot_be_read_are_told(world: World, ask: Ask)
 def test_a_tree_without_backups_has_nothing_to_adopt(world: World, ask: Ask) -> None:
     world.write("a.py")
     assert ask("adopt", 3)["adopted"] == []
+
+
+@pytest.mark.promise(
+    "the store is sound or says what is damaged", "a content is damaged beyond repair: a backup, or git, has it still"
+)
+@pytest.mark.parametrize("source", ["a backup", "a backup that is adopted", "git"])
+def test_what_the_store_lost_comes_back_out_of_a_backup_and_out_of_git(world: World, ask: Ask, source: str) -> None:
+    good, damaged = b"def work():\n    return 1\n", b"# REMOVED_SYNTAX_ERROR: def work():\n"
+    world.write("a.py", good)
+    if source == "git":
+        git(world, "init", "-q")
+        commit(world, 1)
+    else:
+        world.write("a.py.backup_20250917_084026", good)
+    if source == "a backup that is adopted":  # guard came after the damage
+        world.write("a.py", damaged)
+        (adopted,) = ask("adopt --yes")["adopted"]
+        number = str(adopted["seq"])
+    else:
+        (captured,) = ask("log")
+        number = str(captured["seq"])
+        world.write("a.py", damaged)
+        ask("log")
+    with Store(str(world.state)) as store, store.db.transaction():
+        for table in ("blobs", "frames"):
+            store.db.run(f"UPDATE {table} SET data = zeroblob(length(data)) WHERE data IS NOT NULL")
+    ask("fsck", 1)
+    ask("fsck --repair")
+    assert world.ctl("show", "a.py", "--version", number, check=None).returncode
+    if source != "git":
+        ask("adopt --yes")
+    ask("restore --best --yes --no-verify")
+    assert snapshot(world.root)["a.py"] == good
+    assert world.ctl_bytes("show", "a.py", "--version", number) == good
+    ask("fsck")

@@ -1,7 +1,7 @@
 """Adoption: backup files found, read and kept as versions of the files that they were made of. Writes nothing into the repo."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -110,8 +110,12 @@ def _backup(store: Store, repo: Repo, one: Read, *, whole: bool) -> Backup:
     return Backup(one.pair.path, state, content, one.time_ns, one.pair.source, one.pair.dated_by)
 
 
-def _sort_out(store: Store, repo: Repo, found: Iterable[Read], gathered: Gathered) -> None:
-    """What is new, and what a version has already: the one adopted for that time, the one in force then, or one of the log."""
+def _sort_out(store: Store, repo: Repo, found: Sequence[Read], gathered: Gathered) -> None:
+    """What is new, and what a version has already: the one adopted for that time, the one in force then, or one of the log.
+
+    A content that was lost (the store was damaged) is new again: every version that names it has it back.
+    """
+    held = store.blobs.held({one.state.blob for one in found})
     adopted: dict[RepoPath, list[tuple[int, bytes, int]]] = {}
     logged: dict[RepoPath, Mapping[bytes, int]] = {}
     for one in sorted(found, key=lambda read: (read.time_ns, read.pair.source)):
@@ -120,9 +124,10 @@ def _sort_out(store: Store, repo: Repo, found: Iterable[Read], gathered: Gathere
             versions = reversed(store.adopted.of_path(repo.id, path))
             adopted[path] = [(each.version.time_ns, each.version.state.blob, each.version.seq) for each in versions]
             logged[path] = store.adopted.logged(repo.id, path)
-        seq = known_as(adopted[path], logged[path], one.time_ns, blob)
+        seq = known_as(adopted[path], logged[path], one.time_ns, blob) if blob in held else None
         if seq is None:
             gathered.new.append(one)
+            held.add(blob)
             adopted[path].append((one.time_ns, blob, 0))
             adopted[path].sort(key=lambda each: each[0])
         else:
