@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.faults.figures import Figures, table
+from tests.faults.figures import Figures, code, table
 from tests.world import World
 
 settings.register_profile("everyday", max_examples=20, deadline=None)  # other ones each day: nothing fixes the seed
@@ -56,5 +56,5 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     kept = os.environ.get("GUARD_FIGURES")
     if FIGURES.all and kept:
-        FIGURES.write(Path(kept))
+        FIGURES.write(Path(kept), code())
         terminalreporter.write_line("\n" + table(FIGURES.all))

@@ -38,23 +38,31 @@ class Received:
 
 
 class Wire:
-    """The connection that an answer goes over; `send` is false once the other end, or the test, is gone."""
+    """The connection that an answer goes over; `send` is false once the other end, or the test, is gone.
+
+    `sent` counts the bytes that went out, as far as the system took them for the other end.
+    """
 
     def __init__(self, handler: BaseHTTPRequestHandler, closing: threading.Event) -> None:
         self._handler = handler
         self._closing = closing
+        self.sent = 0
 
     def send(self, data: bytes) -> bool:
         try:
             self._handler.wfile.write(data)
         except OSError:
             return False
+        self.sent += len(data)
         return not self._closing.is_set()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Do nothing for so long; false when the test is over."""
         return not self._closing.wait(seconds)
 
+
+BUFFERED = 32 * 1024 * 1024
+"""More than the system holds of a connection whose other end reads no further."""
 
 Answer = Callable[[Wire], object]
 
@@ -130,6 +138,7 @@ class Receiver:
 
     def __init__(self, *script: Answer, always: Answer | None = None, tls: Path | None = None) -> None:
         self.requests: list[Received] = []
+        self.wires: list[Wire] = []
         self.always = always or answer()
         self._script = deque(script)
         self._closing = threading.Event()
@@ -153,6 +162,7 @@ class Receiver:
         """Keep a request, and answer it."""
         chosen = self._script.popleft() if self._script else self.always
         self.requests.append(request)
+        self.wires.append(wire)
         chosen(wire)
 
     @property

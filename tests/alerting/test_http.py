@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.receiver import (
+    BUFFERED,
     Answer,
     Receiver,
     answer,
@@ -111,6 +112,7 @@ def test_of_a_gigabyte_only_the_beginning_is_read() -> None:
         said = post(Request(receiver.url, b"{}"), LIMIT_S)
     assert said.startswith("HTTP 200: xxx")
     assert len(said) <= 220
+    assert receiver.wires[0].sent < BUFFERED
 
 
 def test_a_login_in_the_url_is_sent_and_never_told() -> None:

@@ -59,8 +59,9 @@ class Used:
                     self.calls |= {ast.unparse(called)} & CALLS
             case ast.Import(names=names):
                 self.modules |= {alias.name.partition(".")[0] for alias in names} & MODULES
-            case ast.ImportFrom(module=str(module)):
+            case ast.ImportFrom(module=str(module), names=names):
                 self.modules |= {module.partition(".")[0]} & MODULES
+                self.calls |= {f"{module}.{alias.name}" for alias in names} & CALLS  # to be called by its bare name
             case ast.keyword(arg="shell"):
                 self.shells.append(node.value.lineno)
 
