@@ -1,5 +1,6 @@
 """The parsing processes: hostile sources cost one answer each, never the daemon's."""
 
+import os
 import time
 from pathlib import Path
 
@@ -56,3 +57,13 @@ def test_an_ignore_file_above_the_scratch_folder_hides_nothing_from_ruff(tmp_pat
     assert problems is not None
     assert {number for number, _ in problems} == {1}
     assert sorted(path.name for path in tmp_path.iterdir()) == [".gitignore", ".ignore"]
+
+
+def test_scratch_folders_of_the_killed_are_removed_and_those_in_use_are_not(tmp_path: Path) -> None:
+    for name, age_s in (("guard-ruff-killed", 3600), ("guard-ruff-in-use", 0), ("others", 3600)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.py").write_bytes(b"secret = 1\n")
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    os.symlink("others", tmp_path / "guard-ruff-link")
+    asked_of_ruff([b"x = 1\n"], "F701", 10.0, folder=str(tmp_path))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["guard-ruff-in-use", "guard-ruff-link", "others"]
