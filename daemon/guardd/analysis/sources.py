@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from typing import Any, Literal, NamedTuple, Self
 
@@ -276,7 +277,7 @@ def asked_of_ruff(
 def _clear_abandoned(folder: str) -> None:
     """Remove the scratch folders of processes that were killed: copies of someone's source, most of them in memory."""
     now = time.time()
-    with os.scandir(folder) as listing:
+    with suppress(OSError), os.scandir(folder) as listing:  # another process clears them, too; what is left has another turn
         for entry in listing:
             if entry.name.startswith(_SCRATCH) and entry.is_dir(follow_symlinks=False):
                 about = entry.stat(follow_symlinks=False)
