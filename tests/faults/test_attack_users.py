@@ -82,7 +82,6 @@ def be(program: str, words: tuple[str, ...]) -> int:
     return 0
 
 
-@pytest.mark.faults
 @needs_root
 @pytest.mark.promise(PROMISE, "another user with every command, and with the files themselves; umask 000")
 def test_another_user_gets_nothing_out_of_a_store_nor_into_it(open_world: World) -> None:
