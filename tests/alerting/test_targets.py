@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -256,6 +257,43 @@ def test_apprise_sends_title_text_and_kind(capfd: pytest.CaptureFixture[str]) ->
     assert request.json["type"] == "failure"
     assert "guardctl restore --incident 7" in request.json["message"]
     assert "".join(capfd.readouterr()) == ""
+
+
+class _Html(HTMLParser):
+    """What people see of a text in HTML, and its tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.seen = ""
+        self.tags: set[str] = set()
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+        self.seen += "\n"
+
+    def handle_data(self, data: str) -> None:
+        self.seen += data.replace("\u00a0", " ")
+
+
+@pytest.mark.promise("bad input gets one clear line", "Apprise: markup, mentions and links to a service that speaks HTML")
+def test_no_attack_does_anything_in_html() -> None:
+    attacks = [
+        *map(one_line, ATTACKS),
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "&lt;b&gt;",
+        "<!-- x",
+        "<![CDATA[",
+    ]
+    with Receiver() as receiver:
+        message = DAMAGED._replace(title="a title", facts=tuple((f"<i>{one}", one) for one in attacks), files=tuple(attacks))
+        send(message, to(f"json://127.0.0.1:{receiver.port}/?format=html", "apprise"))
+    read = _Html(receiver.requests[0].json["message"])
+    assert read.tags == {"br"}
+    for attack in attacks:
+        assert f"<i>{attack}: {attack}".strip() in read.seen, attack
 
 
 @pytest.mark.parametrize("stage", Stage)
