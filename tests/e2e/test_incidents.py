@@ -271,6 +271,23 @@ def test_an_incident_is_open_until_all_of_its_damage_is_answered(watched: tuple[
     wait_until(lambda: world.json("incidents", "list")[0]["state"] == "restored")
 
 
+@pytest.mark.parametrize("kind", some_of(["hollowed behind a marker", "mass deletion"], "mass deletion"))
+def test_damage_that_an_undo_brings_back_is_told_of(watched: tuple[World, Daemon], kind: str) -> None:
+    world, daemon = watched
+    Damage(world.root, kind, 30).run()
+    (incident,) = world.wait_settled(daemon)
+    back = {"incident": 1, "files": incident["damaged"]}
+    line = f"the damage of incident 1 is back in {incident['damaged']} files"
+    world.ctl("restore", "--incident", "last", "--yes", "--no-verify")
+    assert world.status()["relapse"] is None
+    said = world.ctl("undo", "--yes", "--no-verify").stdout
+    assert line in said
+    assert world.status()["relapse"] == back
+    assert line in world.ctl("status").stdout
+    world.ctl("restore", "--incident", "1", "--yes", "--no-verify")
+    assert world.status()["relapse"] is None
+
+
 def test_restored_in_the_middle_of_a_burst_no_damage_is_left_without_an_incident(watched: tuple[World, Daemon]) -> None:
     world, daemon = watched
     before = snapshot(world.root)

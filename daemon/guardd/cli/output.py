@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import click
 
 from guardd.cli.context import Context
 from guardd.escaping import one_line
+
+if TYPE_CHECKING:
+    from guardd.store.incidents import Relapse
 
 _AT_ONCE = 256
 """Lines that are written, and flushed, together: one by one takes 50 us each."""
@@ -110,6 +114,12 @@ def size(count: int) -> str:
 def files(count: int) -> str:
     """`1 file`, `2 files`."""
     return f"{count:,} file{'' if count == 1 else 's'}"
+
+
+def relapse_line(relapse: "Relapse") -> str:
+    """That the damage of an incident is back, and how it goes again."""
+    back = f"the damage of incident {relapse.incident_id} is back in {files(relapse.files)}"
+    return f"{back}: its restore was taken back; 'guardctl restore --incident {relapse.incident_id}' puts them right again"
 
 
 def page(context: Context, lines: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 
 from guardd.cli.context import Context, common_options, pass_context
-from guardd.cli.output import emit, iso, say, size, when
+from guardd.cli.output import emit, iso, relapse_line, say, size, when
 from guardd.cli.ran import interrupted_line, run_document
 from guardd.errors import Exit
 from guardd.escaping import printable
@@ -56,6 +56,7 @@ def _repo_document(repo: RepoStanding) -> dict[str, object]:
         "last_scan": iso(repo.scan_ns) if repo.scan_ns else None,
         "run": run_document(repo.run) if repo.run else None,
         "pause": _pause_document(repo.pause) if repo.pause else None,
+        "relapse": {"incident": repo.relapse.incident_id, "files": repo.relapse.files} if repo.relapse else None,
     }
 
 
@@ -121,6 +122,8 @@ def _print_repo(context: Context, repo: RepoStanding) -> None:
         say(context, f"    {printable(reason)}", fg="red")
     for incident in repo.incidents[-_MOST_INCIDENTS:]:
         say(context, f"    incident {incident.id}, {incident.severity}: {printable(incident.summary)}", fg="red")
+    if repo.relapse:
+        say(context, f"    {relapse_line(repo.relapse)}", fg="yellow")
     lag = f" for {repo.lag_ns / 1e9:.1f} s" if repo.dirty and repo.lag_ns else ""
     if repo.interrupted:
         say(

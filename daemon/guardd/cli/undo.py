@@ -8,7 +8,7 @@ import click
 from guardd.cli import completing
 from guardd.cli.capturing import capture
 from guardd.cli.context import NUMBER, Context, common_options, pass_context
-from guardd.cli.output import warn, when
+from guardd.cli.output import relapse_line, say, warn, when
 from guardd.cli.settling import Choices, check_choices, settle, settling_options
 from guardd.errors import NothingMatched
 from guardd.recovery.planning import plan_undo
@@ -29,14 +29,12 @@ def command(context: Context, restore_id: int | None, choices: Choices) -> int:
     restore = _restore(context, restore_id)
     capture(context)
     title = f"take back restore {restore.id} of {when(restore.time_ns)}"
-    return settle(
-        context,
-        plan_undo(context.store, restore),
-        shlex.join(["guardctl", *sys.argv[1:]]),
-        title,
-        choices,
-        undoes=restore.id,
-    )
+    command = shlex.join(["guardctl", *sys.argv[1:]])
+    code = settle(context, plan_undo(context.store, restore), command, title, choices, undoes=restore.id)
+    relapse = context.store.incidents.relapse(context.repo.id)
+    if relapse and not choices.dry_run:
+        say(context, relapse_line(relapse), fg="yellow")
+    return code
 
 
 def _restore(context: Context, restore_id: int | None) -> Restore:

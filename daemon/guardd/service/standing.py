@@ -7,7 +7,7 @@ from typing import NamedTuple
 from guardd import __version__
 from guardd.model import Incident, Moment, RepoState
 from guardd.store.database import is_disk_full
-from guardd.store.incidents import Pause
+from guardd.store.incidents import Pause, Relapse
 from guardd.store.lock import daemon_lock, restore_lock
 from guardd.store.outbox import Failing
 from guardd.store.repos import Live, Repo
@@ -38,6 +38,7 @@ class RepoStanding(NamedTuple):
     pause: Pause | None
     run: Run | None
     incidents: tuple[Incident, ...]
+    relapse: Relapse | None
 
 
 class Standing(NamedTuple):
@@ -88,7 +89,7 @@ def _repo_standing(store: Store, repo: Repo, now: Moment, *, running: bool) -> R
     interrupted = _interrupted(store, repo)
     return RepoStanding(
         repo.path, state, reasons, files, versions, dirty, lag_ns, interrupted, repo.scan_ns, pause, run,
-        tuple(store.incidents.open(repo.id)),
+        tuple(store.incidents.open(repo.id)), store.incidents.relapse(repo.id),
     )  # fmt: skip
 
 

@@ -52,6 +52,11 @@ _MEMBERS = """
     SELECT p.path, m.before_seq, m.after_seq, m.time_ns, m.findings, m.edit, m.gone, m.returned
     FROM members m JOIN paths p ON p.id = m.path_id WHERE m.incident_id = ? ORDER BY p.path
 """
+_AS_DAMAGED = """
+    SELECT count(*) FROM members m JOIN paths p ON p.id = m.path_id
+        JOIN versions then_ ON then_.seq = m.after_seq JOIN versions now_ ON now_.seq = p.head_seq
+    WHERE m.incident_id = ? AND m.damaged AND then_.blob_id IS now_.blob_id
+"""
 _INCIDENTS_OF_PATH = """
     SELECT m.incident_id, m.before_seq, m.after_seq FROM members m JOIN paths p ON p.id = m.path_id
     WHERE p.repo_id = ? AND p.path = ? ORDER BY m.incident_id
@@ -96,6 +101,13 @@ class Pause(NamedTuple):
     reason: str
 
 
+class Relapse(NamedTuple):
+    """The damage of an incident that was put right is back, in so many files."""
+
+    incident_id: int
+    files: int
+
+
 class Incidents:
     """The incidents of one open store."""
 
@@ -130,6 +142,14 @@ class Incidents:
     def members(self, id_: int) -> list[Suspect]:
         """The members of an incident, by path."""
         return [_suspect(row) for row in self._db.rows(_MEMBERS, (id_,))]
+
+    def relapse(self, repo_id: int) -> Relapse | None:
+        """Of the last incident of a repo, if it was put right and its damage is there again; a restore that was taken back."""
+        last = self.last(repo_id)
+        if last is None or last.state is not IncidentState.RESTORED:
+            return None
+        files = int(self._db.value(_AS_DAMAGED, (last.id,)))
+        return Relapse(last.id, files) if files else None
 
     def of_version(self, repo_id: int, path: RepoPath, seq: int) -> int | None:
         """The incident that this version of a path is part of."""
