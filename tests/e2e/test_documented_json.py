@@ -18,7 +18,7 @@ ELSEWHERE = OF_A_RUN | {
     "since", "target", "reason", "path", "from", "until", "exit", "output", "command", "what", "versions", "seq", "run",
     "id", "incident", "pid", "message", "source", "action", "why", "plan",
 }  # fmt: skip
-"""Keys that are there only when a target is dead, a file left out, a repo paused, a verify command set, a command run, damage back, ..."""
+"""Keys that are there only when a target is dead, a file left out, a repo paused, a command verified or run, damage back, ..."""
 
 _SOURCE = (
     "def work_{0}(value):\n    first = value + {0}\n    second = first * 2\n    return second\n\n\nTOTAL_{0} = work_{0}(1)\n"
