@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardd.errors import UsageError
-from guardd.timespec import AtSnapshot, BeforeIncident, Elapsed, Instant, format_instant, parse, parse_duration
+from guardd.timespec import AtSnapshot, BeforeIncident, Elapsed, Instant, format_duration, format_instant, parse, parse_duration
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SECOND = 1_000_000_000
@@ -127,6 +127,20 @@ def test_a_duration_is_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(UsageError) as refusal:
         parse_duration(text)
     assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [(0, "0s"), (1, "0.000000001s"), (3 * SECOND // 2, "1.5s"), (60 * SECOND, "1m"), (5400 * SECOND, "90m"),
+     (7200 * SECOND, "2h"), (3 * 86_400 * SECOND, "3d"), (7 * 86_400 * SECOND, "1w"), (365 * 86_400 * SECOND, "365d")],
+)  # fmt: skip
+def test_a_duration_is_written_in_its_largest_unit(ns: int, text: str) -> None:
+    assert format_duration(ns) == text
+
+
+@given(st.integers(0, 73_200 * 86_400 * SECOND))
+def test_a_written_duration_is_read_as_the_same(ns: int) -> None:
+    assert parse_duration(format_duration(ns)) == ns
 
 
 def test_the_longest_forms_are_understood() -> None:

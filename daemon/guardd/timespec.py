@@ -93,6 +93,15 @@ def parse_duration(text: str) -> int:
     return total
 
 
+def format_duration(ns: int) -> str:
+    """A duration in the largest unit that it is so many of: what `parse_duration` reads as the same."""
+    for unit, seconds in _UNITS.items():
+        if ns and ns % (seconds * _SECOND_NS) == 0:
+            return f"{ns // (seconds * _SECOND_NS)}{unit}"
+    whole, fraction = divmod(ns, _SECOND_NS)
+    return f"{whole}.{fraction:09}".rstrip("0").rstrip(".") + "s"
+
+
 def format_instant(ns: int, zone: tzinfo | None = None) -> str:
     """ISO 8601 with UTC offset, to the microsecond: the form of times in JSON."""
     seconds, rest = divmod(ns, _SECOND_NS)

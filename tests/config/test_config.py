@@ -185,10 +185,31 @@ def test_show_tells_where_each_value_comes_from(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "config.toml"
     path.write_text('[daemon]\nlog_level = "debug"\n[[repo]]\npath = "/nowhere"\n')
     monkeypatch.setenv("GUARD_STATE_DIR", "/env/state")
-    rows = {key: (value, source) for key, value, source in effective(load(str(path)), str(path))}
+    found = effective(load(str(path)), str(path))
+    rows = {one.key: (one.value, one.source) for one in found}
     assert rows["daemon.log_level"] == ("debug", f"{path}:2")
     assert rows["repo[0].path"] == ("/nowhere", f"{path}:4")
     assert rows["retention.quota"] == (2**30, "default")
     assert rows["daemon.state_dir"] == ("/env/state", "environment: GUARD_STATE_DIR")
+    texts = {one.key: one.text for one in found}
+    assert texts["detection.window"] == '"1m"'
+    assert texts["retention.quota"] == '"1GiB"'
+    assert texts["daemon.metrics_listen"] == "(not set)"
     path.chmod(0o666)
     assert len(oddities(load(str(path)), str(path))) == 2
+
+
+def test_what_show_prints_is_what_a_config_takes(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[[repo]]\npath = "/nowhere"\nmax_file_size = "1500KiB"\n[response]\nsettle = "1.5s"\n')
+    before = load(str(path))
+    tables: dict[str, list[str]] = {}
+    for one in effective(before, str(path)):
+        table, _, key = one.key.replace("repo[0]", "repo").rpartition(".")
+        if one.text != "(not set)":
+            tables.setdefault(table, []).append(f"{key} = {one.text}\n")
+    path.write_text(
+        "".join(f"{'[[repo]]' if table == 'repo' else f'[{table}]'}\n{''.join(lines)}" for table, lines in tables.items())
+    )
+    after = load(str(path))
+    assert after.model_dump() | {"daemon": None} == before.model_dump() | {"daemon": None}

@@ -49,9 +49,9 @@ def show(context: Context) -> int:
 
     rows = effective(context.settings, locate(context.config))
     if context.json:
-        emit(context, [{"key": key, "value": value, "source": source} for key, value, source in rows])
-    for key, value, source in rows:
-        say(context, one_line(f"{key} = {json.dumps(value, ensure_ascii=False)}  # {source}"))
+        emit(context, [{"key": one.key, "value": one.value, "source": one.source} for one in rows])
+    for one in rows:
+        say(context, one_line(f"{one.key} = {one.text}  # {one.source}"))
     return Exit.DONE
 
 

@@ -13,6 +13,7 @@ from guardd.cli.moments import moment, place
 from guardd.cli.output import emit, say, when
 from guardd.errors import ConfigError, Exit, UsageError
 from guardd.escaping import printable
+from guardd.timespec import format_duration
 
 if TYPE_CHECKING:
     from guardd.config import Settings
@@ -71,7 +72,7 @@ def _durations_as_text(raw: dict[str, Any]) -> dict[str, Any]:
     detection = raw["detection"]
     for key in ("window", "slow_window"):
         if isinstance(detection.get(key), int):
-            detection[key] = f"{detection[key] // 1_000_000_000}s"
+            detection[key] = format_duration(detection[key])
     return raw
 
 

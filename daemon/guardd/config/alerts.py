@@ -94,7 +94,8 @@ def _base(value: str | None) -> str | None:
     return value if value is None else value.rstrip("/")
 
 
-Duration = Annotated[int, BeforeValidator(_duration, json_schema_input_type=str)]
+AS_DURATION = BeforeValidator(_duration, json_schema_input_type=str)
+Duration = Annotated[int, AS_DURATION]
 OptionalFile = Annotated[str | None, AfterValidator(_file)]
 OptionalCredential = Annotated[str | None, AfterValidator(_credential)]
 

@@ -4,28 +4,43 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
 
+from guardd.config.alerts import AS_DURATION
 from guardd.config.lines import Key, key_lines
 from guardd.config.loading import read_text
 from guardd.config.places import default_state_dir
-from guardd.config.settings import Settings
+from guardd.config.settings import AS_SIZE, Settings, format_size
+from guardd.timespec import format_duration
 
 
-def effective(settings: Settings, path: str) -> list[tuple[str, Any, str]]:
-    """(key, value, source) of every setting in force, in ns and bytes; source: default, environment or FILE:LINE."""
+class Effective(NamedTuple):
+    """A setting in force, in ns or bytes; `text`: as it is written in a config; `source`: default, environment or FILE:LINE."""
+
+    key: str
+    value: Any
+    text: str
+    source: str
+
+
+def effective(settings: Settings, path: str) -> list[Effective]:
+    """Every setting in force, in the order of the schema."""
     lines = key_lines(read_text(path, named=False) or "")
-    found: list[tuple[str, Any, str]] = []
+    found: list[Effective] = []
     for table, value in settings:
         for at, one in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
-            for keys, setting in _leaves(one):
+            for keys, setting, field in _leaves(one):
                 full: Key = (table, *keys) if at is None else (table, at, *keys)
                 source = f"{path}:{lines[full]}" if full in lines else "default"
                 name = ".".join((table if at is None else f"{table}[{at}]", *keys))
-                found.append((name, _shown(setting), source))
-    return [_with_state_dir(*row) for row in found]
+                shown = _shown(setting)
+                if name == "daemon.state_dir":
+                    shown, source = _state_dir(setting, source)
+                found.append(Effective(name, shown, _as_written(shown, field), source))
+    return found
 
 
 def _shown(setting: Any) -> Any:
@@ -34,12 +49,22 @@ def _shown(setting: Any) -> Any:
     return list(setting) if isinstance(setting, tuple) else setting
 
 
-def _leaves(table: BaseModel) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _as_written(value: Any, field: FieldInfo) -> str:
+    if value is None:
+        return "(not set)"
+    if AS_DURATION in field.metadata:
+        value = format_duration(value)
+    if AS_SIZE in field.metadata:
+        value = format_size(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _leaves(table: BaseModel) -> Iterator[tuple[tuple[str, ...], Any, FieldInfo]]:
     for key, setting in table:
         if isinstance(setting, BaseModel):
-            yield from (((key, *keys), value) for keys, value in _leaves(setting))
+            yield from (((key, *keys), value, field) for keys, value, field in _leaves(setting))
         else:
-            yield (key,), setting
+            yield (key,), setting, type(table).model_fields[key]
 
 
 def schema() -> dict[str, Any]:
@@ -72,9 +97,7 @@ def exposures(settings: Settings, path: str) -> list[str]:
     return found
 
 
-def _with_state_dir(key: str, value: Any, source: str) -> tuple[str, Any, str]:
-    if key != "daemon.state_dir":
-        return key, value, source
+def _state_dir(value: Any, source: str) -> tuple[str, str]:
     if os.environ.get("GUARD_STATE_DIR"):
-        return key, os.path.abspath(os.environ["GUARD_STATE_DIR"]), "environment: GUARD_STATE_DIR"
-    return key, value or default_state_dir(), source
+        return os.path.abspath(os.environ["GUARD_STATE_DIR"]), "environment: GUARD_STATE_DIR"
+    return value or default_state_dir(), source

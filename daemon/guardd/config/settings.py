@@ -27,6 +27,12 @@ def _size(value: object) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def format_size(count: int) -> str:
+    """A size in the largest unit that it is so many of: as a config has it."""
+    unit = max((unit for unit, size in _UNITS.items() if count % size == 0), key=_UNITS.__getitem__)
+    return f"{count // _UNITS[unit]}{unit}"
+
+
 def _path(value: str) -> str:
     if not value or "\0" in value or not os.path.isabs(expand(value)):
         raise ValueError("must be an absolute path, or one that begins with ~")
@@ -98,7 +104,8 @@ def _inside(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
+AS_SIZE = BeforeValidator(_size, json_schema_input_type=str)
+Size = Annotated[int, AS_SIZE]
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 Patterns = Annotated[Strings, AfterValidator(_patterns)]
 AbsolutePath = Annotated[str, AfterValidator(_path)]
