@@ -55,7 +55,8 @@ _MEMBERS = """
 _AS_DAMAGED = """
     SELECT count(*) FROM members m JOIN paths p ON p.id = m.path_id
         JOIN versions then_ ON then_.seq = m.after_seq JOIN versions now_ ON now_.seq = p.head_seq
-    WHERE m.incident_id = ? AND m.damaged AND then_.blob_id IS now_.blob_id
+    WHERE EXISTS (SELECT 1 FROM restores WHERE repo_id = ? AND undoes IS NOT NULL)  -- asked once: few ever undo
+        AND m.incident_id = ? AND m.damaged AND then_.blob_id IS now_.blob_id
 """
 _INCIDENTS_OF_PATH = """
     SELECT m.incident_id, m.before_seq, m.after_seq FROM members m JOIN paths p ON p.id = m.path_id
@@ -148,7 +149,7 @@ class Incidents:
         last = self.last(repo_id)
         if last is None or last.state is not IncidentState.RESTORED:
             return None
-        files = int(self._db.value(_AS_DAMAGED, (last.id,)))
+        files = int(self._db.value(_AS_DAMAGED, (repo_id, last.id)))
         return Relapse(last.id, files) if files else None
 
     def of_version(self, repo_id: int, path: RepoPath, seq: int) -> int | None:
