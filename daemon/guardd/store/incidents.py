@@ -52,11 +52,11 @@ _MEMBERS = """
     SELECT p.path, m.before_seq, m.after_seq, m.time_ns, m.findings, m.edit, m.gone, m.returned
     FROM members m JOIN paths p ON p.id = m.path_id WHERE m.incident_id = ? ORDER BY p.path
 """
+_ANY_UNDO = "SELECT EXISTS (SELECT 1 FROM restores WHERE repo_id = ? AND undoes IS NOT NULL)"
 _AS_DAMAGED = """
     SELECT count(*) FROM members m JOIN paths p ON p.id = m.path_id
         JOIN versions then_ ON then_.seq = m.after_seq JOIN versions now_ ON now_.seq = p.head_seq
-    WHERE EXISTS (SELECT 1 FROM restores WHERE repo_id = ? AND undoes IS NOT NULL)  -- asked once: few ever undo
-        AND m.incident_id = ? AND m.damaged AND then_.blob_id IS now_.blob_id
+    WHERE m.incident_id = ? AND m.damaged AND then_.blob_id IS now_.blob_id
 """
 _INCIDENTS_OF_PATH = """
     SELECT m.incident_id, m.before_seq, m.after_seq FROM members m JOIN paths p ON p.id = m.path_id
@@ -146,10 +146,12 @@ class Incidents:
 
     def relapse(self, repo_id: int) -> Relapse | None:
         """Of the last incident of a repo, if it was put right and its damage is there again; a restore that was taken back."""
+        if not self._db.value(_ANY_UNDO, (repo_id,)):  # few ever undo, and an incident may have many members
+            return None
         last = self.last(repo_id)
         if last is None or last.state is not IncidentState.RESTORED:
             return None
-        files = int(self._db.value(_AS_DAMAGED, (repo_id, last.id)))
+        files = int(self._db.value(_AS_DAMAGED, (last.id,)))
         return Relapse(last.id, files) if files else None
 
     def of_version(self, repo_id: int, path: RepoPath, seq: int) -> int | None:
