@@ -3,6 +3,9 @@
 import errno
 from enum import IntEnum
 
+LACKING_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+"""What the kernel says where the process, or the system, has no file descriptor left."""
+
 
 class Exit(IntEnum):
     """Exit codes of both programs (a contract with scripts)."""
@@ -67,8 +70,14 @@ class StoreFull(StoreError):
     """No space is left for the store; nothing was recorded, what was stored stays readable."""
 
 
+class TooManyOpenFiles(StoreError):
+    """No file descriptor is left for the store."""
+
+
 def unusable(state_dir: str, error: OSError) -> StoreError:
     """What the operating system says against a state dir, as an error of the store."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull(f"no space left for the store in {state_dir}; free some space (or inodes) on its disk")
+    if error.errno in LACKING_DESCRIPTORS:
+        return TooManyOpenFiles(f"no file descriptor is left for the store in {state_dir}; raise the limit ('ulimit -n')")
     return StoreError(f"the state dir {state_dir} cannot be used ({error.strerror}); set GUARD_STATE_DIR")

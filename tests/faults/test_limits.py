@@ -46,6 +46,72 @@ def test_a_restore_with_few_descriptors_tears_nothing(seed: int, world: World, r
     record_property("faults", 1)
 
 
+@pytest.mark.promise(
+    "errors become a state", "a ready daemon is left the descriptors that it has open, and none beyond, in the midst of damage"
+)
+@pytest.mark.parametrize("seed", seeds(everyday=1, full=6))
+def test_a_daemon_out_of_descriptors_says_so_and_makes_up_for_it_when_it_has_some(seed: int, world: World) -> None:
+    chance = random.Random(seed)
+    for number in range(60):
+        world.write(f"p{number % 12}/m{number}.py", f"def f{number}(x):\n    return x + {number}\n" * 20)
+    world.configure('[response]\nsettle = "0.1s"\n')
+    daemon = world.start_configured()
+    pid = daemon.process.pid
+    wait_until(lambda: world.status()["state"] == "protected")
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = _open_files(pid)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (_lowest_without(used) + chance.choice((0, 0, 1, 2, 5)), limits[1]))
+    for path in sorted(world.root.rglob("*.py")):
+        path.write_bytes(b"".join(b"# REMOVED_SYNTAX_ERROR: " + line for line in path.read_bytes().splitlines(keepends=True)))
+    wait_until(lambda: world.status()["state"] == "degraded", what="it is said")
+    reasons = world.status()["reasons"]
+    assert [reason for reason in reasons if reason.startswith("few-descriptors: ") and "LimitNOFILE" in reason], reasons
+    assert [reason for reason in reasons if "too many open files" in reason.lower() or "permissions" in reason] == []
+    assert world.incidents() == [] or set(world.heads().values()) == set(snapshot(world.root).values())
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    wait_until(lambda: world.heads() == snapshot(world.root), 60, "the disk is caught up with")
+    [incident] = world.wait_settled(daemon)
+    assert incident["damaged"] == 60, incident
+    wait_until(lambda: world.status()["state"] == "protected", 60, f"it recovers without a hand: {daemon.lines}")
+    assert "Traceback" not in "".join(daemon.lines)
+    assert daemon.stop() == 0
+
+
+def _open_files(pid: int) -> set[int]:
+    return {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def _lowest_without(used: set[int]) -> int:
+    """The limit under which none of the lower numbers is free."""
+    return next(number for number in range(len(used) + 1) if number not in used)
+
+
+@pytest.mark.promise("errors become a state", "a daemon started with 5 to 40 descriptors")
+@pytest.mark.parametrize("limit", [16, *(pytest.param(one, marks=pytest.mark.faults) for one in range(5, 41) if one != 16)])
+def test_a_daemon_that_starts_with_few_descriptors_guards_or_says_why_not(limit: int, world: World) -> None:
+    for number in range(60):
+        world.write(f"p{number % 12}/m{number}.py", OLD)
+    command = [str(PROGRAMS / "guardd"), "--repo", str(world.root), "--log-format", "json"]
+    daemon = world.start_command(["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *command], ready=False)
+    wait_until(
+        lambda: daemon.process.poll() is not None or daemon.events("ready") or daemon.events("state"), 30, "it starts or ends"
+    )
+    if daemon.process.poll() is not None:
+        plain = [line for line in daemon.lines if not line.startswith("{")]
+        assert len(plain) == 1, daemon.lines
+        assert plain[0].startswith("guardd: "), plain
+        assert "ulimit -n" in plain[0]
+        assert daemon.process.poll() == 1
+        assert limit < 20
+        return
+    assert limit > 16
+    if limit < 22:
+        wait_until(lambda: "few-descriptors: " in str(world.status()["reasons"]), what="it is said")
+    wait_until(lambda: snapshot(world.root) == world.heads(), what="it captures all the same")
+    assert not [line for line in daemon.lines if not line.startswith("{")], daemon.lines
+    assert daemon.stop() == 0
+
+
 @pytest.mark.promise("errors become a state", "a user namespace with 100 inotify watches for 150 directories")
 @pytest.mark.faults
 def test_too_few_watches_are_said_and_made_up_for(world: World) -> None:

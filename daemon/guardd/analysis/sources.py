@@ -16,6 +16,8 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Literal, NamedTuple, Self
 
+from guardd.descriptors import is_lack
+
 VERSION = 6
 """Of the facts: raise it when the worker finds other ones, so that stored ones are computed anew."""
 
@@ -270,7 +272,9 @@ def asked_of_ruff(
             done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, cwd=scratch)
             problems = json.loads(done.stdout)
             return [(int(os.path.basename(one["filename"]).removesuffix(".py")), one) for one in problems]
-        except (subprocess.TimeoutExpired, OSError, ValueError, KeyError, TypeError):
+        except (subprocess.TimeoutExpired, OSError, ValueError, KeyError, TypeError) as error:
+            if is_lack(error):  # it is there, and has not spoken
+                raise
             return None
 
 
@@ -336,7 +340,9 @@ def newest_target(program: str) -> str:
     """The newest Python that this ruff knows, as its --target-version has it."""
     try:
         text = subprocess.run([program, "check", "--help"], capture_output=True, text=True, timeout=10, check=False).stdout
-    except (subprocess.TimeoutExpired, OSError):
+    except (subprocess.TimeoutExpired, OSError) as error:
+        if is_lack(error):
+            raise
         text = ""
     return next((f"py3{minor}" for minor in range(30, 11, -1) if f"py3{minor}" in text), "py313")
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from guardd.beneath import Root
+from guardd.errors import LACKING_DESCRIPTORS
 from guardd.model import ABSENT, FileState, Kind, RepoPath, StatKey
 from guardd.store.codec import digest
 
@@ -29,6 +30,7 @@ class Trouble(Enum):
     UNREADABLE = "no permission to read it"
     FAILING = "the disk reports an error for it"
     LARGE = "it is read on its own"
+    NO_DESCRIPTOR = "no file descriptor was left to read it by"
 
 
 class Seen(NamedTuple):
@@ -117,6 +119,8 @@ def _unopened(path: RepoPath, error: OSError) -> Seen | Trouble:
             return Trouble.UNREADABLE
         case errno.EINTR | errno.EAGAIN | errno.ESTALE:
             return Trouble.UNSTEADY
+        case code if code in LACKING_DESCRIPTORS:
+            return Trouble.NO_DESCRIPTOR
         case _:
             return Trouble.FAILING
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from blake3 import blake3
 
+from guardd.descriptors import is_lack
 from guardd.model import RepoPath, StatKey, pack_key
 from guardd.selection import Selection, marks_environment
 
@@ -149,6 +150,8 @@ class _Walk:
             os.close(fd)
 
     def _pass_over(self, folder: RepoPath, error: OSError) -> list[RepoPath]:
+        if is_lack(error):  # that is no matter of this directory
+            raise error
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             self._result.unreadable[folder] = error.strerror or str(error)
             self._unseen.add(folder)

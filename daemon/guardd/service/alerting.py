@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from guardd import clock
+from guardd import clock, descriptors
 from guardd.alerting.planning import Terms, assign, due_in_ns, terms_of, wants_word
 from guardd.errors import GuardError
 from guardd.logs import log
@@ -191,8 +191,10 @@ class Alerting:
     def _fail(self, error: Exception) -> None:
         message = str(error) if isinstance(error, GuardError) else f"{type(error).__name__}: {error}"
         if "alerts" not in self._troubles:
-            log.error("alerting failed", error=message, exc_info=not isinstance(error, GuardError))
-        self._troubles["alerts"] = Reason("alerting-failed", message, "alerts wait in the store; it is tried again")
+            is_known = isinstance(error, GuardError) or descriptors.is_lack(error)
+            log.error("alerting failed", error=message, exc_info=not is_known)
+        failed = Reason("alerting-failed", message, "alerts wait in the store; it is tried again")
+        self._troubles["alerts"] = descriptors.reason_of(error, failed)
         self._stop.wait(_AFTER_FAILURE_S)
 
 

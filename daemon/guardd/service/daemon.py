@@ -7,12 +7,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from guardd import __version__, clock, logs
-from guardd.errors import Exit, GuardError, Interrupted, StoreError, StoreFull
+from guardd import __version__, clock, descriptors, logs
+from guardd.errors import Exit, GuardError, Interrupted, StoreError, StoreFull, TooManyOpenFiles
 from guardd.logs import log
 from guardd.model import Reason, RepoState
 from guardd.service import signals
@@ -58,8 +58,14 @@ _STOP_S = 8.0
 _FORCE_S = 9.5
 """After so long the process ends whatever hangs: it was promised to stop within 10 s."""
 
+_DESCRIPTORS, _DESCRIPTORS_A_REPO = 12, 2
+"""So many must be left at the start: with fewer, nothing would be captured. With some more it says what it lacks."""
+
 _PATIENCE_S = 2.0
 """The main thread's with other writers of the store: it says again what it could not say, and must not be late to stop."""
+
+
+_LACKING = "too few file descriptors to guard anything; raise the limit: LimitNOFILE= of the unit, or 'ulimit -n'"
 
 
 class Daemon:
@@ -94,6 +100,7 @@ class Daemon:
         self._alerting: Alerting | None = None
         self._monitoring: Monitoring | None = None
         self._herald = Herald(manager or Notifier())
+        self._capture_error: Exception | None = None
         self._life = Life()
         self._detection_life = Life()
         self._files = 0
@@ -113,6 +120,8 @@ class Daemon:
             return self._run()
 
     def _run(self) -> bool:
+        if descriptors.spare() < _DESCRIPTORS + _DESCRIPTORS_A_REPO * len(self._duties.repos):
+            raise TooManyOpenFiles(_LACKING)
         check_state_dir(self._state_dir, create=True)
         with acquire_daemon_lock(self._state_dir), Store(self._state_dir, create=True) as store:
             lost = commits_behind_the_end(store.db)
@@ -170,6 +179,14 @@ class Daemon:
     # -- capture thread -----------------------------------------------------------------------------------------
 
     def _capture(self) -> None:
+        try:
+            self._capture_all()
+        except Exception as error:  # the outermost of this thread: the main thread ends guardd with it
+            self._capture_error = error
+            if not descriptors.is_lack(error):
+                log.error("capture ended", error=f"{type(error).__name__}: {error}", exc_info=True)
+
+    def _capture_all(self) -> None:
         self._life.works()
         with Store(self._state_dir) as store, suppress(Interrupted):  # told to stop while the first watches were set
             self._take_up(store, self._duties)
@@ -189,7 +206,8 @@ class Daemon:
                 try:
                     self._take_up(store, self._duties)
                 except (GuardError, OSError) as error:  # a new repo that cannot be taken up must not cost the others
-                    self._troubles["repos"] = Reason("repo-not-taken-up", str(error), "mend it and send SIGHUP")
+                    failed = Reason("repo-not-taken-up", str(error), "mend it and send SIGHUP")
+                    self._troubles["repos"] = descriptors.reason_of(error, failed)
                 else:
                     self._troubles.pop("repos", None)
             for guard in self._guards:
@@ -246,14 +264,15 @@ class Daemon:
         feed_every_s = self._herald.feed_every_s
         beat_every_s = min(_BEAT_S, feed_every_s or _BEAT_S)
         with Store(self._state_dir, durable=False, patience_s=_PATIENCE_S) as store:
-            self._follow_monitoring()
+            with _later_without_descriptors():
+                self._follow_monitoring()
             while not self._stop.is_set():
                 self._news.wait(min(_LOOK_S if self._detecting is None else _LOOK_LATER_S, beat_every_s))
                 self._news.clear()
                 if self._stop.is_set():
                     break
                 if not capture.is_alive():
-                    raise GuardError("the capture thread ended; see the log, and start guardd again")
+                    raise self._after_capture()
                 self._reload_if_asked()
                 now = time.monotonic()
                 if now - last_scan >= self._duties.scan_interval_s:
@@ -263,19 +282,34 @@ class Daemon:
                 beat = now >= next_beat
                 if beat:
                     next_beat = now + beat_every_s
-                    self._follow_monitoring()
-                    self._upkeep.look()
+                    with _later_without_descriptors():
+                        self._follow_monitoring()
+                        self._upkeep.look()
                     for guard in self._guards:
                         guard.supervise()
+                self._mind_descriptors()
                 self._spokesman.speak(store, self._guards, len(self._duties.repos), beat=beat)
                 self._tell_manager(store)
-                self._begin_to_think(now - begun_s)
+                with _later_without_descriptors():
+                    self._begin_to_think(now - begun_s)
                 if beat and feed_every_s is not None:
                     self._feed()
             self._herald.stopping()
             if self._monitoring is not None:
                 self._monitoring.stop()
             self._spokesman.fall_silent(store)
+
+    def _mind_descriptors(self) -> None:
+        """Have it said where they are few, before something fails by it."""
+        if descriptors.are_few():
+            self._troubles["descriptors"] = descriptors.lack()
+        else:
+            self._troubles.pop("descriptors", None)
+
+    def _after_capture(self) -> GuardError:
+        if descriptors.is_lack(self._capture_error):
+            return TooManyOpenFiles(_LACKING)
+        return GuardError("the capture thread ended; see the log, and start guardd again")
 
     def _begin_to_think(self, running_s: float) -> None:
         """Begin detection and alerts, unless they have begun, or are still too early."""
@@ -339,7 +373,8 @@ class Daemon:
             self._reload_asked.clear()
             with self._herald.reloading():
                 self._load_anew()
-            self._follow_monitoring()
+            with _later_without_descriptors():
+                self._follow_monitoring()
 
     def _load_anew(self) -> None:
         try:
@@ -354,3 +389,14 @@ class Daemon:
             log.info("config reloaded", repos=len(self._duties.repos))
             for follower in (self._wake, self._captured, self._alert_news):
                 follower.set()
+
+
+@contextmanager
+def _later_without_descriptors() -> Iterator[None]:
+    """What ends early for want of a file descriptor, even to import a module: it is begun again at a later look."""
+    try:
+        yield
+    except (OSError, ImportError) as error:
+        if not descriptors.is_lack(error):
+            raise
+        log.warning("put off", error=str(error))

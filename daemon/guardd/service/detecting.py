@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Container
 from functools import partial
 
-from guardd import clock
+from guardd import clock, descriptors
 from guardd.analysis.sources import Parsers
 from guardd.detection.detector import Detector
 from guardd.detection.settings import limits_of
-from guardd.errors import GuardError, Interrupted
+from guardd.errors import GuardError, Interrupted, TooManyOpenFiles
 from guardd.logs import log
 from guardd.model import Incident, Reason
 from guardd.recovery.report import Report
@@ -145,6 +145,8 @@ class Detecting:
 
     def _round(self, store: Store, detector: Detector, said: dict[int, Incident]) -> bool:
         self._life.works()
+        if descriptors.are_few():  # what git knows, or ruff, would count for nothing where it cannot be asked
+            raise TooManyOpenFiles("too few file descriptors to judge by")
         is_more = detector.round(partial(self._tell, store, detector, said))
         if is_more and detector.can_wait:
             self._let_capture_go_first()
@@ -234,8 +236,9 @@ class Detecting:
     def _fail(self, what: str, code: str, cure: str, error: Exception) -> None:
         message = str(error) if isinstance(error, GuardError) else f"{type(error).__name__}: {error}"
         if what not in self._troubles:
-            log.error(code.replace("-", " "), error=message, exc_info=not isinstance(error, GuardError))
-        self._troubles[what] = Reason(code, message, cure)
+            is_known = isinstance(error, GuardError) or descriptors.is_lack(error)
+            log.error(code.replace("-", " "), error=message, exc_info=not is_known)
+        self._troubles[what] = descriptors.reason_of(error, Reason(code, message, cure))
         if what == "detection":
             self._life.waits()
         self._stop.wait(_AFTER_FAILURE_S)

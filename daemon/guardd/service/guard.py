@@ -5,12 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from guardd import clock
+from guardd import clock, descriptors
 from guardd.capture.capturer import Capturer, Looked
 from guardd.capture.dirty import Dirty, Due
 from guardd.capture.reading import Trouble
 from guardd.capture.scanning import Scan
-from guardd.errors import Interrupted, StoreFull
+from guardd.errors import Interrupted, StoreFull, TooManyOpenFiles
 from guardd.logs import log
 from guardd.model import Origin, Reason, RepoPath, RepoState
 from guardd.selection import Selection
@@ -171,6 +171,8 @@ class Guard:
             self._troubled[path] = trouble
             if trouble is Trouble.UNSTEADY:
                 self.dirty.again(path, _UNSTEADY_S, hinted.get(path))
+            elif trouble is Trouble.NO_DESCRIPTOR:
+                self.dirty.again(path, _RETRY_S, hinted.get(path))
             else:
                 self.dirty.again(path, 60.0)
         for path, what in looked.odd.items():
@@ -183,14 +185,15 @@ class Guard:
             self._captured.set()
             log.debug("captured", repo=self.repo.path, versions=len(looked.written))
 
-    def _fail(self, due: Due, reason: Reason, error: Exception) -> None:
+    def _fail(self, due: Due, otherwise: Reason, error: Exception) -> None:
+        reason = descriptors.reason_of(error, otherwise)
         if self._failure is None or self._failure.code != reason.code:
             log.error(
                 "capture failed",
                 repo=self.repo.path,
                 code=reason.code,
                 error=str(error),
-                exc_info=not isinstance(error, (StoreFull, OSError)),
+                exc_info=not isinstance(error, (StoreFull, TooManyOpenFiles, OSError)),
             )
         self._failure = reason
         self._put_back(due, _RETRY_S)
@@ -243,7 +246,8 @@ class Guard:
         else:
             state = RepoState.DEGRADED if reasons else RepoState.PROTECTED
         now = clock.now()
-        return Live(state, tuple(map(str, reasons)), len(self.dirty), self.dirty.lag_ns(), now.wall_ns, now.awake_ns)
+        texts = tuple(dict.fromkeys(map(str, reasons)))  # what the whole daemon lacks may fail in several places
+        return Live(state, texts, len(self.dirty), self.dirty.lag_ns(), now.wall_ns, now.awake_ns)
 
     def _reasons(self, *, silent: bool) -> list[Reason]:
         reasons = [*self._watch.problems(), *list(self._hidden.values())]
@@ -256,7 +260,10 @@ class Guard:
         if silent:
             reasons.append(Reason("events-stopped", "no file event came through for 35 s", "the watch begins anew by itself"))
         reasons += [Reason("rescan", why, "wait: a scan is under way") for why in {self._doubt, *self.dirty.doubts()} if why]
-        if troubled := list(self._troubled.items()):
+        troubled = list(self._troubled.items())
+        if any(trouble is Trouble.NO_DESCRIPTOR for _, trouble in troubled):
+            reasons.append(descriptors.lack())
+        if troubled := [one for one in troubled if one[1] is not Trouble.NO_DESCRIPTOR]:
             path, trouble = troubled[0]
             more = f" and {len(troubled) - 1} more" if len(troubled) > 1 else ""
             reasons.append(Reason("unreadable-file", f"{path}{more}: {trouble.value}", "make it readable, or exclude it"))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from guardd import __version__
-from guardd.errors import Exit, GuardError, StoreBusy, StoreFull
+from guardd.descriptors import is_lack
+from guardd.errors import Exit, GuardError, StoreBusy, StoreFull, TooManyOpenFiles
 
 if TYPE_CHECKING:
     from guardd.config import Settings
@@ -76,11 +77,15 @@ def main() -> None:
         _fail(error.format_message(), Exit.USAGE)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(Exit.INTERRUPTED)
+    except (OSError, ImportError) as error:
+        if not is_lack(error):
+            raise
+        _fail("no file descriptor is left; raise the limit: LimitNOFILE= of the unit, or 'ulimit -n'", Exit.PARTIAL)
 
 
 def code_of(error: GuardError) -> Exit:
     """What guardd exits with: what may pass by itself ends with PARTIAL, and its manager tries again."""
-    return Exit.PARTIAL if isinstance(error, StoreFull | StoreBusy) else error.exit_code
+    return Exit.PARTIAL if isinstance(error, StoreFull | StoreBusy | TooManyOpenFiles) else error.exit_code
 
 
 def _fail(message: str, code: int) -> None:

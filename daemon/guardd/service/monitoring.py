@@ -6,7 +6,7 @@ from email.message import Message
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from guardd import clock
+from guardd import clock, descriptors
 from guardd.config.listening import parse_listen
 from guardd.logs import log
 from guardd.model import Reason, RepoState
@@ -79,7 +79,8 @@ class Monitoring:
             cure = "free the port, or set another 'metrics_listen' and send SIGHUP; it is tried again every 10 s"
             if listen != self._listen:
                 log.error("metrics not served", listen=listen, error=error.strerror)
-            self._troubles["metrics"] = Reason("metrics-not-served", f"{listen}: {error.strerror}", cure)
+            taken = Reason("metrics-not-served", f"{listen}: {error.strerror}", cure)
+            self._troubles["metrics"] = descriptors.reason_of(error, taken)
         else:
             log.info("metrics served", listen=listen)
         self._listen = listen

@@ -13,6 +13,7 @@ from socketserver import TCPServer
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from guardd.descriptors import is_lack
 from guardd.logs import log
 
 _LARGEST_HEAD = 8 * 1024
@@ -67,6 +68,15 @@ class LoopbackServer(ThreadingHTTPServer):
         """Bind without looking the host's name up: a resolver that hangs is no reason to wait."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept who waits. Where that takes a descriptor that is lacking, who waits goes on waiting: not to be asked at once."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if is_lack(error):
+                time.sleep(_POLL_S)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, if one is free."""

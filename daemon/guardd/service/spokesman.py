@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from guardd import clock
+from guardd import clock, descriptors
 from guardd.alerting.protection import Protection, threads_of, unguarded, watch
 from guardd.errors import StoreError
 from guardd.logs import log
@@ -75,7 +75,8 @@ class Spokesman:
         except StoreError as error:  # status sees the beat go stale; the alert is queued at a later look
             if "live" not in self._troubles:  # it is tried every 3 s, and the log may be on the same full disk
                 log.warning("state not written", error=str(error))
-            self._troubles["live"] = Reason("state-not-written", str(error), "it is written again as soon as the store lets it")
+            unwritten = Reason("state-not-written", str(error), "it is written again as soon as the store lets it")
+            self._troubles["live"] = descriptors.reason_of(error, unwritten)
         else:
             self._known[repo_id] = known
             self.wrote_s = time.monotonic()

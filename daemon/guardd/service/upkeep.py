@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from guardd import clock
+from guardd import clock, descriptors
 from guardd.logs import log
 from guardd.model import Reason
 from guardd.service.memory import give_back
@@ -17,6 +17,9 @@ from guardd.store.store import Store
 
 _FIRST_S = 60.0
 _EVERY_S = 3600.0
+_AFTER_LACK_S = 5.0
+"""Of descriptors: what upkeep says of it is to be true."""
+
 _NICENESS = 10
 """Of its thread: what people wait for goes first (setpriority(2) takes a thread on Linux)."""
 
@@ -75,7 +78,10 @@ class Upkeep:
                 self._troubles.pop("upkeep", None)
             except Exception as error:  # the outermost loop of this thread: the next hour tries again
                 log.error("upkeep failed", error=str(error))
-                self._troubles["upkeep"] = Reason("upkeep-failed", str(error), "see the log; it is tried again within the hour")
+                failed = Reason("upkeep-failed", str(error), "see the log; it is tried again within the hour")
+                self._troubles["upkeep"] = descriptors.reason_of(error, failed)
+                if descriptors.is_lack(error):
+                    due_s = time.monotonic() + _AFTER_LACK_S
 
     def _compact(self) -> None:
         with Store(self._state_dir) as store:

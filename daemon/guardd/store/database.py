@@ -9,7 +9,8 @@ from typing import Any
 
 import apsw
 
-from guardd.errors import StoreBusy, StoreDamaged, StoreError, StoreFull
+from guardd import descriptors
+from guardd.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, TooManyOpenFiles
 
 Row = tuple[Any, ...]
 
@@ -169,9 +170,12 @@ def _as_store_error(error: apsw.Error, path: str) -> StoreError:
         return StoreDamaged(f"the store {path} is damaged ({error}); run 'guardctl fsck --repair'")
     if isinstance(error, apsw.ReadOnlyError):
         return StoreError(f"the store {path} cannot be written ({error}); check its permissions and its disk")
-    # No room for the WAL's index, or no inode: SQLite says neither by its name.
-    if isinstance(error, apsw.CantOpenError | apsw.IOError) and is_disk_full(folder):
-        return StoreFull(f"no space left for the store {path}; free some space on its disk")
+    # No room for the WAL's index, no inode, no descriptor: SQLite says none of them by its name.
+    if isinstance(error, apsw.CantOpenError | apsw.IOError):
+        if is_disk_full(folder):
+            return StoreFull(f"no space left for the store {path}; free some space on its disk")
+        if descriptors.are_few():
+            return TooManyOpenFiles(f"no file descriptor is left for the store {path}; raise the limit ('ulimit -n')")
     if isinstance(error, apsw.IOError):
         return StoreError(f"the store {path} failed ({error}); see 'guardctl doctor'")
     if isinstance(error, apsw.CantOpenError):

@@ -12,6 +12,7 @@ from inotify_simple import Event, INotify, flags
 from watchdog.events import FileClosedEvent, FileModifiedEvent
 from watchdog.observers.api import EventEmitter, EventQueue, ObservedWatch
 
+from guardd import descriptors
 from guardd.errors import Interrupted
 from guardd.model import Reason, RepoPath
 from guardd.selection import ENVIRONMENT_MARKS, Selection, marks_environment
@@ -113,7 +114,8 @@ class LinuxEmitter(EventEmitter):
 
     def _fail(self, error: Exception) -> None:
         cure = "guard tries again by itself; see the log if it stays"
-        self._problems["watch-failed"] = Reason("watch-failed", f"{self._root}: {type(error).__name__}: {error}", cure)
+        failed = Reason("watch-failed", f"{self._root}: {type(error).__name__}: {error}", cure)
+        self._problems["watch-failed"] = descriptors.reason_of(error, failed)
         self._drop_inotify()
         self._next_poll = time.monotonic() + _ROOT_CHECK_S
 
@@ -215,7 +217,9 @@ class LinuxEmitter(EventEmitter):
             if inotify is not None:
                 inotify.close()
             cure = "run 'sudo sysctl fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=524288'"
-            self._problems["watch-instances"] = Reason("watch-instances", f"no file watch to be had: {error.strerror}", cure)
+            none = Reason("watch-instances", f"no file watch to be had: {error.strerror}", cure)
+            # EMFILE is said of either limit (inotify_init(2)).
+            self._problems["watch-instances"] = descriptors.lack() if descriptors.are_few() else none
             self._next_poll = time.monotonic() + _POLL_S
             return
         self._problems.pop("watch-instances", None)
@@ -314,7 +318,9 @@ class LinuxEmitter(EventEmitter):
             self._problems["watch-limit"] = Reason("watch-limit", message, cure)
         elif error.errno != errno.EACCES:  # what may not be read, the scan reports
             cure = "guard polls it meanwhile; see dmesg"
-            self._problems["unwatchable"] = Reason("unwatchable", f"{where}: {error.strerror}", cure)
+            self._problems["unwatchable"] = descriptors.reason_of(
+                error, Reason("unwatchable", f"{where}: {error.strerror}", cure)
+            )
 
     def _clear_problems(self) -> None:
         for code in ("watch-limit", "unwatchable"):
