@@ -24,8 +24,8 @@ class Killed:
     def __init__(self, world: World, stopper: Stopper, chance: random.Random) -> None:
         self.world, self.chance = world, chance
         self._stopper = stopper
-        self._arm = world.root.parent / "arm"
-        self._log = world.root.parent / "guardd.log"
+        self._arm = world.config.with_name("arm")  # not on the disk of repo or store, which may fail
+        self._log = world.config.with_name("guardd.log")
         self.command: Stopped
 
     def start(self, at: int) -> None:
@@ -41,10 +41,11 @@ class Killed:
         wait_until(lambda: condition() or self.command.has_come(0), what=f"{what}: {self.command.output[-2000:]}")
         assert not self.command.has_come(0), self.command.output
 
-    def kill(self) -> tuple[Versions, bool]:
-        """What was acknowledged by then, and whether it was at a point that it was killed."""
+    def kill(self, before: Callable[[], object] = lambda: None) -> tuple[Versions, bool]:
+        """What was acknowledged by then, and whether it was at a point that it was killed; `before` goes in between."""
         at_a_point = self.command.has_come(0)
         acknowledged = readable(self.world.state)
+        before()
         self.command.kill()
         return acknowledged, at_a_point
 
