@@ -101,7 +101,7 @@ def test_a_daemon_killed_in_a_burst_loses_nothing_and_the_next_one_catches_up(
             step(world.root, chance)
             if killed.command.has_come(0):
                 break
-        killed.command.has_come(chance.random() * 0.3)
+        killed.command.has_come(2.0 if at else chance.random() * 0.3)
         acknowledged, at_a_point = killed.kill()
         at_points += at_a_point
         with noted(f"kill {number} at {at}"):
