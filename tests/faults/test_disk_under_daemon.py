@@ -75,11 +75,17 @@ def test_an_auto_restore_without_room_tears_nothing_and_is_done_when_there_is_so
             damage(world)
             damaged = snapshot(world.root)
             wait_until(lambda: "is full" in str(world.incidents()), what="it is said why nothing is restored")
+            wait_until(lambda: world.status()["state"] == "degraded", what="and that something waits for room")
+            [reason] = world.status()["reasons"]
+            assert reason.startswith(f"auto-restore-waits: incident 1: the disk of {world.root} is full; free "), reason
+            first = world.versions("p0/m0.py")[-1]["seq"]
+            assert world.ctl_bytes("show", "p0/m0.py", "--version", str(first)) == whole["p0/m0.py"]
             assert all(content in (whole[path], damaged[path]) for path, content in snapshot(world.root).items())
             filler.unlink()
             wait_until(lambda: snapshot(world.root) == whole, 60, "it recovers without a hand")
             wait_until(lambda: daemon.events("auto-restored"))
             assert len(daemon.events("auto-restored")) == 1, "no round was spent in vain"
+            wait_until(lambda: world.status()["state"] == "protected", what="nothing waits any more")
         finally:
             world.close()
 

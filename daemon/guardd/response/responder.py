@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from guardd import descriptors
 from guardd.beneath import Root
 from guardd.model import Incident, IncidentState, RepoPath, Suspect
 from guardd.recovery.plan import Action, Plan, Verdict
@@ -32,11 +33,14 @@ class Policy(NamedTuple):
     verify_timeout_s: float
 
 
-def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns: int) -> Report | None:
+def respond(
+    store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns: int, on_obstacle: Callable[[str], None] = lambda _: None
+) -> Report | None:
     """Answer a settled incident as the policy says; the report of the restore, or None where there was none.
 
     Only what is still as the damage left it is put back: edits made since are people's. After `max_rounds` restores of the
     same files, or in the middle of a git operation, the incident is left to people. During a pause or a run nothing is restored.
+    `on_obstacle` hears what keeps it from a restore that it will carry out as soon as that is gone.
     """
     if incident.state is not IncidentState.OPEN or not incident.settled:
         return None
@@ -62,6 +66,7 @@ def respond(store: Store, repo: Repo, incident: Incident, policy: Policy, now_ns
     obstacle = _obstacle(repo.path, plan)
     if obstacle:
         store.incidents.note(incident.id, f"not restored by itself so far: {obstacle}")
+        on_obstacle(f"incident {incident.id}: {obstacle}")
         return None
     store.incidents.begin_round(incident.id)
     report, verified = _carry_out(store, repo, plan, incident, policy)
@@ -77,11 +82,15 @@ def cut_short(store: Store, repo: Repo) -> list[Restore]:
     return [one for one in reversed(store.restores.unfinished(repo.id)) if one.command.startswith(_COMMAND)]
 
 
-def complete(store: Store, repo: Repo, waiting: Sequence[Restore], policy: Policy, now_ns: int) -> Report | None:
+def complete(
+    store: Store, repo: Repo, waiting: Sequence[Restore], policy: Policy, now_ns: int,
+    on_obstacle: Callable[[str], None] = lambda _: None,
+) -> Report | None:  # fmt: skip
     """Complete the newest of these restores that were cut short and that no incident asks for any more; None: there was none.
 
     One whose incident a person approved or dismissed ends as it is. One of an escalated incident is left to people, and so is
-    one of which every file that it had not come to was edited since, or is not restored by this policy.
+    one of which every file that it had not come to was edited since, or is not restored by this policy. `on_obstacle`: as for
+    `respond`.
     """
     if _is_held_back(store, repo, now_ns) or git_operation(repo.path):
         return None
@@ -93,7 +102,10 @@ def complete(store: Store, repo: Repo, waiting: Sequence[Restore], policy: Polic
                 _note_as_it_is(store, incident, restore)
         elif incident.state is not IncidentState.ESCALATED:
             plan = _within(_untouched_only(plan_resume(store, restore)), policy)
-            if (plan.of(Action.SKIP) and not plan.work) or _obstacle(repo.path, plan):
+            if plan.of(Action.SKIP) and not plan.work:
+                continue
+            if obstacle := _obstacle(repo.path, plan):
+                on_obstacle(f"restore {restore.id}: {obstacle}")
                 continue
             report, verified = _carry_out(store, repo, plan, incident, policy)
             if report.restore_id is not None:
@@ -123,7 +135,9 @@ def _is_held_back(store: Store, repo: Repo, now_ns: int) -> bool:
 
 
 def _obstacle(root: str, plan: Plan) -> str | None:
-    """What keeps the repo's disk from taking what is to be written: to try would cost a round, and versions in the log."""
+    """What keeps what is to be written from being taken: to try would cost a round, and versions in the log."""
+    if descriptors.are_few():
+        return descriptors.lack().message
     disk = os.statvfs(root)
     if disk.f_flag & os.ST_RDONLY:
         return f"the file system of {root} is read-only; remount it writable"

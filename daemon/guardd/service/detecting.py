@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 
 from guardd import clock, descriptors
@@ -47,7 +47,7 @@ class Detecting:
 
     `captured` is set when a repo has new versions, `is_behind` tells whether capture has work to do, `alert_news` is set when
     there is something to tell people. guard-detect leaves its signs in `life`.
-    What goes wrong in them becomes one of the daemon's `troubles`, under "detection" and "response"; they go on.
+    What goes wrong in them becomes one of the daemon's `troubles`, under "detection", "response" and "obstacle"; they go on.
     """
 
     def __init__(
@@ -196,6 +196,8 @@ class Detecting:
                 if self._duties().settings.response.auto_restore != "off":
                     with Store(self._state_dir) as store:
                         is_news |= self._answer(store)
+                else:
+                    self._say_obstacles(())
                 self._troubles.pop("response", None)
             except Exception as error:  # the outermost loop of this thread: it tries again
                 self._nothing_waits.clear()
@@ -205,6 +207,7 @@ class Detecting:
     def _answer(self, store: Store) -> bool:
         """Answer what has settled in each repo, or complete what was cut short; whether anything was restored."""
         duties, has_restored = self._duties(), False
+        obstacles: list[str] = []
         for path, _ in duties.repos:
             repo = store.repos.find(path)
             if repo is None:
@@ -213,22 +216,31 @@ class Detecting:
             for incident in store.incidents.open(repo.id):
                 if self._stop.is_set():
                     return has_restored
-                report = respond(store, repo, incident, duties.response_to(path), clock.now().wall_ns)
+                report = respond(store, repo, incident, duties.response_to(path), clock.now().wall_ns, obstacles.append)
                 if report is not None:
                     answered = True
                     log.warning("auto-restored", repo=path, incident=incident.id, **_figures(report))
             if not answered and repo.id not in self._nothing_waits:
-                answered = self._complete(store, repo, duties)
+                answered = self._complete(store, repo, duties, obstacles.append)
             has_restored |= answered
+        self._say_obstacles(obstacles)
         return has_restored
 
-    def _complete(self, store: Store, repo: Repo, duties: Duties) -> bool:
+    def _say_obstacles(self, obstacles: Sequence[str]) -> None:
+        if obstacles:
+            more = f" (and {len(obstacles) - 1} more)" if len(obstacles) > 1 else ""
+            cure = "guard restores by itself once that is done"
+            self._troubles["obstacle"] = Reason("auto-restore-waits", obstacles[0] + more, cure)
+        else:
+            self._troubles.pop("obstacle", None)
+
+    def _complete(self, store: Store, repo: Repo, duties: Duties, on_obstacle: Callable[[str], None]) -> bool:
         """Only a crash or an error leaves a restore cut short: once none is, there is none until the next error."""
         waiting = cut_short(store, repo)
         if not waiting:
             self._nothing_waits.add(repo.id)
             return False
-        report = complete(store, repo, waiting, duties.response_to(repo.path), clock.now().wall_ns)
+        report = complete(store, repo, waiting, duties.response_to(repo.path), clock.now().wall_ns, on_obstacle)
         if report is not None:
             log.warning("auto-restore completed", repo=repo.path, **_figures(report))
         return report is not None
