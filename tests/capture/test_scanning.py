@@ -1,5 +1,6 @@
 """The stat pass: it gives signs of life all the way, however long the disk takes over it."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -84,6 +85,32 @@ def test_old_files_that_were_seen_since_an_empty_directory_changed_were_never_in
     assert bool(found.missing) is not is_unmounted
 
 
+@pytest.mark.parametrize("folder", ["", "pkg"])
+def test_an_empty_root_that_was_made_since_it_was_scanned_never_held_the_files(tmp_path: Path, folder: str) -> None:
+    root = tmp_path / "repo"
+    (root / "pkg").mkdir(parents=True)
+    (root / "pkg/m.py").touch()
+    known = {"pkg/m.py": _packed(root / "pkg/m.py")}
+
+    def scanned(root_seen_ns: int) -> tuple[set[str], list[str]]:
+        found = scan(str(root), Selection(str(root), SelectionRules()), dict(known), folder, root_seen_ns=root_seen_ns)
+        return found.unmounted, [one.path for one in found.missing]
+
+    seen_ns = _until_later(tmp_path)
+    _until_later(tmp_path)
+    root.rename(tmp_path / "away")
+    root.mkdir()
+    assert scanned(seen_ns) == ({""}, [])
+    assert scanned(time.time_ns()) == (set(), ["pkg/m.py"]), "it was there when all was last seen"
+    assert scanned(0) == (set(), ["pkg/m.py"]), "no one knows"
+    (root / "data.txt").touch()
+    assert scanned(seen_ns) == (set(), ["pkg/m.py"])
+    shutil.rmtree(root)
+    shutil.rmtree(tmp_path / "away/pkg")
+    (tmp_path / "away").rename(root)
+    assert scanned(seen_ns) == (set(), ["pkg/m.py"]), "it is the one that held them"
+
+
 def test_what_a_moved_directory_brought_or_took_is_dated_by_the_move(tmp_path: Path) -> None:
     root, aside = tmp_path / "repo", tmp_path / "aside"
     for path in ("stays.py", "kept/a.py", "kept/sub/b.py", "moved/deep/c.py", "replaced/sub/d.py", "replaced/sub/e.py"):
@@ -114,13 +141,14 @@ def _packed(path: Path) -> bytes:
     return pack_key(key.dev, key.ino, key.size, key.mtime_ns, key.ctime_ns)
 
 
-def _until_later(folder: Path) -> None:
-    """Until a file gets a later time than those that are there."""
+def _until_later(folder: Path) -> int:
+    """Until a file gets a later time than those that are there; that time."""
     first = folder / "tick"
     first.touch()
     begun = first.stat().st_ctime_ns
     while first.stat().st_ctime_ns == begun:
         first.touch()
+    return first.stat().st_ctime_ns
 
 
 @pytest.mark.parametrize("key", [b"", b"\xff\0", bytes(39)])

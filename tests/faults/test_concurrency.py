@@ -1,9 +1,11 @@
 """Many at once on one store: one after the other, or refused in one clear line; never a mixture."""
 
+import json
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -53,6 +55,39 @@ def test_of_two_daemons_started_at_once_one_guards_and_the_other_says_why_not(fi
     sound(filled)
 
 
+MADE = "made.py"
+
+
+def make_it(exit_code: int) -> tuple[str, ...]:
+    """A run that makes a file, and then passes or fails."""
+    return "run", "--", sys.executable, "-c", f"open('{MADE}', 'w').write('made = 1\\n'); raise SystemExit({exit_code})"
+
+
+class Asked(NamedTuple):
+    """What a command said in the end, all of them with --json."""
+
+    words: tuple[str, ...]
+    code: int
+    said: Any
+    stderr: str
+
+    @property
+    def did_it(self) -> bool:
+        return self.code == 0
+
+    def gives_its_reason(self) -> bool:
+        """Whether who asked knows why not all was done."""
+        told = self.said if isinstance(self.said, dict) else {}
+        return bool(self.stderr.strip() or told.get("skipped") or told.get("failed") or told.get("reasons"))
+
+
+def asked_at_once(world: World, commands: Sequence[tuple[str, ...]], meanwhile: Callable[[], None]) -> list[Asked]:
+    begun = [(words, world.begin_ctl(*words[:1], "--json", *words[1:])) for words in commands]
+    meanwhile()
+    ended = [(words, as_text(one.finish(100))) for words, one in begun]
+    return [Asked(words, done.returncode, json.loads(done.stdout or "null"), done.stderr) for words, done in ended]
+
+
 @pytest.mark.promise("the store is sound or says what is damaged", "ten guardctl at once beside the daemon")
 @pytest.mark.parametrize("seed", seeds(1, 12))
 def test_ten_guardctl_at_once_each_do_what_was_asked_or_say_why_not(
@@ -61,20 +96,49 @@ def test_ten_guardctl_at_once_each_do_what_was_asked_or_say_why_not(
     chance = random.Random(seed)
     if chance.random() < 0.7:
         filled.start()
+    whole = snapshot(filled.root)
     damage(filled, "changed")
+    damaged = snapshot(filled.root)
+    edited = dict.fromkeys(chance.sample(sorted(whole), chance.choice((0, 5))), b"edited = 1\n")
+    restore_all, restore_some = ("restore", "--since", "1h", "--yes"), ("restore", "p1", "--since", "1h", "--yes")
+    run, labelled = make_it(chance.choice((0, 0, 1))), ("snapshot", "--label", "again")
     asked = [
-        ("snapshot",), ("snapshot", "--label", "again"), ("gc",), ("log", "--limit", "5"), ("status",), ("fsck",),
-        ("diff", "--since", "1h"), ("restore", "--since", "1h", "--yes"), ("restore", "p1", "--since", "1h", "--yes"),
-        ("run", "--", sys.executable, "-c", "open('made.py', 'w').write('made = 1\\n')"),
+        ("snapshot",), labelled, ("gc",), ("log", "--limit", "5"), ("status",), ("fsck",), ("diff", "--since", "1h"),
+        restore_all, restore_some, run,
     ]  # fmt: skip
     chance.shuffle(asked)
     record_property("faults", len(asked))
-    for words, begun in [(words, filled.begin_ctl(*words)) for words in asked]:
-        done = as_text(begun.finish(100))
-        assert done.returncode in (0, 1, 2, 3), (words, done)
-        assert "Traceback" not in done.stderr, (words, done.stderr)
-        if done.returncode == 2:
-            assert len(done.stderr.splitlines()) == 1, (words, done.stderr)
+
+    def edit() -> None:
+        for path, content in edited.items():
+            fresh = Path(filled.root, f"{path}.new")
+            fresh.write_bytes(content)
+            fresh.rename(filled.root / path)  # as an editor saves
+
+    ended = {one.words: one for one in asked_at_once(filled, asked, edit)}
+    for one in ended.values():
+        assert one.code in (0, 1, 2, 3), one
+        assert "Traceback" not in one.stderr, one
+        assert one.did_it or one.gives_its_reason(), one
+        assert one.code != 2 or len(one.stderr.splitlines()) == 1, one
+
+    found = snapshot(filled.root)
+    made = found.pop(MADE, None)
+    assert found.keys() == whole.keys()
+    for path, content in found.items():
+        assert content in (whole[path], damaged[path], edited.get(path)), path
+    for words, below in ((restore_all, ""), (restore_some, "p1/")):
+        if ended[words].did_it:
+            left = [path for path in found if path.startswith(below) and path not in edited and found[path] != whole[path]]
+            assert left == [], f"{words} says that it did it"
+    taken_back = MADE in (ended[restore_all].said or {}).get("removed", ())
+    assert (made == b"made = 1\n") == (ended[run].did_it and not taken_back), ended[run]
+    assert made is None or made == b"made = 1\n"
+    listed = {one["id"]: one["label"] for one in filled.json("snapshot", "--list")}
+    taken = {ended[words].said["id"]: label for words, label in ((("snapshot",), ""), (labelled, "again")) if ended[words].did_it}
+    assert listed == {1: "", **taken}
+    filled.ctl("snapshot")
+    assert filled.heads() == snapshot(filled.root)
     sound(filled)
 
 

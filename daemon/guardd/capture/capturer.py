@@ -72,12 +72,15 @@ class Capturer:
         folder: RepoPath = "",
         on_progress: Callable[[int, int], None] | None = None,
         go_on: Callable[[], None] = lambda: None,
+        *,
+        refilled: bool = False,
     ) -> tuple[Scan, Looked]:
         """Bring the heads below `folder` up to the disk: the one way that serves start, doubt and `guardctl`.
 
         A scan of the whole repo under rules that were never scanned before is a baseline: what it meets was there
         before. `on_progress(done, total)` hears of each batch; `go_on` is called all along until then, and ends the scan by
-        what it raises.
+        what it raises. `refilled`: an empty directory in the place of the root was made for its files to come back into; they are
+        gone. Else it is taken for another one.
         """
         os.stat(self._repo.path)  # a missing root is an error, not a tree without files
         go_on()
@@ -85,7 +88,7 @@ class Capturer:
         known_before = self._repo.scanned != self._repo.rules.fingerprint
         # What a .gitignore put out of sight stays known, whether it is there or not.
         seen_ns = 0 if known_before or self._repo.rules.respect_gitignore else self._repo.scan_ns
-        found = scan(self._repo.path, self.selection, keys, folder, go_on, seen_ns)
+        found = scan(self._repo.path, self.selection, keys, folder, go_on, seen_ns, 0 if refilled else self._repo.scan_ns)
         dirty = found.differing + found.missing
         times: dict[RepoPath, int] = {}
         if known_before and not self._repo.baseline_ns:

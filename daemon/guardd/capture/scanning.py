@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from blake3 import blake3
 
+from guardd.capture.birth import born_ns
 from guardd.descriptors import is_lack
 from guardd.model import RepoPath, StatKey, pack_key
 from guardd.selection import Selection, marks_environment
@@ -64,19 +65,21 @@ def scan(
     folder: RepoPath = "",
     go_on: Callable[[], None] = lambda: None,
     seen_ns: int = 0,
+    root_seen_ns: int = 0,
 ) -> Scan:
     """Hold the tree below `folder` (`""`: all of it) against the packed keys of its present heads; None: look again.
 
     `known` is used up: what is met is taken out of it. `go_on` is called for each directory and every few entries; what it
     raises ends the scan. `seen_ns`: all of `known` was there at this time (wall clock) or later; 0: no one knows.
+    `root_seen_ns`: when the root was last scanned: an empty one that was made since never held the files; 0: no one knows.
     """
-    return _Walk(root, selection, known, go_on, seen_ns).over(folder)
+    return _Walk(root, selection, known, go_on, seen_ns, root_seen_ns).over(folder)
 
 
 class _Walk:
     def __init__(
         self, root: str, selection: Selection, known: MutableMapping[RepoPath, bytes | None], go_on: Callable[[], None],
-        seen_ns: int,
+        seen_ns: int, root_seen_ns: int,
     ) -> None:  # fmt: skip
         self._root = root
         self._selection = selection
@@ -85,6 +88,8 @@ class _Walk:
         self._result = Scan()
         self._unseen: set[RepoPath] = set()  # directories that hold files, but not for us
         self._seen_ns = seen_ns
+        self._root_seen_ns = root_seen_ns
+        self._root_is_new = False
         self._empty: dict[RepoPath, os.stat_result] = {}
         self._emptied: dict[RepoPath, list[RepoPath]] = {}  # empty directories -> the files that are missing below
         self._held: set[RepoPath] = set()  # directories with a file below that is still the one it was: none of them came anew
@@ -99,6 +104,8 @@ class _Walk:
             while pending:
                 self._go_on()
                 pending += self._list(pending.pop())
+            if (above := self._what_is_left(folder)) != folder:
+                self._look_whether_empty(above)
             for some in self._going_on(list(self._known)):
                 for path in some:
                     self._judge_missing(path)
@@ -138,7 +145,7 @@ class _Walk:
                 self._unseen.add(folder)
                 return []
             if not entries:
-                self._empty[folder] = os.fstat(fd)
+                self._note_empty(folder, fd)
             below: list[RepoPath] = []
             known, self._others = len(self._known), 0
             for some in self._going_on(entries):
@@ -148,6 +155,28 @@ class _Walk:
             return below
         finally:
             os.close(fd)
+
+    def _look_whether_empty(self, folder: RepoPath) -> None:
+        """Of a directory that is not scanned, but out of which the scanned one is gone."""
+        with suppress(OSError):
+            fd = os.open(f"{self._root}/{folder}", _LISTED | (os.O_NOFOLLOW if folder else 0))
+            try:
+                with os.scandir(fd) as listing:
+                    if next(listing, None) is None:
+                        self._note_empty(folder, fd)
+            finally:
+                os.close(fd)
+
+    def _what_is_left(self, folder: RepoPath) -> RepoPath:
+        """The nearest directory that is still there: this one, or one above it."""
+        while folder and not os.path.isdir(os.path.join(self._root, folder)):
+            folder = _above(folder)
+        return folder
+
+    def _note_empty(self, folder: RepoPath, fd: int) -> None:
+        self._empty[folder] = os.fstat(fd)
+        if not folder and self._root_seen_ns:
+            self._root_is_new = born_ns(fd) > self._root_seen_ns
 
     def _pass_over(self, folder: RepoPath, error: OSError) -> list[RepoPath]:
         if is_lack(error):  # that is no matter of this directory
@@ -200,11 +229,9 @@ class _Walk:
         """Tell a deleted file from one that is only out of sight, or out of the selection."""
         if not self._selection.wants(path):
             return
-        above = _above(path)
-        if self._is_hidden(above):
+        if self._is_hidden(_above(path)):
             return
-        while above and not os.path.isdir(os.path.join(self._root, above)):
-            above = _above(above)
+        above = self._what_is_left(_above(path))
         if above in self._empty:
             self._emptied.setdefault(above, []).append(path)
         else:
@@ -259,7 +286,8 @@ class _Walk:
 
         What takes a file away changes its directory's ctime, which no one can set back: a directory that has not changed since
         after the files were there never held them. Times that are still to come are those of a clock that was wrong. Of an empty
-        directory that is mounted out of the same file system no one knows whether it is the one that was mounted before.
+        directory that is mounted out of the same file system no one knows whether it is the one that was mounted before. A root
+        that was made since the last scan is another: the one that held them was moved away, or removed with all of them.
         """
         keys = [key for path in paths if (key := StatKey.unpack(self._known[path] or _UNKNOWN))]
         now_ns = time.time_ns()
@@ -269,6 +297,7 @@ class _Walk:
             any(key.dev != empty.st_dev for key in keys)
             or max(there, default=0) > empty.st_ctime_ns
             or self._is_bound(folder, empty)
+            or (not folder and self._root_is_new)
         )
 
     def _is_bound(self, folder: RepoPath, found: os.stat_result) -> bool:

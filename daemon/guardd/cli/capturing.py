@@ -14,25 +14,27 @@ from guardd.store.lock import daemon_lock
 
 
 def capture(
-    context: Context, paths: list[RepoPath] | None = None, *, must_be_there: bool = True, just_to_read: bool = False
-) -> None:
+    context: Context, paths: list[RepoPath] | None = None, *, must_be_there: bool = True, just_to_read: bool = False,
+    refilled: bool = False,
+) -> None:  # fmt: skip
     """Capture the repo (or just these paths) now, as the daemon would. Says on stderr what could not be read.
 
     `just_to_read`: whoever only shows what is stored goes on without a repo, and without room for more in the store.
+    `refilled`: a directory that was made anew, and is empty, is right: what follows may put its files back.
     Raises UsageError where the repo is an empty mount point, or is gone and must be there.
     """
     try:
         if just_to_read:
             _capture(context, paths, must_be_there=False)
         else:
-            ballast.backing(context.state_dir, lambda: _capture(context, paths, must_be_there=must_be_there))
+            ballast.backing(context.state_dir, lambda: _capture(context, paths, must_be_there=must_be_there, refilled=refilled))
     except StoreFull as error:
         if not just_to_read:
             raise
         warn(context, f"{error}; this is what was kept until now")
 
 
-def _capture(context: Context, paths: list[RepoPath] | None, *, must_be_there: bool) -> None:
+def _capture(context: Context, paths: list[RepoPath] | None, *, must_be_there: bool, refilled: bool = False) -> None:
     running = daemon_lock(context.state_dir).holder() is not None
     root = context.repo.path
     if not os.path.isdir(root) or os.path.islink(root):
@@ -50,7 +52,8 @@ def _capture(context: Context, paths: list[RepoPath] | None, *, must_be_there: b
             hidden: dict[RepoPath, str] = {}
         else:
             with bar(context, "capturing") as progress:
-                found, looked = capturer.scan(Origin.SCAN if running else Origin.OFFLINE, on_progress=progress)
+                origin = Origin.SCAN if running else Origin.OFFLINE
+                found, looked = capturer.scan(origin, on_progress=progress, refilled=refilled)
             if found.unmounted:
                 where = ", ".join(printable(path) or context.repo.path for path in sorted(found.unmounted))
                 raise UsageError(

@@ -76,7 +76,7 @@ def command(
     words = since or at
     spec = moment(context, words) if words else None
     check_choices(context, choices)  # last of all: 'add --yes' is no answer to a wrong time
-    capture(context)
+    capture(context, refilled=True)
     contents: list[Encoded] = []
     then_ns = None
     if spec is not None:

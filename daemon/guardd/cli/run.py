@@ -265,7 +265,7 @@ def _roll_back_earlier(context: Context, run_id: int) -> int:
 
     with sole_runner(context.store, context.repo):
         _earlier(context, run_id)
-        capture(context)
+        capture(context, refilled=True)
         run = _earlier(context, run_id)
         begun = time.monotonic()
         with _undisturbed(), bar(context, "rolling back") as progress:

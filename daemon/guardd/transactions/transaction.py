@@ -266,7 +266,7 @@ class Transaction:
             os.chmod(self._repo.path, self._mode)
         capturer = Capturer(self._store, self._repo, self._selection)
         try:
-            found, looked = capturer.scan(origin)
+            found, looked = capturer.scan(origin, refilled=True)
         finally:
             capturer.close()
         unseen = {path for path, trouble in looked.troubled.items() if trouble is Trouble.UNREADABLE} | found.unreadable.keys()
