@@ -1,13 +1,16 @@
 """A store that someone made to lead a restore out of the repo, or to take all memory; and who may look into a real one."""
 
+import json
 import os
 import resource
 import stat
 from contextlib import closing
+from itertools import product
 
 import apsw
 import pytest
 
+from guardd.store.adopted import adopted_checksum
 from guardd.store.appending import row_checksum
 from guardd.store.codec import BrokenBlob, expand
 from guardd.store.codec import zstd as compression
@@ -51,6 +54,103 @@ def test_a_path_that_leads_out_of_the_repo_is_neither_restored_nor_exported(worl
     assert not outside.exists()
     exported = {file for file in target.rglob("*") if file.is_file()} if target.exists() else set()
     assert {str(file.relative_to(target)) for file in exported} <= {"a.py", "b.py"}
+
+
+_ALL_OF = """
+    SELECT v.seq, v.kind, coalesce(b.hash, x''), v.mode, v.mtime_ns, v.time_ns, v.origin
+    FROM versions v JOIN paths p ON p.id = v.path_id LEFT JOIN blobs b ON b.id = v.blob_id WHERE p.path = ?
+"""
+_ADOPTED = """
+    SELECT a.seq, b.hash, a.mode, a.time_ns, a.adopted_ns, a.source, a.dated_by
+    FROM adopted a JOIN blobs b ON b.id = a.blob_id WHERE a.path = ?
+"""
+
+
+def lead_out(world: World, path: bytes, name: bytes) -> None:
+    """Have all rows of a path name another one, their checksums right."""
+    with closing(apsw.Connection(str(world.state / "guard.db"))) as db:
+        for seq, *fields in list(db.execute(_ALL_OF, (path,))):
+            db.execute("UPDATE versions SET checksum = ? WHERE seq = ?", (row_checksum(seq, name, *fields), seq))
+        for seq, *fields in list(db.execute(_ADOPTED, (path,))):
+            checksum = adopted_checksum(seq, name, *fields)
+            db.execute("UPDATE adopted SET path = ?, checksum = ? WHERE seq = ?", (name, checksum, seq))
+        db.execute("UPDATE paths SET path = ? WHERE path = ?", (name, path))
+        db.execute("UPDATE runs SET unrestored = ?", (json.dumps([os.fsdecode(name)]),))
+
+
+def a_restore(world: World) -> None:
+    """One that changed a.py, and made c.py."""
+    world.write("c.py", b"c = 1\n")
+    world.ctl("snapshot")
+    world.write("a.py", b"edited = 1\n")
+    (world.root / "c.py").unlink()
+    world.ctl("restore", "--since", "snapshot:1", "--yes")
+
+
+def a_restore_that_was_cut_short(world: World) -> None:
+    a_restore(world)
+    world.write("a.py", b"edited = 1\n")
+    (world.root / "c.py").unlink()
+    with closing(apsw.Connection(str(world.state / "guard.db"))) as db:
+        db.execute("UPDATE restores SET state = 'applying'")
+
+
+def a_run(world: World) -> None:
+    world.ctl("run", "--", "sh", "-c", "echo edited = 1 > a.py; echo c = 1 > c.py")
+
+
+def two_backups(world: World) -> None:
+    """Of files that are gone, or damaged."""
+    world.write("c.py.bak", b"c = 1\n")
+    world.write("a.py.bak", b"planted = 1\n")
+    world.write("a.py", b"edited = (\n")
+    world.ctl("adopt", "--yes")
+
+
+PUTS_BACK = {
+    "undo": (a_restore, ("undo", "--yes")),
+    "restore --resume": (a_restore_that_was_cut_short, ("restore", "--resume", "--yes")),
+    "run --rollback": (a_run, ("run", "--rollback", "1")),
+    "restore --best": (two_backups, ("restore", "--best", "--yes")),
+}
+"""What is done first, and the command that would then write where the store says."""
+
+_EVERYDAY = {("run --rollback", "../{name}", True), ("undo", "../{name}", True), ("restore --best", "../{name}", False)}
+
+
+@pytest.mark.promise(
+    "only inside the repo is written", "rows of restores, runs and adopted versions that lead out, checksums right"
+)
+@pytest.mark.parametrize(
+    ("command", "path", "is_there"),
+    [
+        one if one in _EVERYDAY else pytest.param(*one, marks=pytest.mark.faults)
+        for one in product(PUTS_BACK, ("../{name}", "pkg/../../{name}", "{outside}"), (True, False))
+    ],
+)
+def test_what_would_put_back_a_path_that_leads_out_neither_writes_nor_removes_it(
+    world: World, command: str, path: str, is_there: bool
+) -> None:
+    world.write("a.py", b"planted = 1\n")
+    world.write("pkg/b.py", b"b = 1\n")
+    world.ctl("init")
+    begin, words = PUTS_BACK[command]
+    begin(world)
+    for name in ("a.py", "c.py"):
+        outside = world.root.parent / f"outside_{name}"
+        if is_there:
+            outside.write_bytes(b"c = 1\n")
+        lead_out(world, name.encode(), os.fsencode(path.format(name=outside.name, outside=outside)))
+    before = beside(world)
+    done = world.ctl(*words, check=None)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (1, 2, 3) or "may be older than the disk" in done.stderr, "it says that nothing could be put back"
+    assert beside(world) == before
+
+
+def beside(world: World) -> dict[str, bytes]:
+    """What is next to the repo, the store aside."""
+    return {path: text for path, text in snapshot(world.root.parent).items() if not path.startswith(("repo/", "state/"))}
 
 
 @pytest.mark.promise("errors become a state", "facts that expand to a quarter of a gigabyte")

@@ -104,6 +104,18 @@ def test_a_clock_that_was_wrong_or_is_wrong_now_removes_nothing_early() -> None:
         assert list(expired(ahead, POLICY, lambda seq, time_ns, days=superseded: days * DAY_NS)) == gone  # type: ignore[misc]
 
 
+def test_a_version_stays_for_midnight_also_when_what_succeeds_it_is_of_a_clock_an_hour_back() -> None:
+    midnight, minute = NOW // DAY_NS * DAY_NS - 100 * DAY_NS, HOUR_NS // 60
+    true_times = {1: midnight - 30 * minute, 2: midnight + 10 * minute, 3: midnight + 20 * minute}
+    shown = {1: true_times[1], 2: true_times[2], 3: true_times[3] - HOUR_NS}
+    versions = [Aged(seq, 1, shown[seq], 1) for seq in true_times]
+    before = versions
+    for _ in range(2):  # the second time, version 3 succeeds version 1
+        gone = list(expired(before, POLICY, lambda seq, time_ns: NOW - true_times[seq]))
+        before = [one for one in before if one.seq not in gone]
+        assert [one.seq for one in before] == [1, 3]
+
+
 def test_over_quota_frees_what_was_superseded_longest_ago_and_never_the_newest() -> None:
     versions = history(50 * HOUR_NS, 40 * HOUR_NS, HOUR_NS) + history(60 * HOUR_NS, 2 * HOUR_NS, path_id=2)
     versions[3:] = [Aged(version.seq + 10, 2, version.time_ns, 100) for version in versions[3:]]

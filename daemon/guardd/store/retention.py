@@ -49,7 +49,8 @@ def expired(versions: Iterable[Aged], policy: Policy, age: Age, pinned: Containe
     """The places in the log of what may go. `versions` come path by path, in the order of the log.
 
     The clock may have been wrong: a version counts as in force from the earliest time that the ones around it allow, so that a
-    wrong clock makes guard keep more, never less.
+    wrong clock makes guard keep more, never less. A full hour is one by the clock of a version, or by that of its successor,
+    which is another one when those between the two are gone.
     """
     for _, history in groupby(versions, key=attrgetter("path_id")):
         aged = ((version, age(version.seq, version.time_ns)) for version in history)
@@ -57,8 +58,12 @@ def expired(versions: Iterable[Aged], policy: Policy, age: Age, pinned: Containe
             if since_end < policy.keep_all_ns or version.seq in pinned:
                 continue
             end = successor.time_ns
-            begin = min(version.time_ns, end - (since - since_end))
-            if not _holds_kept_instant(begin, end, policy, end + since_end):
+            lasted = since - since_end
+            begin = min(version.time_ns, end - lasted)
+            if not (
+                _holds_kept_instant(begin, end, policy, end + since_end)
+                or _holds_kept_instant(version.time_ns, version.time_ns + lasted, policy, version.time_ns + since)
+            ):
                 yield version.seq
 
 
