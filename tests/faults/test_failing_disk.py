@@ -24,12 +24,25 @@ _PARTS: dict[Part, tuple[str, ...]] = {
 """What lies on the disk that fails, and the commands that this may hurt."""
 
 
-def _runs(full: int) -> Iterator[Any]:
-    """Scene, what of it lies on the disk that fails, and seed; all of it so often, a part of it half as often."""
+_EVERY_DAY = ("restore", "gc")
+
+
+def _runs(full: int, *, faults: tuple[str, ...], stops: int, everyday_stops: int) -> Iterator[Any]:
+    """Scene, what of it lies on the disk that fails, seed, fault, how often its command is begun to be stopped.
+
+    All of a scene on the disk so often, a part of it half as often. In the everyday suite, two scenes meet the last fault.
+    """
+    for scene in (one for one in SCENES if one.name in _EVERY_DAY):
+        for seed in seeds(everyday=1, full=1):
+            yield pytest.param(
+                scene, "all", seed, faults[-1], everyday_stops, id=f"{scene.name}-all-{seed}-{faults[-1]}-everyday"
+            )
     for part, names in _PARTS.items():
-        for scene in SCENES:
-            for seed in seeds(everyday=0, full=full if part == "all" else full // 2) if scene.name in names else ():
-                yield pytest.param(scene, part, *seed.values, marks=seed.marks, id=f"{scene.name}-{part}-{seed.values[0]}")
+        for scene in (one for one in SCENES if one.name in names):
+            for seed in seeds(everyday=0, full=full if part == "all" else full // 2):
+                for fault in faults:
+                    name = f"{scene.name}-{part}-{seed.values[0]}-{fault}"
+                    yield pytest.param(scene, part, *seed.values, fault, stops, marks=seed.marks, id=name)
 
 
 def _let_it_fail(command: Stopped) -> None:
@@ -43,20 +56,22 @@ def _let_it_fail(command: Stopped) -> None:
 
 
 @pytest.mark.promise("errors become a state", "the disk of store, of repo, or of both gets full in the middle of a command")
-@pytest.mark.parametrize(("scene", "part", "seed"), [*_runs(full=4)])
+@pytest.mark.parametrize(
+    ("scene", "part", "seed", "fault", "stops"), [*_runs(full=4, faults=("full",), stops=4, everyday_stops=1)]
+)
 def test_a_disk_that_gets_full_tears_nothing(
-    scene: Scene, part: Part, seed: int, stopper: Stopper, tmp_path: Path, record_property: Any
+    scene: Scene, part: Part, seed: int, fault: str, stops: int, stopper: Stopper, tmp_path: Path, record_property: Any
 ) -> None:
     chance = random.Random(seed)
     faults = 0
     with small_disk(tmp_path / "disk", "4m" if part == "repo" else "24m") as folder:
         stage = Stage(scene, folder, stopper, part, tmp_path / "rest")
-        for _ in range(4):
+        for _ in range(stops):
             stop = Stop(chance.randint(1, stage.points), after=chance.random() < 0.5)
             stage.put_back()
             command = stage.begin(stop)
             if command.is_stopped:
-                with noted(f"{scene.name} stopped at {stop} of {stage.points}"):
+                with noted(f"{scene.name}, {fault}, stopped at {stop} of {stage.points}"):
                     acknowledged = stage.acknowledged()
                     filler = fill(folder, chance.choice((0, 0, 4096, 40_000)))
                     _let_it_fail(command)
@@ -67,15 +82,16 @@ def test_a_disk_that_gets_full_tears_nothing(
 
 
 @pytest.mark.promise("errors become a state", "the disk of store, of repo, or of both turns read-only, or fails, in mid-command")
-@pytest.mark.parametrize("fault", ["read-only", "EIO"])
-@pytest.mark.parametrize(("scene", "part", "seed"), [*_runs(full=4)])
+@pytest.mark.parametrize(
+    ("scene", "part", "seed", "fault", "stops"), [*_runs(full=4, faults=("read-only", "EIO"), stops=3, everyday_stops=3)]
+)
 def test_a_disk_that_fails_tears_nothing(
-    scene: Scene, part: Part, seed: int, fault: str, stopper: Stopper, tmp_path: Path, record_property: Any
+    scene: Scene, part: Part, seed: int, fault: str, stops: int, stopper: Stopper, tmp_path: Path, record_property: Any
 ) -> None:
     chance = random.Random(seed)
     with disk(tmp_path) as failing:
         stage = StageOnDisk(scene, failing.mounted_at, stopper, part, tmp_path / "rest", disk=failing)
-        for _ in range(3):  # from run to run a command has a commit more or less
+        for _ in range(stops):  # from run to run a command has a commit more or less
             stop = Stop(chance.randint(1, stage.points), after=chance.random() < 0.5)
             stage.put_back()
             command = stage.begin(stop)
