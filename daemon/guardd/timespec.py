@@ -95,11 +95,13 @@ def parse_duration(text: str) -> int:
 
 def format_duration(ns: int) -> str:
     """A duration in the largest unit that it is so many of: what `parse_duration` reads as the same."""
+    if not ns:
+        return "0s"
     for unit, seconds in _UNITS.items():
-        if ns and ns % (seconds * _SECOND_NS) == 0:
+        if ns % (seconds * _SECOND_NS) == 0:
             return f"{ns // (seconds * _SECOND_NS)}{unit}"
     whole, fraction = divmod(ns, _SECOND_NS)
-    return f"{whole}.{fraction:09}".rstrip("0").rstrip(".") + "s"
+    return f"{whole}.{fraction:09}".rstrip("0") + "s"
 
 
 def format_instant(ns: int, zone: tzinfo | None = None) -> str:
