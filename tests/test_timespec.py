@@ -95,7 +95,7 @@ def test_durations_add_up(days: int, hours: int, minutes: int, seconds: int) -> 
 
 @given(st.integers(0, NOON))
 def test_what_is_printed_can_be_read_back_to_the_microsecond(ns: int) -> None:
-    assert parse(format_instant(ns, BERLIN), NOON, BERLIN) == Instant(ns // 1000 * 1000)
+    assert parse(format_instant(ns, BERLIN), NOON, BERLIN) == Instant(-(-ns // 1000) * 1000)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,9 @@ def test_a_day_and_a_printed_time_are_those_of_the_zone(monkeypatch: pytest.Monk
     midnight = instant(2026, 7, 16)
     assert parse("today", midnight.ns - 1, BERLIN) == instant(2026, 7, 15), "a day lasts to its last nanosecond"
     assert parse("today", midnight.ns, BERLIN) == midnight
-    assert format_instant(NOON + 1999, BERLIN) == "2026-07-15T12:00:00.000001+02:00"
+    assert format_instant(NOON + 1000, BERLIN) == "2026-07-15T12:00:00.000001+02:00"
+    assert format_instant(NOON + 1001, BERLIN) == "2026-07-15T12:00:00.000002+02:00"
+    assert format_instant(NOON + 999_999_999, BERLIN) == "2026-07-15T12:00:01.000000+02:00"
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     try:

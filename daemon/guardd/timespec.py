@@ -105,9 +105,9 @@ def format_duration(ns: int) -> str:
 
 
 def format_instant(ns: int, zone: tzinfo | None = None) -> str:
-    """ISO 8601 with UTC offset, to the microsecond: the form of times in JSON."""
+    """ISO 8601 with UTC offset, to the microsecond: the form of times in JSON. Rounded up: by then, it had happened."""
     seconds, rest = divmod(ns, _SECOND_NS)
-    moment = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=rest // 1000)
+    moment = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=-(-rest // 1000))
     return moment.astimezone(zone).isoformat(timespec="microseconds")
 
 

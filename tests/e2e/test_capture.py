@@ -31,6 +31,17 @@ ODD_CONTENTS = {
 }
 
 
+def test_the_time_that_the_log_shows_of_a_version_means_that_version(world: World) -> None:
+    world.write("a.py", b"x = 0\n")
+    world.ctl("init")
+    world.ctl("log")
+    for number in range(1, 6):
+        world.write("a.py", b"x = %d\n" % number)
+        world.ctl("log")
+    times = [one["time"] for one in reversed(world.versions("a.py")) if one["origin"] != "baseline"]
+    assert [world.ctl_bytes("show", "a.py", "--at", time) for time in times] == [b"x = %d\n" % n for n in range(1, 6)]
+
+
 @pytest.mark.promise("bad input gets one clear line", "names of any bytes")
 def test_names_of_any_bytes_are_captured_listed_and_restored(world: World) -> None:
     for name in ODD_NAMES:

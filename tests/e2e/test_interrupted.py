@@ -1,11 +1,13 @@
 """Restores that were killed or interrupted: shown, finished, taken back as one, and never forgotten by accident."""
 
+import json
 import signal
 import subprocess
 import time
 
 import pytest
-from tests.e2e.test_restore import age
+from tests.e2e.test_restore import age, without_overrides
+from tests.fork_server import PROGRAMS
 from tests.world import World, as_text, snapshot, some_of
 
 OLD, NEW = b"old = 1\n" * 200, b"new = 2\n" * 200
@@ -89,3 +91,22 @@ def test_the_interrupt_key_leaves_nothing_behind_and_says_how_to_go_on(damaged: 
     damaged.ctl("undo", str(restore_id), "--yes", "--no-verify")
     assert set(snapshot(damaged.root).values()) == {NEW}
     assert damaged.status()["interrupted_restore"] is None
+
+
+@pytest.mark.faults
+@pytest.mark.promise("a restore leaves each file old or new", "a killed restore is resumed while a file of it cannot be read")
+def test_a_file_that_cannot_be_read_is_not_taken_for_restored(damaged: World) -> None:
+    tear(damaged, signal.SIGKILL)
+    waiting = [path for path, content in snapshot(damaged.root).items() if content == NEW and path.endswith(".py")]
+    for path in waiting:
+        (damaged.root / path).chmod(0)
+    words = without_overrides(PROGRAMS / "guardctl", "restore", "--resume", "--yes", "--no-verify", "--json")
+    done = subprocess.run(words, env=damaged.env, cwd=damaged.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done
+    assert {one["path"] for one in json.loads(done.stdout)["skipped"]} == set(waiting)
+    assert damaged.status()["interrupted_restore"], "it can be resumed"
+    for path in waiting:
+        (damaged.root / path).chmod(0o644)
+    damaged.ctl("restore", "--resume", "--yes", "--no-verify")
+    assert set(snapshot(damaged.root).values()) == {OLD}
+    assert not damaged.status()["interrupted_restore"]

@@ -513,18 +513,11 @@ def test_what_a_restore_has_in_hand_is_no_version_of_anything(world: World) -> N
     for number in range(100):
         world.write(f"m{number}.txt", b"damaged\n")
     world.ctl("log")
-    world.ctl("restore", "--at", f"@{world_epoch(world, before)}", "--yes")
+    moment = next(entry["time"] for entry in world.json("log") if entry["seq"] == before)
+    world.ctl("restore", "--at", moment, "--yes")
     world.write("last.txt", b"last\n")
     world.wait_captured("last.txt", b"last\n")
     assert {entry["path"] for entry in world.json("log")} == {*(f"m{number}.txt" for number in range(100)), "last.txt"}
-
-
-def world_epoch(world: World, seq: int) -> str:
-    """The time of a version, as an @EPOCH expression takes it, rounded up."""
-    from datetime import datetime
-
-    moment = next(entry["time"] for entry in world.json("log") if entry["seq"] == seq)
-    return f"{datetime.fromisoformat(moment).timestamp() + 0.000_002:.6f}"
 
 
 def without_overrides(*words: str | Path) -> list[str | Path]:

@@ -115,7 +115,7 @@ PUTS_BACK = {
 }
 """What is done first, and the command that would then write where the store says."""
 
-_EVERYDAY = {("run --rollback", "../{name}", True), ("undo", "../{name}", True), ("restore --best", "../{name}", False)}
+_EVERYDAY = {("undo", "../{name}", True), ("restore --best", "../{name}", False)}
 
 
 @pytest.mark.promise(

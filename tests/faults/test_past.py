@@ -4,6 +4,7 @@ Kept are all instants that retention's policy names; what retention or purge may
 """
 
 import os
+import random
 import shutil
 import stat
 import tempfile
@@ -31,6 +32,7 @@ from guardd.selection import Selection, SelectionRules
 from guardd.store.retention import DAY_NS, HOUR_NS, Policy
 from guardd.store.space import collect, compact, purge, repack
 from guardd.store.store import Store
+from guardd.timespec import Instant, format_instant, parse
 from tests.faults import seeds
 
 Leaf = tuple[Kind, bytes, int]
@@ -68,6 +70,8 @@ class Past(RuleBasedStateMachine):
         self.store = Store(str(self.base / "state"), create=True)
         self.repo = self.store.repos.add(str(self.root), SelectionRules())
         self.pasts: list[tuple[int, int, Tree]] = []  # (time, place in the log, tree), in order
+        self.changed_ns: dict[int, int] = {}  # which past -> the time of the first version after it
+        self.chance = random.Random(0)
         self.horizon_ns = {"all": 0, "hourly": 0, "daily": 0}
         self.purged: set[str] = set()
         self.adopted: dict[tuple[str, int], bytes] = {}
@@ -82,6 +86,7 @@ class Past(RuleBasedStateMachine):
             if self.pasts:
                 self.every_kept_moment_is_what_it_was()
                 self.every_version_reads()
+                self.restore_one()
         finally:
             self.store.close()
             self.now_is.stop()
@@ -93,8 +98,9 @@ class Past(RuleBasedStateMachine):
 
     # -- the tree -----------------------------------------------------------------------------------------------
 
-    @initialize(before=st.dictionaries(paths, BODIES, max_size=4))
-    def begin(self, before: dict[str, bytes]) -> None:
+    @initialize(before=st.dictionaries(paths, BODIES, max_size=4), seed=st.integers(0, 1 << 32))
+    def begin(self, before: dict[str, bytes], seed: int) -> None:
+        self.chance.seed(seed)
         for path, body in before.items():
             self._put(path, body)
         self.scan()
@@ -262,6 +268,11 @@ class Past(RuleBasedStateMachine):
         if report.restore_id is not None:
             self.restored = report.restore_id, before, len(self.pasts) - 1
 
+    def restore_one(self) -> None:
+        """Not a plan only: the tree that was is on disk."""
+        then, tree = self.chance.choice(list(self._kept()))
+        self._is_now(tree, carry_out(self.store, self.repo, self._plan(then), "test"))
+
     @precondition(lambda self: self.restored is not None and not self.dirty)
     @rule()
     def undo(self) -> None:
@@ -322,6 +333,10 @@ class Past(RuleBasedStateMachine):
         self.repo = self.store.repos.find(str(self.root)) or self.repo
         self.dirty = False
         self.head_is_disk()
+        if self.pasts:
+            first = next(iter(self.store.log.next_versions(self.repo.id, self.pasts[-1][1], 1)), None)
+            if first is not None:
+                self.changed_ns[len(self.pasts) - 1] = first.time_ns
         now = clock.now().wall_ns
         self.pasts.append((now, self.store.log.last_seq(), self._disk()))
         tick = self.base / "tick"
@@ -335,6 +350,9 @@ class Past(RuleBasedStateMachine):
         for at, (then, _, tree) in enumerate(self.pasts):
             until = self.pasts[at + 1][0] if at + 1 < len(self.pasts) else clock.now().wall_ns
             is_pinned = self.run is not None and at == self.run[1]
+            between = range(max(then, self.horizon_ns["all"]), self.changed_ns.get(at, until) - 1000)  # as it is rounded up
+            if between:
+                yield self.chance.choice(between), tree
             if then >= self.horizon_ns["all"] or at + 1 == len(self.pasts) or is_pinned:
                 yield then, tree
                 continue
@@ -354,10 +372,12 @@ class Past(RuleBasedStateMachine):
         assert not differing, (differing, report)
 
     def _plan(self, then: int) -> Plan:
-        place = self.store.log.place_at(then)
+        spec = parse(format_instant(then), clock.now().wall_ns)  # as a command line has it
+        assert isinstance(spec, Instant)
+        place = self.store.log.place_at(spec.ns)
         if self.run is not None and then == self.pasts[self.run[1]][0] < self.horizon_ns["all"]:
             return plan_return(self.store.log.passages(self.repo.id, place))  # kept for the roll-back, which asks the log alone
-        return plan_return(passages_since(self.store, self.repo, place, then))
+        return plan_return(passages_since(self.store, self.repo, place, spec.ns))
 
     def _counts(self, path: str) -> bool:
         return path != COMES_AND_GOES and path not in self.purged

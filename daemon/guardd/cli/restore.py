@@ -162,4 +162,4 @@ def _plan_interrupted(context: Context) -> Plan:
     unfinished = context.store.restores.unfinished(context.repo.id)
     if not unfinished:
         raise NothingMatched("no restore of this repo was interrupted")
-    return plan_resume(context.store, unfinished[-1])
+    return plan_resume(context.store, unfinished[-1], Selection(context.repo.path, context.repo.rules).wants)

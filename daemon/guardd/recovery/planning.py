@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from guardd.errors import NothingMatched
 from guardd.model import ABSENT, FileState, Kind, RepoPath, Suspect
-from guardd.recovery.plan import Item, Plan, Wanted, plan_states, with_merged
+from guardd.recovery.plan import Action, Item, Plan, Wanted, plan_states, with_merged
 from guardd.selection import Selection
 from guardd.store.appending import Head
 from guardd.store.codec import Encoded, digest, encode
@@ -74,10 +74,18 @@ def plan_undo(store: Store, restore: Restore) -> Plan:
     return _plan_back(store, restore.repo_id, [(item.path, item.safety_seq, item.target_seq) for item in items])
 
 
-def plan_resume(store: Store, restore: Restore) -> Plan:
-    """What an interrupted restore had still to do."""
+def plan_resume(store: Store, restore: Restore, wants: Callable[[RepoPath], bool] = lambda path: False) -> Plan:
+    """What an interrupted restore had still to do. `wants`: files that the caller has just looked at, if they can be read."""
     items = store.restores.items(restore.id)
-    return _plan_back(store, restore.repo_id, [(item.path, item.target_seq, item.safety_seq) for item in items])
+    plan = _plan_back(store, restore.repo_id, [(item.path, item.target_seq, item.safety_seq) for item in items])
+    heads = store.log.heads(restore.repo_id, (item.path for item in items))
+
+    def is_unread(item: Item) -> bool:
+        """Whether only the restore itself says that a file is as it was to be: it says so before it writes."""
+        return item.action is Action.LEAVE and item.target.present and heads[item.path].key is None and wants(item.path)
+
+    unread = "it cannot be read, so no one knows whether it was restored"
+    return Plan(tuple(one._replace(action=Action.SKIP, reason=unread) if is_unread(one) else one for one in plan.items))
 
 
 def state_at(store: Store, seq: int) -> FileState | None:

@@ -124,7 +124,9 @@ def _settle_interrupted(store: Store, earlier: Restore, plan: Plan, restore_id: 
     """An interrupted restore is over once each of its files was decided on again, or is as it was to be; else it waits on."""
     items = store.restores.items(earlier.id)
     decided = {item.path for item in plan.items}
-    at_target = {one.path for one in items if store.log.head(earlier.repo_id, one.path).state == state_at(store, one.target_seq)}
+    states = {one.path: state_at(store, one.target_seq) for one in items}
+    at_target = {path for path, state in states.items() if store.log.head(earlier.repo_id, path).state == state}
+    at_target -= {item.path for item in plan.of(Action.SKIP)}  # which may be what only the restore said of them
     if undoes == earlier.id or (restore_id is None and at_target >= {one.path for one in items}):
         store.restores.finish(earlier.id)
     elif restore_id is not None and decided | at_target >= {one.path for one in items}:
