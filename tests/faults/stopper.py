@@ -1,10 +1,11 @@
-"""Stops a program at its N-th commit, change of a name, or sync, so that a test may kill it or cut its power right there.
+"""Stops a program at its N-th commit, change of a name, or sync, so that a test may kill it or cut its power, or has that fail.
 
 Run as a program, it has all imports, and forks a process for each request. The stop is a SIGSTOP of that process, by itself: what
 others can read of the store by then is what was acknowledged.
 """
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -24,11 +25,15 @@ _NAMES = ("rename", "replace", "link", "unlink", "symlink", "mkdir", "rmdir", "f
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Where a program is to be stopped: before or after its `at`-th point; 0: nowhere. Points count once `armed_by` exists."""
+    """Where a program is to be stopped: before or after its `at`-th point; 0: nowhere. Points count once `armed_by` exists.
+
+    `fails`: it is not stopped there, but the point fails as on a bad sector (EIO), this once, and nothing of it is done.
+    """
 
     at: int = 0
     after: bool = False
     armed_by: Path | None = None
+    fails: bool = False
 
 
 class Stopped:
@@ -111,7 +116,7 @@ class Stopper:
         log.unlink(missing_ok=True)
         log.touch()
         request = {"words": words, "env": dict(env), "cwd": str(cwd), "log": str(log), "at": stop.at, "after": stop.after}
-        self.ask(request | {"armed_by": str(stop.armed_by or "")})
+        self.ask(request | {"armed_by": str(stop.armed_by or ""), "fails": stop.fails})
         self._last = Stopped(self, log)
         return self._last
 
@@ -190,7 +195,7 @@ def _become(request: dict[str, Any], counting: int) -> None:
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     sys.argv = request["words"]
-    points = _Points(request["at"], after=request["after"], armed_by=request["armed_by"])
+    points = _Points(request["at"], after=request["after"], armed_by=request["armed_by"], fails=request["fails"])
     points.patch_in()
     code = 1
     try:
@@ -220,10 +225,11 @@ def _carry_out(words: list[str]) -> int:
 
 
 class _Points:
-    """Counts the points as they come, and stops the process at one of them."""
+    """Counts the points as they come, and stops the process at one of them, or has it fail."""
 
-    def __init__(self, at: int, *, after: bool, armed_by: str = "") -> None:
+    def __init__(self, at: int, *, after: bool, armed_by: str = "", fails: bool = False) -> None:
         self.count = 0
+        self._fails = fails
         self._at = at
         self._after = after
         self._armed_by = armed_by
@@ -245,6 +251,8 @@ class _Points:
         @wraps(function)
         def stopping(*values: Any, **named: Any) -> Any:
             is_here = is_point(*values, **named) and self._is_here()
+            if is_here and self._fails:
+                raise _as_the_disk_says(values[0])
             if is_here and not self._after:
                 os.kill(os.getpid(), signal.SIGSTOP)
             try:
@@ -261,6 +269,17 @@ class _Points:
         with self._lock:
             self.count += 1
             return self.count == self._at
+
+
+def _as_the_disk_says(first: Any) -> Exception:
+    """EIO; where it is SQLite's call that meets it, as guard's connection tells it."""
+    import apsw
+
+    from guardd.store.database import Database, _as_store_error
+
+    if isinstance(first, Database):
+        return _as_store_error(apsw.IOError("disk I/O error"), first.path)
+    return OSError(errno.EIO, os.strerror(errno.EIO), first if isinstance(first, str) else None)
 
 
 def _commits(database: Any, sql: str, *_: object) -> bool:

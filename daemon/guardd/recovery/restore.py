@@ -115,6 +115,8 @@ def _write_plan(
         # What did not get written is not what the log says by now: the disk has the last word.
         unwritten = {path for path, _ in report.failed + report.skipped} & {item.path for item in plan.work}
         capturer.look(sorted(unwritten), Origin.SCAN)
+        if report.failed:  # by an error that also kept a temporary file, perhaps; one that stays keeps the restore interrupted
+            _clear_leftovers(store, repo, root, store.restores.unfinished(repo.id))
         store.restores.finish(report.restore_id)
     finally:
         capturer.close()
