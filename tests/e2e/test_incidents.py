@@ -286,6 +286,9 @@ def test_damage_that_an_undo_brings_back_is_told_of(watched: tuple[World, Daemon
     assert line in world.ctl("status").stdout
     world.ctl("restore", "--incident", "1", "--yes", "--no-verify")
     assert world.status()["relapse"] is None
+    next(world.root / one["path"] for one in incident["members"] if one["damaged"]).unlink()
+    world.ctl("log")
+    assert world.status()["relapse"] is None, "no undo did that"
 
 
 def test_restored_in_the_middle_of_a_burst_no_damage_is_left_without_an_incident(watched: tuple[World, Daemon]) -> None:

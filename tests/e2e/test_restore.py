@@ -96,6 +96,19 @@ def test_a_dry_run_writes_nothing_and_says_what_would_happen(guarded: World) -> 
     assert "~ a.py  (unchanged since" in text
 
 
+def test_the_time_that_is_shown_of_a_version_is_it_for_at_and_what_was_before_it_for_since(guarded: World) -> None:
+    for content in (b"one = 1\n", b"two = 2\n", b"three = 3\n"):
+        guarded.write("a.py", content)
+        guarded.ctl("log")
+    three, two, *_ = (one["time"] for one in guarded.versions("a.py"))
+    assert [one["time"] for one in guarded.json("log", "a.py", "--since", two)] == [three, two]
+    assert guarded.ctl_bytes("show", "a.py", "--at", two) == b"two = 2\n"
+    guarded.ctl("restore", "a.py", "--at", two, "--yes", "--no-verify")
+    assert (guarded.root / "a.py").read_bytes() == b"two = 2\n"
+    guarded.ctl("restore", "a.py", "--since", two, "--yes", "--no-verify")
+    assert (guarded.root / "a.py").read_bytes() == b"one = 1\n"
+
+
 def test_keep_new_leaves_what_was_born_since(guarded: World) -> None:
     guarded.write("a.py", b"damaged\n")
     guarded.write("born.py")

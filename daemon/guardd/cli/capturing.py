@@ -20,7 +20,8 @@ def capture(
     """Capture the repo (or just these paths) now, as the daemon would. Says on stderr what could not be read.
 
     `just_to_read`: whoever only shows what is stored goes on without a repo, and without room for more in the store.
-    `refilled`: a directory that was made anew, and is empty, is right: what follows may put its files back.
+    `refilled`: a directory that was made anew, and is empty, is right, as someone said who wants files back in it: from now on
+    the others are gone.
     Raises UsageError where the repo is an empty mount point, or is gone and must be there.
     """
     try:
@@ -56,8 +57,10 @@ def _capture(context: Context, paths: list[RepoPath] | None, *, must_be_there: b
                 found, looked = capturer.scan(origin, on_progress=progress, refilled=refilled)
             if found.unmounted:
                 where = ", ".join(printable(path) or context.repo.path for path in sorted(found.unmounted))
+                ways = "to restore into it: 'guardctl restore --since T --yes'; " if "" in found.unmounted else ""
                 raise UsageError(
-                    f"{where} is empty and not the directory that held its files; mount it first (really gone? put a file there)"
+                    f"{where} is empty and not the directory that held its files; mount it, or move it back "
+                    f"({ways}really gone? put a file there)"
                 )
             hidden = found.unreadable
     finally:

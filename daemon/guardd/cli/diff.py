@@ -40,7 +40,7 @@ def command(context: Context, paths: tuple[str, ...], since: str | None, at: str
     if incident is not None:
         passages = _of_incident(context, number_of(context, incident), choose(context, paths, log.paths(repo.id)))
     elif spec is not None:
-        then = past(context, spec)
+        then = past(context, spec, since=since is not None)
         passages = log.passages(repo.id, then.seq)
         chosen = set(choose(context, paths, log.paths(repo.id)))
         passages = [passage for passage in passages if passage.path in chosen]

@@ -58,7 +58,7 @@ def command(
     end = moment(context, until) if until else None
     capture(context, just_to_read=True)
     tell_of_interrupted(context)
-    after = place(context, begin) if begin else None
+    after = place(context, begin, since=True) if begin else None
     upto = place(context, end) if end else None
     repo = context.repo
     chosen = set(choose(context, paths, known_paths(context.store, repo))) if paths else None

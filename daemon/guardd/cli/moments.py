@@ -7,6 +7,9 @@ from guardd.cli.output import when
 from guardd.errors import UsageError
 from guardd.timespec import AtSnapshot, BeforeIncident, Elapsed, Instant, TimeSpec, parse
 
+_SHOWN_NS = 1000
+"""Times are shown to the microsecond, rounded up."""
+
 
 class Place(NamedTuple):
     """A place in the log: everything up to `seq` had happened at `time_ns`."""
@@ -37,9 +40,10 @@ def moment(context: Context, text: str) -> TimeSpec:
     return parse(text, context.now.wall_ns)
 
 
-def place(context: Context, spec: TimeSpec) -> Place:
+def place(context: Context, spec: TimeSpec, *, since: bool = False) -> Place:
     """The place in the log of a moment. Raises UsageError.
 
+    `since`: what is shown as of that very time comes after it, for it is what the moment was named by; else it is part of it.
     Capture first: what changed while the daemon was off takes its place in the log by when it changed, not by when we look.
     """
     now = context.now
@@ -47,21 +51,21 @@ def place(context: Context, spec: TimeSpec) -> Place:
         case Elapsed(ns):
             return Place(context.store.log.place_before(ns, now), now.wall_ns - ns)
         case Instant(ns):
-            return Place(context.store.log.place_at(ns), ns)
+            return Place(context.store.log.place_at(ns - _SHOWN_NS if since else ns), ns)
         case BeforeIncident(incident):
             return before_incident(context, incident)
         case AtSnapshot(snapshot):
             return at_snapshot(context, snapshot)
 
 
-def past(context: Context, spec: TimeSpec) -> Place:
+def past(context: Context, spec: TimeSpec, *, since: bool = False) -> Place:
     """The place of a moment that a command goes back to. Raises UsageError.
 
     Where guard did not know the repo yet, that is said in the end (`Context.afterthought`).
     """
-    found = place(context, spec)
+    found = place(context, spec, since=since)
     repo = context.store.repos.find(context.repo.path) or context.repo  # as the capture right before this left it
     if found.time_ns < repo.baseline_ns:
-        since = when(repo.baseline_ns)
-        context.afterthought = f"guard has known {repo.path} only since {since}; what was different before that it cannot tell"
+        begin = when(repo.baseline_ns)
+        context.afterthought = f"guard has known {repo.path} only since {begin}; what was different before that it cannot tell"
     return found

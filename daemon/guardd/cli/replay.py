@@ -34,7 +34,7 @@ def command(context: Context, since: str, changes: tuple[str, ...]) -> int:
     begin = moment(context, since)
     settings = _changed(context.settings, changes)
     capture(context)
-    start = place(context, begin)
+    start = place(context, begin, since=True)
     repo = context.repo
     about = next((one for one in settings.repo if one.path == repo.path), None)
     limits = limits_of(settings.detection, settings.response)

@@ -76,11 +76,11 @@ def command(
     words = since or at
     spec = moment(context, words) if words else None
     check_choices(context, choices)  # last of all: 'add --yes' is no answer to a wrong time
-    capture(context, refilled=True)
+    capture(context, refilled=choices.yes and not choices.dry_run)
     contents: list[Encoded] = []
     then_ns = None
     if spec is not None:
-        then = past(context, spec)
+        then = past(context, spec, since=since is not None)
         then_ns = then.time_ns
         plan, title = _plan_place(context, paths, then, keep_new=keep_new), f"back to {when(then.time_ns)}"
         if context.afterthought:  # here it is one before anyone agrees

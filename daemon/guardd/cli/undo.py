@@ -27,7 +27,7 @@ def command(context: Context, restore_id: int | None, choices: Choices) -> int:
     """
     check_choices(context, choices)
     restore = _restore(context, restore_id)
-    capture(context, refilled=True)
+    capture(context, refilled=choices.yes and not choices.dry_run)
     title = f"take back restore {restore.id} of {when(restore.time_ns)}"
     command = shlex.join(["guardctl", *sys.argv[1:]])
     code = settle(context, plan_undo(context.store, restore), command, title, choices, undoes=restore.id)

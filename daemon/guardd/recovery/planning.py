@@ -13,6 +13,8 @@ from guardd.store.repos import Repo
 from guardd.store.restores import Restore
 from guardd.store.store import Store
 
+UNREAD = "it cannot be read, so no one knows whether it was restored"
+
 
 def plan_merged(store: Store, plan: Plan) -> tuple[Plan, list[Encoded]]:
     """The plan with the edits made since the damage kept, on top of what was there before it; and the merged contents."""
@@ -84,8 +86,7 @@ def plan_resume(store: Store, restore: Restore, wants: Callable[[RepoPath], bool
         """Whether only the restore itself says that a file is as it was to be: it says so before it writes."""
         return item.action is Action.LEAVE and item.target.present and heads[item.path].key is None and wants(item.path)
 
-    unread = "it cannot be read, so no one knows whether it was restored"
-    return Plan(tuple(one._replace(action=Action.SKIP, reason=unread) if is_unread(one) else one for one in plan.items))
+    return Plan(tuple(one._replace(action=Action.SKIP, reason=UNREAD) if is_unread(one) else one for one in plan.items))
 
 
 def state_at(store: Store, seq: int) -> FileState | None:

@@ -12,7 +12,7 @@ from guardd.errors import Interrupted, UsageError
 from guardd.model import Origin, RepoPath
 from guardd.recovery.apply import Step, apply, leftovers
 from guardd.recovery.plan import Action, Plan
-from guardd.recovery.planning import state_at
+from guardd.recovery.planning import UNREAD, state_at
 from guardd.recovery.report import Report
 from guardd.store import ballast
 from guardd.store.appending import Observation
@@ -115,8 +115,8 @@ def _write_plan(
         # What did not get written is not what the log says by now: the disk has the last word.
         unwritten = {path for path, _ in report.failed + report.skipped} & {item.path for item in plan.work}
         capturer.look(sorted(unwritten), Origin.SCAN)
-        if report.failed:  # by an error that also kept a temporary file, perhaps; one that stays keeps the restore interrupted
-            _clear_leftovers(store, repo, root, store.restores.unfinished(repo.id))
+        if report.failed:  # by an error that also kept a temporary file, perhaps
+            report.skipped += _clear_leftovers(store, repo, root, store.restores.unfinished(repo.id))
         store.restores.finish(report.restore_id)
     finally:
         capturer.close()
@@ -125,7 +125,7 @@ def _write_plan(
 def _settle_interrupted(store: Store, earlier: Restore, plan: Plan, restore_id: int | None, undoes: int | None) -> None:
     """An interrupted restore is over once each of its files was decided on again, or is as it was to be; else it waits on."""
     items = store.restores.items(earlier.id)
-    decided = {item.path for item in plan.items}
+    decided = {item.path for item in plan.items if item.reason != UNREAD}
     states = {one.path: state_at(store, one.target_seq) for one in items}
     at_target = {path for path, state in states.items() if store.log.head(earlier.repo_id, path).state == state}
     at_target -= {item.path for item in plan.of(Action.SKIP)}  # which may be what only the restore said of them

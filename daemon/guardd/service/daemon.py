@@ -399,4 +399,4 @@ def _later_without_descriptors() -> Iterator[None]:
     except (OSError, ImportError) as error:
         if not descriptors.is_lack(error):
             raise
-        log.warning("put off", error=str(error))
+        log.debug("put off", error=str(error))  # `_mind_descriptors` tells people

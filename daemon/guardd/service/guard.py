@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from guardd import clock, descriptors
 from guardd.capture.capturer import Capturer, Looked
@@ -162,9 +162,16 @@ class Guard:
             self._hidden[path] = Reason("unmounted", f"{path or '.'} is empty and not the directory that held its files", cure)
         self._after_look(looked, {})
 
+    def _scan_where_unmounted(self, hinted: Iterable[RepoPath]) -> None:
+        """Files came into a folder that was empty: what it held before is gone, or is there again."""
+        for folder in [folder for folder, why in self._hidden.items() if why.code == "unmounted"]:
+            if any(not folder or path.startswith(folder + "/") for path in hinted):
+                self.dirty.rescan(folder, "files came into a folder that was empty")
+
     def _after_look(self, looked: Looked, hinted: Mapping[RepoPath, float]) -> None:
         for path in hinted:
             self._troubled.pop(path, None)
+        self._scan_where_unmounted(hinted)
         for path in looked.again:
             self.dirty.again(path, _UNSTEADY_S, hinted.get(path))
         for path, trouble in looked.troubled.items():

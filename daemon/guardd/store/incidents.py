@@ -53,10 +53,12 @@ _MEMBERS = """
     FROM members m JOIN paths p ON p.id = m.path_id WHERE m.incident_id = ? ORDER BY p.path
 """
 _ANY_UNDO = "SELECT EXISTS (SELECT 1 FROM restores WHERE repo_id = ? AND undoes IS NOT NULL)"
-_AS_DAMAGED = """
-    SELECT count(*) FROM members m JOIN paths p ON p.id = m.path_id
+_BROUGHT_BACK = """
+    SELECT count(*) FROM restores r JOIN restore_items i ON i.restore_id = r.id
+        JOIN paths p ON p.id = i.path_id AND p.head_seq = i.target_seq
+        JOIN members m ON m.incident_id = ? AND m.path_id = p.id AND m.damaged
         JOIN versions then_ ON then_.seq = m.after_seq JOIN versions now_ ON now_.seq = p.head_seq
-    WHERE m.incident_id = ? AND m.damaged AND then_.blob_id IS now_.blob_id
+    WHERE r.repo_id = ? AND r.undoes IS NOT NULL AND then_.blob_id IS now_.blob_id
 """
 _INCIDENTS_OF_PATH = """
     SELECT m.incident_id, m.before_seq, m.after_seq FROM members m JOIN paths p ON p.id = m.path_id
@@ -145,13 +147,13 @@ class Incidents:
         return [_suspect(row) for row in self._db.rows(_MEMBERS, (id_,))]
 
     def relapse(self, repo_id: int) -> Relapse | None:
-        """Of the last incident of a repo, if it was put right and its damage is there again; a restore that was taken back."""
+        """What of the last incident of a repo, which was put right, an undo has brought back."""
         if not self._db.value(_ANY_UNDO, (repo_id,)):  # few ever undo, and an incident may have many members
             return None
         last = self.last(repo_id)
         if last is None or last.state is not IncidentState.RESTORED:
             return None
-        files = int(self._db.value(_AS_DAMAGED, (last.id,)))
+        files = int(self._db.value(_BROUGHT_BACK, (last.id, repo_id)))
         return Relapse(last.id, files) if files else None
 
     def of_version(self, repo_id: int, path: RepoPath, seq: int) -> int | None:
