@@ -91,8 +91,8 @@ def test_a_disk_that_fails_tears_nothing(
     chance = random.Random(seed)
     with disk(tmp_path) as failing:
         stage = StageOnDisk(scene, failing.mounted_at, stopper, part, tmp_path / "rest", disk=failing)
-        for _ in range(stops):  # from run to run a command has a commit more or less
-            stop = Stop(chance.randint(1, stage.points), after=chance.random() < 0.5)
+        for attempt in range(stops):  # from run to run a command has some points more or less: earlier ones then
+            stop = Stop(chance.randint(1, -(-stage.points // (attempt + 1))), after=chance.random() < 0.5)
             stage.put_back()
             command = stage.begin(stop)
             if command.is_stopped:

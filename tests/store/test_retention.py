@@ -180,3 +180,13 @@ def test_how_long_ago_something_was_is_asked_by_its_place_in_the_log() -> None:
 def test_the_last_day_that_is_spared_is_a_day() -> None:
     for ago, gone in ((DAY_NS, []), (DAY_NS + 1, [1])):
         assert list(over_quota(history(50 * HOUR_NS, ago), 10**9, age)) == gone
+
+
+def test_a_full_hour_by_the_clock_of_what_succeeds_a_version_keeps_it() -> None:
+    minute, hour = HOUR_NS // 60, NOW // HOUR_NS * HOUR_NS
+    ahead = hour + 5 * HOUR_NS + 5 * minute  # for 50 minutes: without a full hour by the clock that was ahead then
+    true_ages = {1: 10 * DAY_NS, 2: 10 * DAY_NS - 50 * minute, 3: 0}
+    for at, gone in ((hour + 20 * minute, []), (hour + 55 * minute, [1])):
+        before = [Aged(1, 1, ahead, 100), Aged(2, 1, at, 100), Aged(3, 1, NOW, 100)]
+        found = list(expired(before, POLICY, lambda seq, time_ns: true_ages[seq]))
+        assert [seq for seq in found if seq == 1] == gone

@@ -58,8 +58,8 @@ _STOP_S = 8.0
 _FORCE_S = 9.5
 """After so long the process ends whatever hangs: it was promised to stop within 10 s."""
 
-_DESCRIPTORS, _DESCRIPTORS_A_REPO = 12, 2
-"""So many must be left at the start: with fewer, nothing would be captured. With some more it says what it lacks."""
+_DESCRIPTORS, _DESCRIPTORS_A_REPO = 24, 2
+"""So many must be left at the start: it uses 20 to 26 in all, and with fewer one thing or another would fail for ever."""
 
 _PATIENCE_S = 2.0
 """The main thread's with other writers of the store: it says again what it could not say, and must not be late to stop."""
