@@ -71,7 +71,10 @@ class StoreFull(StoreError):
 
 
 class TooManyOpenFiles(StoreError):
-    """No file descriptor is left for the store."""
+    """No file descriptor is left, for `what`; the cure is added."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; raise the limit: LimitNOFILE= of the unit, or 'ulimit -n'")
 
 
 def unusable(state_dir: str, error: OSError) -> StoreError:
@@ -79,5 +82,5 @@ def unusable(state_dir: str, error: OSError) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull(f"no space left for the store in {state_dir}; free some space (or inodes) on its disk")
     if error.errno in LACKING_DESCRIPTORS:
-        return TooManyOpenFiles(f"no file descriptor is left for the store in {state_dir}; raise the limit ('ulimit -n')")
+        return TooManyOpenFiles(f"no file descriptor is left for the store in {state_dir}")
     return StoreError(f"the state dir {state_dir} cannot be used ({error.strerror}); set GUARD_STATE_DIR")

@@ -37,6 +37,15 @@ class Killed:
     def arm(self) -> None:
         self._arm.touch()
 
+    def burst(self, at: int) -> None:
+        """Change files until it comes to its point `at`, or a moment later, or until some time has passed (0: at no point)."""
+        self.arm()
+        for _ in range(self.chance.randrange(5, 4 * FILES)):
+            step(self.world.root, self.chance)
+            if self.command.has_come(0):
+                break
+        self.command.has_come(2.0 if at else self.chance.random() * 0.3)
+
     def wait(self, condition: Callable[[], object], what: str) -> None:
         wait_until(lambda: condition() or self.command.has_come(0), what=f"{what}: {self.command.output[-2000:]}")
         assert not self.command.has_come(0), self.command.output
@@ -96,12 +105,7 @@ def test_a_daemon_killed_in_a_burst_loses_nothing_and_the_next_one_catches_up(
         at = chance.choice((0, chance.randint(1, 12), chance.randint(1, 40)))
         killed.start(at)
         killed.wait(lambda: world.heads() == snapshot(world.root), "the disk is caught up with")
-        killed.arm()
-        for _ in range(chance.randrange(5, 4 * FILES)):
-            step(world.root, chance)
-            if killed.command.has_come(0):
-                break
-        killed.command.has_come(2.0 if at else chance.random() * 0.3)
+        killed.burst(at)
         acknowledged, at_a_point = killed.kill()
         at_points += at_a_point
         with noted(f"kill {number} at {at}"):

@@ -40,12 +40,7 @@ def test_a_power_loss_under_the_daemon_costs_nothing_acknowledged_and_the_next_o
                 killed.wait(lambda: world.heads() == python_of(world), "the disk is caught up with")
                 if chance.random() < 0.5:
                     subprocess.run(["sync", "-f", world.root], check=True)
-                killed.arm()
-                for _ in range(chance.randrange(5, 4 * FILES)):
-                    step(world.root, chance)
-                    if killed.command.has_come(0):
-                        break
-                killed.command.has_come(2.0 if at else chance.random() * 0.3)
+                killed.burst(at)
                 acknowledged, at_a_point = killed.kill(before=failing.cut_power)
                 at_points += at_a_point
                 failing.unmount()

@@ -65,7 +65,7 @@ _PATIENCE_S = 2.0
 """The main thread's with other writers of the store: it says again what it could not say, and must not be late to stop."""
 
 
-_LACKING = "too few file descriptors to guard anything; raise the limit: LimitNOFILE= of the unit, or 'ulimit -n'"
+_LACKING = "too few file descriptors to guard anything"
 
 
 class Daemon:

@@ -80,7 +80,7 @@ def main() -> None:
     except (OSError, ImportError) as error:
         if not is_lack(error):
             raise
-        _fail("no file descriptor is left; raise the limit: LimitNOFILE= of the unit, or 'ulimit -n'", Exit.PARTIAL)
+        _fail(str(TooManyOpenFiles("no file descriptor is left")), Exit.PARTIAL)
 
 
 def code_of(error: GuardError) -> Exit:

@@ -175,7 +175,7 @@ def _as_store_error(error: apsw.Error, path: str) -> StoreError:
         if is_disk_full(folder):
             return StoreFull(f"no space left for the store {path}; free some space on its disk")
         if descriptors.are_few():
-            return TooManyOpenFiles(f"no file descriptor is left for the store {path}; raise the limit ('ulimit -n')")
+            return TooManyOpenFiles(f"no file descriptor is left for the store {path}")
     if isinstance(error, apsw.IOError):
         return StoreError(f"the store {path} failed ({error}); see 'guardctl doctor'")
     if isinstance(error, apsw.CantOpenError):
